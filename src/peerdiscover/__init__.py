@@ -1,0 +1,1 @@
+"""A headless service name goes in, a live and trustworthy set of pods comes out."""

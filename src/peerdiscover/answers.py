@@ -1,0 +1,202 @@
+"""What a source is asked, and what it answers.
+
+Rules of this room:
+
+* Error is not empty. An answer is resolved, partial, empty, not found or failed. The first four
+  are evidence about membership, partial is weak evidence, failed is none.
+* A source says what it saw and proves nothing more: what that does to the set is decided in
+  `membership`, by one set of rules for all sources.
+* What a source drops, it reports: each entry of `dropped` is one line, for `explain()` and the log.
+
+A source is any object with `kind` and `lookup` (pull), or `kind` and `watch` (push):
+
+    class FromFile:
+        kind = "file"
+
+        def __init__(self, path):
+            self.path = path
+
+        def lookup(self, ask):
+            try:
+                lines = open(self.path).read().split()
+            except OSError as error:
+                return Answer.failed(str(error))
+            return Answer.of([Endpoint.parse(line) for line in lines], ttl=10)
+
+    Discovery("web", source=FromFile("/etc/peers"))
+
+`lookup` may be a coroutine function. It may raise anything: that is a failed answer.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Protocol, runtime_checkable
+
+from .errors import ConfigurationError
+from .names import ServiceName, parse_host_port
+
+__all__ = ["Answer", "Ask", "Endpoint", "Outcome", "PullSource", "PushSource", "Source", "family_of"]
+
+
+class Outcome(enum.Enum):
+    """What kind of answer it is."""
+
+    RESOLVED = "resolved"
+    """Everybody who is there, as far as the source knows."""
+    PARTIAL = "partial"
+    """Some of those who are there: the answer was cut short."""
+    EMPTY = "empty"
+    """The name is there, with nobody behind it."""
+    NOT_FOUND = "not found"
+    """The name is not there. CoreDNS says so for "nobody is ready", too."""
+    FAILED = "failed"
+    """No answer: a timeout, SERVFAIL, REFUSED, something malformed, an exception."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def family_of(address: str) -> int:
+    """4 or 6."""
+    return 6 if ":" in address else 4
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One pod, as a source saw it. `addresses` holds the preferred one first, in canonical text."""
+
+    addresses: tuple[str, ...]
+    port: int
+    hostname: str | None = None
+    fqdn: str | None = None
+    zone: str | None = None
+    node: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.addresses, str):
+            object.__setattr__(self, "addresses", (self.addresses,))
+        if not self.addresses:
+            raise ConfigurationError("an endpoint has at least one address")
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """`10.0.0.1:8080`, `[fd00::1]:8080`, either behind `hostname=`; else `ConfigurationError`."""
+        entry = parse_host_port(text)
+        return cls((entry.address,), entry.port, entry.hostname)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to a source."""
+
+    service: ServiceName
+    timeout: float = 5.0
+    """Seconds that the lookup may take, all its steps together."""
+    second_opinion: bool = False
+    """The last answer is doubted: ask another server or replica, past caches where that can be had."""
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Hostnames that are in the set now, with their addresses; those unseen for longest first."""
+    cancelled: Callable[[], bool] = lambda: False
+    """Whether nobody waits for the answer any more. A blocking source looks at it now and then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a source saw. Build one with `of`, `nobody` or `failed`."""
+
+    outcome: Outcome
+    endpoints: tuple[Endpoint, ...] = ()
+    """In the order they came; for a partial answer that order is evidence."""
+    ttl: float | None = None
+    """Seconds for which asking again brings nothing new; None: no advice; infinite: never."""
+    authoritative: bool = False
+    """From a watch of the source of truth: believed at once, without hold or second opinion."""
+    failed_families: frozenset[int] = frozenset()
+    """4, 6: families that could not be asked; their peers stay."""
+    unnamed: tuple[Endpoint, ...] = ()
+    """Those whose hostname could not be asked, in a service whose pods have hostnames."""
+    gone: frozenset[str] = frozenset()
+    """Hostnames that are proven gone, each by a question of its own."""
+    ordered: bool = False
+    """A partial answer that is always cut at the same place: absence past the cut says nothing."""
+    kind: str = "unknown"
+    """See `PeerSet.kind`."""
+    dropped: tuple[str, ...] = ()
+    """What was in the answer and is not believed: one line each."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know about the service: one line each, said once in the log."""
+    servers: tuple[str, ...] = ()
+    """Who was asked."""
+    name: str = ""
+    """The absolute name that was asked."""
+    error: BaseException | str | None = None
+    """Why it failed. A `ConfigurationError` is raised to whoever waits for the first peers."""
+    hint: str = ""
+    """Why the name may not be there: one sentence."""
+
+    @classmethod
+    def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "unknown") -> Answer:
+        """A whole answer: these, and nobody else. Without endpoints it is an empty one."""
+        found = tuple(endpoints)
+        return cls(
+            outcome=Outcome.RESOLVED if found else Outcome.EMPTY, endpoints=found, ttl=ttl, kind=kind
+        )
+
+    @classmethod
+    def failed(cls, error: BaseException | str) -> Answer:
+        """No answer, and why."""
+        return cls(outcome=Outcome.FAILED, error=error)
+
+    def with_(self, **changes: object) -> Answer:
+        """A copy with other fields."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether it says anything about membership."""
+        return self.outcome is not Outcome.FAILED
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether it says that nobody is there."""
+        return self.outcome in (Outcome.EMPTY, Outcome.NOT_FOUND)
+
+
+@runtime_checkable
+class PullSource(Protocol):
+    """A source that is asked."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def lookup(self, ask: Ask, /) -> Answer | Awaitable[Answer]:
+        """One answer to one question. May block up to `ask.timeout` seconds; what it raises is a failure."""
+        ...
+
+
+@runtime_checkable
+class PushSource(Protocol):
+    """A source that tells by itself.
+
+    `watch` hands over whole answers, the first as soon as it can: an iterator in threads, an
+    asynchronous one under asyncio and trio. Answers should be authoritative. While it is down it
+    hands over failed ones; when it ends or raises, that is a failure and it is started anew after
+    the wait that failures have.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    def watch(self, ask: Ask, /) -> Iterator[Answer] | AsyncIterator[Answer]: ...
+
+
+Source = PullSource | PushSource
+
+
+def canonical(address: str) -> str:
+    """The address in canonical text; `ValueError` where it is none."""
+    return str(ip_address(address))

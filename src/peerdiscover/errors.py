@@ -1,0 +1,99 @@
+"""The tree of errors. Each says what was asked, of whom, and what to do.
+
+PeerDiscoverError
+├── ConfigurationError (ValueError)        a text, a policy or a pod's surroundings that cannot work
+├── ResolutionError                        a name was asked and did not give what the caller waits for
+│   ├── NameNotFoundError (NoPeersError)   the servers say that the name is not there
+│   └── ResolutionTimeoutError (TimeoutError)   the time is over; nothing was proven
+├── NoPeersError                           the set has nobody to pick
+│   ├── NameNotFoundError                  (see above)
+│   └── OrdinalNotFoundError               nobody, or two pods, with that ordinal
+└── ClosedError                            used before the start or after the end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .answers import Outcome
+
+__all__ = [
+    "ClosedError",
+    "ConfigurationError",
+    "NameNotFoundError",
+    "NoPeersError",
+    "OrdinalNotFoundError",
+    "PeerDiscoverError",
+    "ResolutionError",
+    "ResolutionTimeoutError",
+]
+
+
+class PeerDiscoverError(Exception):
+    """The root of everything that peerdiscover raises on its own account."""
+
+
+class ConfigurationError(PeerDiscoverError, ValueError):
+    """Something the caller wrote, or the pod's surroundings, cannot work. The text shows it and says what to do."""
+
+
+class ResolutionError(PeerDiscoverError):
+    """A name was asked and did not give what the caller waits for.
+
+    `service` is the text the caller wrote, `name` the absolute name that was asked ("" where there
+    is none, as with a callable), `servers` those that were asked, `outcome` the last answer's
+    (None: there was no answer yet).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str = "",
+        name: str = "",
+        servers: Sequence[str] = (),
+        outcome: Outcome | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.service = service
+        self.name = name
+        self.servers = tuple(servers)
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross processes (multiprocessing, celery); keyword-only arguments need help there.
+        return (_rebuilt, (type(self), self.args, self.__dict__))
+
+
+def _rebuilt(
+    kind: type[ResolutionError], args: tuple[str], state: dict[str, object]
+) -> ResolutionError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class NoPeersError(PeerDiscoverError):
+    """There is nobody to pick: the set is empty, or holds only what the picker leaves out."""
+
+
+class NameNotFoundError(ResolutionError, NoPeersError):
+    """The servers say that the name is not there, or that nobody is ready behind it.
+
+    Over DNS the two look the same (CoreDNS answers NXDOMAIN for both).
+    """
+
+
+class ResolutionTimeoutError(ResolutionError, TimeoutError):
+    """The time is over. Nothing was proven about the peers: this is never "there are none"."""
+
+
+class OrdinalNotFoundError(NoPeersError):
+    """No pod, or more than one, has the ordinal that was asked for."""
+
+
+class ClosedError(PeerDiscoverError):
+    """Used before it was started or after it was closed; the text says which."""

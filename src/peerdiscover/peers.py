@@ -1,0 +1,275 @@
+"""Peers: one pod, an ordered set of them, a change of the set, and who oneself is.
+
+Rules of this room:
+
+* A peer is who it is, not where it is. Its key is its hostname where it has one, else its address
+  and port. What hangs on the key (ordinals, hash slots, metrics) outlives a change of address.
+* Two peers are equal when key, addresses and port are: an equal peer is reached the same way.
+* A set is immutable, ordered by ordinal, then key, and says which generation it is. Sets with the
+  same peers are equal, whatever their generation.
+* Where a hostname and an address disagree about who oneself is, the name wins: the address in DNS
+  may be the one from before a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, overload
+
+from .errors import ConfigurationError, OrdinalNotFoundError
+from .names import host_port, ordinal_of
+
+__all__ = ["Change", "Identity", "Peer", "PeerSet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One pod, and how to reach it."""
+
+    key: str
+    """Who it is: the hostname (`hostname@address` where several pods share it), else `address:port`."""
+    address: str = field(compare=False)
+    """The preferred address, without brackets."""
+    port: int
+    addresses: tuple[str, ...] = ()
+    """All its addresses, the preferred first; of both families where a hostname ties them together."""
+    hostname: str | None = field(default=None, compare=False)
+    fqdn: str | None = field(default=None, compare=False)
+    """Its own absolute DNS name, with the trailing dot, where one is known."""
+    ordinal: int | None = field(default=None, compare=False)
+    zone: str | None = field(default=None, compare=False)
+    """The topology zone, where the source tells it."""
+    node: str | None = field(default=None, compare=False)
+    is_self: bool = field(default=False, compare=False)
+    """Whether it is the pod that asks."""
+
+    def __post_init__(self) -> None:
+        if not self.addresses:
+            object.__setattr__(self, "addresses", (self.address,))
+        if self.hostname is not None and self.ordinal is None:
+            object.__setattr__(self, "ordinal", ordinal_of(self.hostname))
+
+    @property
+    def hostport(self) -> str:
+        """`address:port`, an IPv6 address in brackets."""
+        return host_port(self.address, self.port)
+
+    @property
+    def sockaddr(self) -> tuple[str, int]:
+        """`(address, port)`, as `socket.create_connection` takes it."""
+        return (self.address, self.port)
+
+    def url(self, path: str = "/", scheme: str = "http") -> str:
+        """`scheme://address:port/path`."""
+        return f"{scheme}://{self.hostport}{path if path.startswith('/') else '/' + path}"
+
+    def __repr__(self) -> str:
+        me = ", self" if self.is_self else ""
+        name = f"{self.key}, " if self.key != self.hostport else ""
+        return f"Peer({name}{self.hostport}{me})"
+
+
+class PeerSet(Sequence[Peer]):
+    """The pods behind a service at one moment: immutable, hashable, ordered by ordinal, then key.
+
+    `service` is the text the caller wrote. `generation` rises by one with each change. `kind` says
+    what was found: "headless", "cluster-ip" (one virtual address: picking among it is no
+    discovery), "external" (a name outside the cluster), "static", "callable", or "unknown".
+    """
+
+    __slots__ = ("_by_key", "_hash", "_peers", "generation", "kind", "service")
+
+    service: str
+    generation: int
+    kind: str
+
+    def __init__(
+        self,
+        service: str,
+        peers: Iterable[Peer] = (),
+        *,
+        generation: int = 0,
+        kind: str = "unknown",
+    ) -> None:
+        ordered = tuple(sorted(peers, key=_order))
+        by_key = {peer.key: peer for peer in ordered}
+        if len(by_key) != len(ordered):
+            raise ValueError("two peers with one key")
+        _set = super().__setattr__
+        _set("service", service)
+        _set("generation", generation)
+        _set("kind", kind)
+        _set("_peers", ordered)
+        _set("_by_key", by_key)
+        _set("_hash", None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a PeerSet is immutable: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a PeerSet is immutable: {name!r} cannot be deleted")
+
+    @overload
+    def __getitem__(self, index: int) -> Peer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Peer, ...]: ...
+    def __getitem__(self, index: int | slice) -> Peer | tuple[Peer, ...]:
+        return self._peers[index]
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers)
+
+    def __contains__(self, peer: object) -> bool:
+        return isinstance(peer, Peer) and self._by_key.get(peer.key) == peer
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PeerSet):
+            return NotImplemented
+        return self.service == other.service and self._peers == other._peers
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            super().__setattr__("_hash", hash((self.service, self._peers)))
+        assert self._hash is not None
+        return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unpickle, (self.service, self._peers, self.generation, self.kind))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self._peers[:8])) + (", …" if len(self) > 8 else "")
+        return f"PeerSet({self.service!r}, generation={self.generation}, {len(self)} peers: [{shown}])"
+
+    def get(self, key: str) -> Peer | None:
+        """The peer with that key, or None."""
+        return self._by_key.get(key)
+
+    def ordinal(self, i: int) -> Peer:
+        """The pod with that ordinal, whatever its address is today.
+
+        `OrdinalNotFoundError` names the ordinals there are, or the pods that claim it.
+        """
+        found = [peer for peer in self._peers if peer.ordinal == i]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            claims = " and ".join(peer.key for peer in found)
+            raise OrdinalNotFoundError(f"{self.service}: ordinal {i} is claimed by {claims}")
+        raise OrdinalNotFoundError(f"{self.service}: no pod has ordinal {i}; {self._ordinals()}")
+
+    def _ordinals(self) -> str:
+        if not self._peers:
+            return "the set is empty"
+        there = sorted({peer.ordinal for peer in self._peers if peer.ordinal is not None})
+        if not there:
+            return f"none of the {len(self)} pods has one"
+        return f"there are {_ranges(there)}"
+
+    @property
+    def me(self) -> Peer | None:
+        """The pod that asks, where it is in the set."""
+        return next((peer for peer in self._peers if peer.is_self), None)
+
+    @property
+    def others(self) -> tuple[Peer, ...]:
+        """Everybody but the pod that asks."""
+        return tuple(peer for peer in self._peers if not peer.is_self)
+
+    @property
+    def by_key(self) -> Mapping[str, Peer]:
+        """The peers under their keys; not to be changed."""
+        return self._by_key
+
+
+def _order(peer: Peer) -> tuple[bool, int, str]:
+    return (peer.ordinal is None, peer.ordinal or 0, peer.key)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`0–2, 5` for [0, 1, 2, 5]."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and runs[-1][1] == n - 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
+
+
+def _unpickle(service: str, peers: tuple[Peer, ...], generation: int, kind: str) -> PeerSet:
+    return PeerSet(service, peers, generation=generation, kind=kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference between two sets."""
+
+    before: PeerSet
+    after: PeerSet
+    added: tuple[Peer, ...]
+    removed: tuple[Peer, ...]
+    moved: tuple[tuple[Peer, Peer], ...]
+    """Pairs (old, new): the same key with another address or port."""
+
+    @classmethod
+    def between(cls, before: PeerSet, after: PeerSet) -> Change:
+        """What has to happen to `before` to make it `after`."""
+        old, new = before.by_key, after.by_key
+        return cls(
+            before=before,
+            after=after,
+            added=tuple(peer for peer in after if peer.key not in old),
+            removed=tuple(peer for peer in before if peer.key not in new),
+            moved=tuple(
+                (old[peer.key], peer) for peer in after if peer.key in old and old[peer.key] != peer
+            ),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.moved)
+
+    def __str__(self) -> str:
+        parts = [f"+{peer!r}" for peer in self.added]
+        parts += [f"-{peer!r}" for peer in self.removed]
+        parts += [f"{old!r} is now at {new.hostport}" for old, new in self.moved]
+        return ", ".join(parts) or "no change"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who oneself is: a hostname, addresses, or both; and the topology zone where it is known.
+
+    One given by hand is taken at its word: `name` is compared with the peers' hostnames whatever
+    their namespace, and `addresses` may be loopback ones.
+    """
+
+    name: str | None = None
+    addresses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        addresses = (self.addresses,) if isinstance(self.addresses, str) else self.addresses
+        try:
+            canonical = tuple(str(ip_address(address)) for address in addresses)
+        except ValueError as error:
+            raise ConfigurationError(f"Identity(addresses={self.addresses!r}): {error}") from None
+        object.__setattr__(self, "addresses", canonical)
+
+    def find(self, peers: Iterable[Peer]) -> str | None:
+        """The key of the peer that is oneself, or None. A name goes before an address."""
+        everybody = list(peers)
+        if self.name:
+            named = [peer for peer in everybody if peer.hostname == self.name]
+            if len(named) == 1:
+                return named[0].key
+            if named:  # several pods share the hostname: the address tells which
+                everybody = named
+        mine = set(self.addresses)
+        if not mine:
+            return None
+        candidates = [peer for peer in everybody if mine.intersection(peer.addresses)]
+        return candidates[0].key if len(candidates) == 1 else None
