@@ -1,0 +1,65 @@
+"""What all tests share: the event loops, and a guard against what a test leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Threads that a library keeps for reuse, by the beginning of their names.
+_KEPT_THREADS = ("Trio thread",)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Tests marked `anyio` run on both event loops."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves a thread or a file descriptor behind.
+
+    What ends a moment after the test has a second to do so.
+    """
+    threads, descriptors = _threads(), _descriptors()
+    yield
+    if request.node.get_closest_marker("may_leak"):
+        return
+    deadline = time.monotonic() + 1.0
+    while left := _left(threads, descriptors):
+        gc.collect()  # an object in a cycle closes its socket here, and warns
+        if time.monotonic() > deadline:
+            pytest.fail("left behind: " + "; ".join(left), pytrace=False)
+        time.sleep(0.01)
+
+
+def _left(threads: set[threading.Thread], descriptors: set[tuple[int, int, str]]) -> list[str]:
+    new = [f"thread {thread.name}" for thread in _threads() - threads if thread.is_alive()]
+    return new + [f"{kind} on descriptor {fd}" for fd, _, kind in _descriptors() - descriptors]
+
+
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if not thread.name.startswith(_KEPT_THREADS)}
+
+
+def _descriptors() -> set[tuple[int, int, str]]:
+    """Every open descriptor with its inode, so that a number used again counts as another one."""
+    found: set[tuple[int, int, str]] = set()
+    for entry in Path("/dev/fd").iterdir():
+        try:
+            status = os.fstat(int(entry.name))
+        except OSError:  # the one that read this very directory
+            continue
+        kind = (
+            "socket" if stat.S_ISSOCK(status.st_mode) else "pipe" if stat.S_ISFIFO(status.st_mode) else "file"
+        )
+        found.add((int(entry.name), status.st_ino, kind))
+    return found

@@ -1,0 +1,1 @@
+"""The library against real DNS servers: what each answer does to a set."""
