@@ -196,7 +196,3 @@ class PushSource(Protocol):
 
 Source = PullSource | PushSource
 
-
-def canonical(address: str) -> str:
-    """The address in canonical text; `ValueError` where it is none."""
-    return str(ip_address(address))

@@ -21,7 +21,7 @@ from typing import Any, overload
 from .errors import ConfigurationError, OrdinalNotFoundError
 from .names import host_port, ordinal_of
 
-__all__ = ["Change", "Identity", "Peer", "PeerSet"]
+__all__ = ["Change", "Identity", "Peer", "PeerSet", "View"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,3 +273,14 @@ class Identity:
             return None
         candidates = [peer for peer in everybody if mine.intersection(peer.addresses)]
         return candidates[0].key if len(candidates) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What pickers choose from: a set, and which of its peers are held though an answer lacked them."""
+
+    peers: PeerSet
+    suspects: frozenset[str] = frozenset()
+    """Keys of the suspects."""
+    before: int = 0
+    """How many peers there were before the first of them became a suspect."""

@@ -1,1 +1,317 @@
-""""""
+"""The core: what an answer does to the set, and when to ask again.
+
+No socket, no clock, no lock, no await: a `Membership` is told the time and the answers, and says what
+to ask and when it wants to be woken. The shells wait, ask and pass on.
+
+    now = clock()
+    membership.start(now)
+    while True:
+        wait until membership.wake
+        ask = membership.begin(now)
+        membership.take(source's answer to ask, now)
+
+Rules of this room:
+
+* Judging (`judging`) and scheduling (`scheduling`) know nothing of each other; this class introduces
+  them.
+* What is to be logged is put into `notes`, for the shell to log when it holds no lock.
+* A lookup has a number. A refresh is answered by a lookup with a higher number than those that had
+  begun when it was wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..answers import Answer, Ask, Outcome
+from ..errors import (
+    ConfigurationError,
+    NameNotFoundError,
+    NoPeersError,
+    PeerDiscoverError,
+    ResolutionTimeoutError,
+)
+from ..names import ServiceName
+from ..peers import Change, Identity, Peer, PeerSet, View
+from ..policy import Policy
+from .explaining import Heard, counted, explain
+from .judging import Judge
+from .scheduling import Schedule
+
+__all__ = ["Membership", "Status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a discovery is doing, at one moment. Times are seconds."""
+
+    generation: int
+    """Of the set; it rises by one with each change."""
+    age: float
+    """Since an answer last confirmed the set; infinite before the first."""
+    stale: bool
+    """The last answer failed, or somebody is held though an answer lacked them."""
+    outcome: Outcome | None
+    """Of the last answer; None before the first."""
+    error: str | None
+    """Why the last answer failed; None where it did not."""
+    next_refresh: float
+    """Until the next question; 0 while one is under way, infinite where none will be."""
+    suspects: tuple[Peer, ...]
+    """Held though the last answers lacked them."""
+    lookups: int
+    """Questions to the source that were answered or failed."""
+    failures: int
+    """Of those, the failed ones."""
+    changes: int
+    """How often the set changed."""
+
+
+class Membership:
+    """One service's set, kept by the answers it is told."""
+
+    def __init__(
+        self,
+        service: ServiceName,
+        policy: Policy,
+        identity: Identity,
+        random: Callable[[], float],
+        kind: str = "unknown",
+    ) -> None:
+        self.service = service
+        self.policy = policy
+        self._identity = identity
+        self._judge = Judge(str(service), policy, identity, kind)
+        self._schedule = Schedule(policy, random)
+        self.notes: deque[tuple[int, str]] = deque(maxlen=1000)
+        """(logging level, text), oldest first."""
+        self.begun = 0
+        """The number of the last lookup that went out."""
+        self.finished = 0
+        """The number of the last lookup that was answered, or failed."""
+        self._second_opinion = False
+        self._failures = 0
+        self._changes = 0
+        self._heard: deque[Heard] = deque(maxlen=10)
+        self._last: Answer | None = None
+        self._evidence = False
+        self._said: set[str] = set()
+
+    # What is known
+
+    @property
+    def peers(self) -> PeerSet:
+        """The set as it is."""
+        return self._judge.peers
+
+    @property
+    def view(self) -> View:
+        """The set and its suspects, for pickers."""
+        return self._judge.view
+
+    def status(self, now: float) -> Status:
+        """How things are."""
+        judge, last = self._judge, self._last
+        failed = last is not None and not last.is_evidence
+        return Status(
+            generation=judge.peers.generation,
+            age=math.inf if judge.confirmed_at is None else max(0.0, now - judge.confirmed_at),
+            stale=failed or bool(judge.suspects),
+            outcome=None if last is None else last.outcome,
+            error=_reason(last) if last is not None and failed else None,
+            next_refresh=0.0 if self._schedule.under_way else max(0.0, self._schedule.due - now),
+            suspects=tuple(peer for peer in judge.peers if peer.key in judge.suspects),
+            lookups=self.finished,
+            failures=self._failures,
+            changes=self._changes,
+        )
+
+    def explain(self, now: float) -> str:
+        """For each peer, why it is in, held or out; what was dropped; the last answers; when next."""
+        return explain(
+            self.service, self._judge, self._identity, self._heard, self._last, self.status(now), now
+        )
+
+    # When to ask, and what
+
+    @property
+    def wake(self) -> float:
+        """When `begin` is due; infinite while a lookup is under way, or where no question is."""
+        wake = self._schedule.due
+        limit, confirmed = self.policy.max_stale, self._judge.confirmed_at
+        failed = self._last is not None and not self._last.is_evidence
+        if limit is not None and confirmed is not None and failed and self.peers:
+            wake = min(wake, confirmed + limit)
+        return math.inf if self._schedule.under_way else wake
+
+    def start(self, now: float) -> None:
+        """The first question is due; in the child of a fork, the next one is."""
+        self.begun = self.finished
+        self._schedule.start(now)
+
+    def begin(self) -> Ask:
+        """A lookup goes out; what to ask."""
+        self.begun += 1
+        self._second_opinion = self._schedule.begin()
+        judge = self._judge
+        unseen = [p for p in judge.peers if p.key in judge.suspects or p.key in judge.doubts]
+        unseen.sort(key=lambda p: judge.doubts.get(p.key, -math.inf))
+        known: dict[str, tuple[str, ...]] = {}
+        for peer in [*unseen, *judge.peers]:
+            if peer.hostname is not None:
+                have = known.get(peer.hostname, ())
+                known[peer.hostname] = have + tuple(a for a in peer.addresses if a not in have)
+        return Ask(
+            service=self.service,
+            timeout=self.policy.timeout,
+            second_opinion=self._second_opinion,
+            known=known,
+        )
+
+    def request(self, now: float) -> int:
+        """Ask at once. Returns the number of a lookup that answers the request when it is finished."""
+        self._schedule.request(now)
+        return self.begun + 1
+
+    def report_failure(self, peer: Peer, now: float, error: BaseException | None = None) -> bool:
+        """The application saw `peer` fail: ask again soon. Returns whether it went from the set."""
+        self._schedule.report(now)
+        before = self.peers
+        self.notes.append((logging.DEBUG, f"{self.service}: {peer!r} was reported as failed: {error!r}"))
+        went = self._judge.report_failure(peer, now)
+        if went:
+            self._changed(before)
+        return went
+
+    # What came
+
+    def take(self, answer: Answer, now: float, seconds: float = 0.0) -> None:
+        """Take in what the source answered; `seconds` is how long it took, for `explain`."""
+        if answer.outcome is Outcome.RESOLVED and not (answer.endpoints or answer.unnamed):
+            answer = answer.with_(outcome=Outcome.EMPTY)
+        before, first = self.peers, not self._evidence
+        doubt = self._judge.judge(answer, now)
+        self.finished = max(self.finished + 1, self.begun)
+        self._failures += not answer.is_evidence
+        self._evidence = self._evidence or answer.is_evidence
+        self._reschedule(answer, now, doubt)
+        self._note_answer(answer, now, seconds)
+        self._last = answer.with_(endpoints=(), unnamed=())  # not to hold a thousand of them
+        if self.peers.generation != before.generation:
+            self._changed(before)
+        if first and answer.is_evidence and not self.peers:
+            self.notes.append((logging.INFO, f"{self.service}: nobody yet ({answer.outcome})"))
+
+    def _reschedule(self, answer: Answer, now: float, doubt: bool) -> None:
+        schedule = self._schedule
+        if not answer.is_evidence:
+            schedule.failed(now)
+            return
+        if answer.authoritative:
+            schedule.saw_somebody(now, math.inf)
+            return
+        if answer.is_nobody:
+            schedule.saw_nobody(now, held=bool(self.peers))
+        else:
+            schedule.saw_somebody(now, answer.ttl)
+        if doubt:
+            schedule.doubt(
+                now, by_second_opinion=self._second_opinion, settles_at=self._judge.settles_at()
+            )
+        elif self._judge.suspects:
+            schedule.settle(now, self._judge.settles_at())
+
+    # Whether what a caller waits for is there
+
+    def satisfies(self, min_peers: int, include_self: bool = True) -> bool:
+        """Whether so many peers are known; with 0, whether anything is."""
+        return self._evidence and self.count(include_self) >= min_peers
+
+    def count(self, include_self: bool = True) -> int:
+        """How many peers are known, with or without oneself."""
+        return len(self.peers) if include_self else len(self.peers.others)
+
+    @property
+    def misconfigured(self) -> ConfigurationError | None:
+        """What makes waiting for the first evidence pointless: the question cannot be answered as it is."""
+        error = self._last.error if self._last is not None else None
+        if not self._evidence and isinstance(error, ConfigurationError):
+            return error
+        return None
+
+    def too_few(self, min_peers: int, include_self: bool, waited: float, now: float) -> PeerDiscoverError:
+        """The error for whoever waited in vain."""
+        count = self.count(include_self)
+        others = "" if include_self else " other"
+        text = (
+            f"{self.service}: {count} of {min_peers}{others} peers after {waited:.1f} s; {self.last_words(now)}"
+        )
+        return ResolutionTimeoutError(text, **self._asked())
+
+    def not_found(self, now: float) -> NameNotFoundError:
+        """The error for whoever asked once and was told that nobody is there."""
+        return NameNotFoundError(f"{self.service}: {self.last_words(now)}", **self._asked())
+
+    def nobody(self, now: float, what: str = "there is nobody to pick") -> NoPeersError:
+        """The error for whoever wants a peer now."""
+        return NoPeersError(f"{self.service}: {what}; {self.last_words(now)}")
+
+    def last_words(self, now: float) -> str:
+        """The last answer: what was asked, of whom, what came, and how long ago."""
+        if not self._heard:
+            return "there was no answer yet"
+        last = self._heard[-1]
+        asked = f"{last.answer.name} " if last.answer.name else ""
+        servers = f" (asked {', '.join(last.answer.servers)})" if last.answer.servers else ""
+        why = f": {_reason(last.answer)}" if not last.answer.is_evidence else ""
+        hint = f". {last.answer.hint}" if last.answer.hint else ""
+        return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{hint}"
+
+    def _asked(self) -> dict[str, object]:
+        last = self._last
+        return {
+            "service": str(self.service),
+            "name": last.name if last else "",
+            "servers": last.servers if last else (),
+            "outcome": last.outcome if last else None,
+        }
+
+    # What is to be said in the log
+
+    def _changed(self, before: PeerSet) -> None:
+        self._changes += 1
+        change = Change.between(before, self.peers)
+        self.notes.append((logging.INFO, f"{self.service}: {counted(len(self.peers), 'peer')}: {change}"))
+
+    def _note_answer(self, answer: Answer, now: float, seconds: float) -> None:
+        name = str(self.service)
+        self._heard.append(
+            Heard(now, answer.with_(endpoints=(), unnamed=()), len(answer.endpoints), seconds)
+        )
+        count = f", {counted(len(answer.endpoints), 'endpoint')}" if answer.endpoints else ""
+        self.notes.append((logging.DEBUG, f"{name}: {answer.outcome}{count} in {seconds * 1000:.1f} ms"))
+        failed_before = self._last is not None and not self._last.is_evidence
+        if not answer.is_evidence and not failed_before:
+            kept = f"; what is known is kept: {counted(len(self.peers), 'peer')}" if self.peers else ""
+            self.notes.append((logging.WARNING, f"{name}: no answer: {_reason(answer)}{kept}"))
+        elif answer.is_evidence and failed_before:
+            self.notes.append((logging.INFO, f"{name}: answers again: {answer.outcome}{count}"))
+        for level, lines in ((logging.WARNING, answer.warnings), (logging.INFO, answer.dropped)):
+            for line in lines:
+                if line not in self._said and len(self._said) < 1000:
+                    self._said.add(line)
+                    self.notes.append((level, f"{name}: {line}"))
+
+
+def _reason(answer: Answer) -> str:
+    """Why an answer failed, in one line."""
+    error = answer.error
+    if isinstance(error, PeerDiscoverError) or isinstance(error, str):
+        return str(error)
+    if error is None:
+        return "no reason was given"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,125 @@
+"""What a set says of itself: one text, for people.
+
+Each line is put together from what judging keeps anyway; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..answers import Answer
+from ..names import ServiceName
+from ..peers import Identity, Peer
+from .judging import Judge
+
+if TYPE_CHECKING:
+    from . import Status
+
+__all__ = ["Heard", "counted", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One answer, without its endpoints."""
+
+    at: float
+    answer: Answer
+    endpoints: int
+    seconds: float
+
+
+def explain(
+    service: ServiceName,
+    judge: Judge,
+    identity: Identity,
+    heard: Iterable[Heard],
+    last: Answer | None,
+    status: Status,
+    now: float,
+) -> str:
+    """The text of `Discovery.explain`."""
+    lines = [_head(service, judge, status)]
+    lines += ["", "Peers:"] + ([_peer_line(peer, judge, now) for peer in judge.peers] or ["  nobody"])
+    lines += _self_line(judge, identity)
+    if judge.left:
+        lines += ["", "Gone lately:"]
+        lines += [f"  {_name(peer)}: {why}, {_ago(now - at)}" for at, peer, why in reversed(judge.left)]
+    if last is not None and last.dropped:
+        lines += ["", "Not believed in the last answer:", *(f"  {line}" for line in last.dropped)]
+    if last is not None and last.warnings:
+        lines += ["", "Warnings:", *(f"  {line}" for line in last.warnings)]
+    answers = [_heard_line(h, now) for h in reversed(list(heard))]
+    lines += ["", "Last answers:", *(answers or ["  none yet"])]
+    lines += ["", f"Next question: {_next(status)}"]
+    return "\n".join(lines)
+
+
+def counted(n: int, what: str) -> str:
+    """`1 peer`, `2 peers`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _head(service: ServiceName, judge: Judge, status: Status) -> str:
+    pods = counted(len(judge.peers), "peer")
+    age = "never confirmed" if math.isinf(status.age) else f"confirmed {_ago(status.age)}"
+    stale = ", stale" if status.stale else ""
+    return f"{service}: {judge.peers.kind}, {pods}, generation {judge.peers.generation}, {age}{stale}"
+
+
+def _name(peer: Peer) -> str:
+    where = peer.hostport if len(peer.addresses) == 1 else f"{peer.hostport} ({', '.join(peer.addresses)})"
+    return where if peer.key == peer.hostport else f"{peer.key} at {where}"
+
+
+def _peer_line(peer: Peer, judge: Judge, now: float) -> str:
+    me = " (self)" if peer.is_self else ""
+    held = judge.suspects.get(peer.key)
+    if held is not None:
+        why = f"held: missing from {counted(held.answers, 'answer')} since {_ago(now - held.since)}"
+        if held.agree_at is not None:
+            left = max(0.0, held.agree_at - now)
+            why += f"; goes when a complete answer in {left:.1f} s or later agrees"
+    elif peer.key in judge.doubts:
+        chance = math.exp(judge.doubts[peer.key])
+        why = f"in: missing from partial answers; by chance with probability {chance:.1g}"
+    else:
+        why = "in: the last answers have it"
+    return f"  {_name(peer)}{me}: {why}"
+
+
+def _self_line(judge: Judge, identity: Identity) -> list[str]:
+    if judge.peers.me is not None or not judge.peers:
+        return []
+    compared = [f"hostname {identity.name}"] if identity.name else []
+    compared += [f"address {address}" for address in identity.addresses]
+    return [f"  none of them is oneself; compared: {', '.join(compared) or 'nothing is known of oneself'}"]
+
+
+def _heard_line(h: Heard, now: float) -> str:
+    a = h.answer
+    text = f"  {_ago(now - h.at)}: {a.outcome}"
+    if h.endpoints:
+        text += f", {counted(h.endpoints, 'endpoint')}"
+    if a.ttl is not None:
+        text += f", TTL {a.ttl:g} s"
+    if a.servers:
+        text += f", from {', '.join(a.servers)}"
+    text += f", in {h.seconds * 1000:.1f} ms"
+    if a.failed_families:
+        text += f", no answer for {' and '.join(f'IPv{f}' for f in sorted(a.failed_families))}"
+    if a.error is not None:
+        text += f": {a.error}"
+    return text
+
+
+def _next(status: Status) -> str:
+    if math.isinf(status.next_refresh):
+        return "none is due"
+    return "now" if status.next_refresh == 0 else f"in {status.next_refresh:.1f} s"
+
+
+def _ago(seconds: float) -> str:
+    return f"{max(0.0, seconds):.1f} s ago"

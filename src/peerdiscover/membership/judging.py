@@ -1,0 +1,330 @@
+"""What an answer does to the set.
+
+Told the time and an answer, a `Judge` says who is in the set now. It never asks and never waits.
+
+answer                     | the set
+---------------------------|-----------------------------------------------------------------------
+authoritative              | replaced at once, an empty one too
+resolved                   | replaced. Where more than `mass_removal` of four or more known peers are
+                           | missing at once, those are suspects: they go when a second such answer,
+                           | one TTL later, agrees
+partial                    | added to. A peer goes when its own name is gone, or when it was missing
+                           | so often that chance is below one in a million; where the answer is
+                           | always cut at the same place, absence says nothing
+empty, not found           | everybody is a suspect (`on_empty`: "hold", or "keep" for ever); "accept"
+                           | empties at once
+failed                     | untouched. `max_stale` is the one exception, and says so
+
+For every suspect: whoever is seen again is cleared; whoever was unseen for `hold` goes with the next
+answer that is no failure ("keep": unless that says "nobody" again); whoever the application reports
+as failed goes at once, since that is the second evidence. A failure neither ends nor restarts a hold.
+
+"One TTL" is min(max(TTL, `min_refresh`), `hold`). A family that could not be asked speaks against
+nobody: its peers stay, and are no suspects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..answers import Answer, Endpoint, Outcome, family_of
+from ..names import host_port
+from ..peers import Identity, Peer, PeerSet, View
+from ..policy import Policy
+
+__all__ = ["NO_TTL", "Judge", "Suspicion"]
+
+NO_TTL = 5.0
+"""Seconds that count where an answer gives no TTL, or 0, which is no advice (CoreDNS's default TTL)."""
+
+_LOG_CHANCE = math.log(1e-6)
+
+
+@dataclass(slots=True)
+class Suspicion:
+    """Why a peer is held."""
+
+    since: float
+    """When an answer first lacked it."""
+    agree_at: float | None = None
+    """From when on a second complete answer removes it; None: only answers of "nobody" speak against it."""
+    answers: int = 1
+    """How many answers lacked it since."""
+
+
+class Judge:
+    """The set, the suspects, and the rules above."""
+
+    def __init__(self, service: str, policy: Policy, identity: Identity, kind: str = "unknown") -> None:
+        self._policy = policy
+        self._identity = identity
+        self.peers = PeerSet(service, kind=kind)
+        self.suspects: dict[str, Suspicion] = {}
+        self.doubts: dict[str, float] = {}
+        """Logarithm of the chance that a peer which is there was missing from all partial answers since."""
+        self.confirmed_at: float | None = None
+        """When an answer last confirmed the set."""
+        self.left: deque[tuple[float, Peer, str]] = deque(maxlen=20)
+        """Who went lately, when and why."""
+        self._before = 0
+        self._last_partial: tuple[str, ...] = ()
+        self._unnamed_since: dict[str, float] = {}
+
+    @property
+    def view(self) -> View:
+        """What pickers choose from."""
+        return View(self.peers, frozenset(self.suspects), self._before)
+
+    def settles_at(self) -> float:
+        """The earliest time at which an answer may settle a suspect; infinite without suspects."""
+        return min(
+            (
+                min(s.since + self._policy.hold, math.inf if s.agree_at is None else s.agree_at)
+                for s in self.suspects.values()
+            ),
+            default=math.inf,
+        )
+
+    def judge(self, answer: Answer, now: float) -> bool:
+        """Take an answer in. Returns whether somebody became a suspect by it: a second opinion is wanted."""
+        if answer.outcome is Outcome.FAILED:
+            self._failed(now)
+            return False
+        seen = _peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
+        known = self.peers.by_key
+        held_before = set(self.suspects)
+        exempt = self._keep_families(seen, answer) if answer.failed_families else set[str]()
+        members = dict(seen) | {key: known[key] for key in exempt}
+        for key in seen:
+            self.suspects.pop(key, None)
+        missing = [key for key in known if key not in members]
+        staying = self._staying(answer, seen, missing, now)
+        for key in missing:
+            if key in staying:
+                members[key] = known[key]
+            else:
+                self.suspects.pop(key, None)
+        if answer.outcome is not Outcome.PARTIAL:
+            self.doubts.clear()
+        if self.suspects and not held_before:
+            self._before = len(known)
+        elif not self.suspects:
+            self._before = 0
+        if seen or not members:
+            self.confirmed_at = now
+        self._publish(members.values(), answer.kind if seen else self.peers.kind)
+        return bool(set(self.suspects) - held_before)
+
+    def report_failure(self, peer: Peer, now: float) -> bool:
+        """The application saw it fail. Returns whether it went, which only a suspect does."""
+        if peer.key not in self.suspects or self.peers.get(peer.key) != peer:
+            return False
+        del self.suspects[peer.key]
+        self._goes(peer.key, "a suspect that failed when the application called it", now)
+        self._publish([p for p in self.peers if p.key != peer.key], self.peers.kind)
+        if not self.suspects:
+            self._before = 0
+        return True
+
+    def _failed(self, now: float) -> None:
+        limit = self._policy.max_stale
+        if limit is None or self.confirmed_at is None or not self.peers:
+            return
+        if now - self.confirmed_at >= limit:
+            for peer in self.peers:
+                self._goes(peer.key, f"max_stale: no answer for {now - self.confirmed_at:.1f} s", now)
+            self.suspects.clear()
+            self.doubts.clear()
+            self._before = 0
+            self._publish((), self.peers.kind)
+
+    # Who stays though the answer lacks them
+
+    def _staying(self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float) -> set[str]:
+        if answer.authoritative:
+            stays = set[str]()
+            why = "the source of truth says so"
+        elif answer.outcome is Outcome.RESOLVED:
+            stays, why = self._stay_resolved(answer, missing, now), "a complete answer lacked it"
+        elif answer.outcome is Outcome.PARTIAL:
+            stays, why = self._stay_partial(answer, seen, missing, now), "missing from partial answers"
+        else:
+            stays, why = self._stay_nobody(missing, now), f"the answer was: {answer.outcome}"
+        for key in missing:
+            if key not in stays:
+                held = self.suspects.get(key)
+                self._goes(key, why + (f", held for {now - held.since:.1f} s" if held else ""), now)
+        return stays
+
+    def _stay_resolved(self, answer: Answer, missing: list[str], now: float) -> set[str]:
+        policy = self._policy
+        # Those already held by this rule wait for their own second answer; the others are judged anew,
+        # against the peers that are not in doubt.
+        in_doubt = {key for key, s in self.suspects.items() if s.agree_at is not None}
+        fresh = [key for key in missing if key not in in_doubt]
+        trusted = len(self.peers) - len(in_doubt)
+        mass = len(self.peers) >= 4 and len(fresh) > policy.mass_removal * trusted
+        stays = set[str]()
+        for key in missing:
+            held = self.suspects.get(key)
+            if held is not None:
+                held.answers += 1
+                if now - held.since >= policy.hold:
+                    continue
+            if held is not None and held.agree_at is not None:
+                if now < held.agree_at:
+                    stays.add(key)
+            elif mass:
+                held = self.suspects.setdefault(key, Suspicion(now))
+                held.agree_at = now + self._one_ttl(answer.ttl)
+                stays.add(key)
+        return stays
+
+    def _stay_partial(
+        self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float
+    ) -> set[str]:
+        order = tuple(seen)
+        fixed = answer.ordered or self._same_order(order)
+        self._last_partial = order
+        for key in seen:
+            self.doubts.pop(key, None)
+        share = len(seen) / (len(seen) + len(missing)) if missing else 1.0
+        stays = set[str]()
+        for key in missing:
+            held = self.suspects.get(key)
+            if self.peers.by_key[key].hostname in answer.gone:
+                continue
+            if held is not None:
+                held.answers += 1
+                if now - held.since >= self._policy.hold:
+                    continue
+            if not fixed:
+                self.doubts[key] = self.doubts.get(key, 0.0) + math.log1p(-share)
+                if self.doubts[key] < _LOG_CHANCE:
+                    del self.doubts[key]
+                    continue
+            stays.add(key)
+        return stays
+
+    def _same_order(self, order: tuple[str, ...]) -> bool:
+        """Whether the peers that this and the last partial answer share came in the same order.
+
+        Then the answers are not shuffled, or are one answer out of a cache: no independent draws.
+        """
+        both = set(order).intersection(self._last_partial)
+        if len(both) < 3:
+            return False
+        return [k for k in order if k in both] == [k for k in self._last_partial if k in both]
+
+    def _stay_nobody(self, missing: list[str], now: float) -> set[str]:
+        policy = self._policy
+        if policy.on_empty == "accept":
+            return set()
+        stays = set[str]()
+        for key in missing:
+            held = self.suspects.get(key)
+            if held is None:
+                self.suspects[key] = Suspicion(now)
+            else:
+                held.answers += 1
+                if policy.on_empty == "hold" and now - held.since >= policy.hold:
+                    continue
+            stays.add(key)
+        return stays
+
+    def _one_ttl(self, ttl: float | None) -> float:
+        return min(max(ttl or NO_TTL, self._policy.min_refresh), self._policy.hold)
+
+    # Reading an answer as peers
+
+    def _named_or_late(self, answer: Answer, now: float) -> Iterable[Endpoint]:
+        """Of the endpoints whose hostname could not be asked: those that may come in without one.
+
+        In a set of hostnames an address alone would make a second peer of a pod that is known, or
+        will be: it is left out until its name can be asked again, or until `hold` has passed.
+        """
+        named = bool(answer.endpoints) and any(peer.hostname is not None for peer in self.peers)
+        waiting = {endpoint.addresses[0] for endpoint in answer.unnamed}
+        self._unnamed_since = {
+            address: self._unnamed_since.get(address, now) for address in waiting if named
+        }
+        return [
+            endpoint
+            for endpoint in answer.unnamed
+            if not named or now - self._unnamed_since[endpoint.addresses[0]] >= self._policy.hold
+        ]
+
+    def _keep_families(self, seen: dict[str, Peer], answer: Answer) -> set[str]:
+        """Leave standing what only a family that could not be asked can speak of.
+
+        Addresses of that family are added to `seen`. Returns the keys about which the answer says
+        nothing: they stay as they are, suspects too.
+        """
+        exempt = set[str]()
+        for key, peer in self.peers.by_key.items():
+            kept = tuple(a for a in peer.addresses if family_of(a) in answer.failed_families)
+            if not kept:
+                continue
+            shown = seen.get(key)
+            if shown is not None:
+                both = dict.fromkeys(kept + shown.addresses)
+                preferred = family_of(peer.address)
+                addresses = tuple(sorted(both, key=lambda a: family_of(a) != preferred))
+                seen[key] = replace(shown, address=addresses[0], addresses=addresses)
+            elif key in self.suspects or answer.is_nobody:
+                exempt.add(key)
+            else:
+                seen[key] = replace(peer, address=kept[0], addresses=kept)
+        return exempt
+
+    # Writing the set
+
+    def _publish(self, members: Iterable[Peer], kind: str) -> None:
+        old = self.peers
+        everybody = list(members)
+        me = self._identity.find(everybody)
+        everybody = [p if p.is_self == (p.key == me) else replace(p, is_self=p.key == me) for p in everybody]
+        new = PeerSet(old.service, everybody, generation=old.generation, kind=kind)
+        if new != old:
+            self.peers = PeerSet(old.service, everybody, generation=old.generation + 1, kind=kind)
+        elif kind != old.kind or any(a is not b and not _same(a, b) for a, b in zip(old, new, strict=True)):
+            self.peers = new  # the same pods, told more about
+
+    def _goes(self, key: str, why: str, now: float) -> None:
+        self.left.append((now, self.peers.by_key[key], why))
+
+
+def _same(a: Peer, b: Peer) -> bool:
+    return (a.hostname, a.fqdn, a.ordinal, a.zone, a.node, a.is_self) == (
+        b.hostname,
+        b.fqdn,
+        b.ordinal,
+        b.zone,
+        b.node,
+        b.is_self,
+    )
+
+
+def _peers_of(endpoints: Iterable[Endpoint]) -> dict[str, Peer]:
+    """Peers under their keys, in the order they came."""
+    unique = list(dict.fromkeys(endpoints))
+    shared = {name for name, n in Counter(e.hostname for e in unique if e.hostname).items() if n > 1}
+    peers: dict[str, Peer] = {}
+    for e in unique:
+        address = e.addresses[0]
+        if e.hostname is None:
+            key = host_port(address, e.port)
+        elif e.hostname in shared:
+            key = f"{e.hostname}@{address}"
+            if key in peers:  # two ports of one address under one hostname: hostNetwork pods of one node
+                key = f"{e.hostname}@{host_port(address, e.port)}"
+        else:
+            key = e.hostname
+        if key not in peers:
+            peers[key] = Peer(
+                key, address, e.port, e.addresses, e.hostname, e.fqdn, zone=e.zone, node=e.node
+            )
+    return peers

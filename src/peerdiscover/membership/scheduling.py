@@ -1,0 +1,136 @@
+"""When to ask again.
+
+Told the time and what became of a question, a `Schedule` says when the next one is due.
+
+after                          | the next question
+-------------------------------|-------------------------------------------------------------------
+somebody was seen              | after the TTL, held between `min_refresh` and `max_refresh`, plus up to
+                               | `jitter` of it: earlier would only ask the cache again
+somebody became a suspect      | at once, for a second opinion; then when a suspect can be settled,
+                               | and not sooner than the floor
+nobody, and the set is held    | `retry_initial`, doubling up to `max_refresh`
+nobody, and the set is empty   | `retry_initial`, up to `jitter` of it sooner and never later
+a failure                      | `retry_initial`, doubling up to `retry_max`; of that 5 to 100 % by chance
+a source that tells by itself  | none, while it is up
+
+A TTL of 0, or none, is no advice and counts as 5 s. An infinite one means never. A request (`refresh`)
+asks at once; a failure that the application reports does, at most once a second. A request that comes
+while a question is under way is kept for afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ..policy import Policy
+from .judging import NO_TTL
+
+__all__ = ["Schedule"]
+
+_REPORTS_APART = 1.0
+
+
+class Schedule:
+    """When the next question is due, on the clock of whoever tells the time."""
+
+    def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
+        self._policy = policy
+        self._random = random
+        self.due = math.inf
+        self.under_way = False
+        self._requested = math.inf
+        self._second_opinion = False
+        self._failures = 0
+        self._held = 0
+        self._reported_at = -math.inf
+
+    def start(self, now: float) -> None:
+        """Begin, or begin again in the child of a fork: what was under way is not any more."""
+        self.under_way = False
+        self._requested = math.inf
+        self.due = now
+
+    def begin(self) -> bool:
+        """A question goes out. Returns whether it is to be a second opinion."""
+        self.under_way, self.due = True, math.inf
+        second, self._second_opinion = self._second_opinion, False
+        return second
+
+    def request(self, now: float) -> None:
+        """Somebody wants an answer to a question that goes out from now on."""
+        self._want(now)
+
+    def report(self, now: float) -> None:
+        """The application saw a peer fail."""
+        at = max(now, self._reported_at + _REPORTS_APART)
+        if min(self.due, self._requested) > at:
+            self._reported_at = at
+            self._want(at)
+
+    def _want(self, at: float) -> None:
+        if self.under_way:
+            self._requested = min(self._requested, at)
+        else:
+            self.due = min(self.due, at)
+
+    def failed(self, now: float) -> None:
+        """No answer."""
+        wait = _doubled(self._policy.retry_initial, self._failures, self._policy.retry_max)
+        self._failures += 1
+        self._answered(now + wait * (0.05 + 0.95 * self._random()))
+
+    def saw_somebody(self, now: float, ttl: float | None) -> None:
+        """Somebody was seen, and nobody became a suspect by it."""
+        self._failures = self._held = 0
+        self._answered(now + self._ttl_wait(ttl))
+
+    def saw_nobody(self, now: float, *, held: bool) -> None:
+        """Nobody was seen; `held`: the set has somebody all the same."""
+        self._failures = 0
+        policy = self._policy
+        if held:
+            wait = _doubled(policy.retry_initial, self._held, policy.max_refresh)
+            self._held += 1
+            wait *= 1 + policy.jitter * self._random()
+        else:
+            self._held = 0
+            wait = policy.retry_initial * (1 - policy.jitter * self._random())
+        self._answered(now + wait)
+
+    def doubt(self, now: float, *, by_second_opinion: bool, settles_at: float) -> None:
+        """Somebody is held: ask at once, and then when an answer can settle it.
+
+        To be called after `saw_somebody` or `saw_nobody`.
+        """
+        if not by_second_opinion:
+            self._second_opinion = True
+            self._held = 0
+            self.due = now
+        else:
+            self.settle(now, settles_at)
+
+    def settle(self, now: float, settles_at: float) -> None:
+        """Ask no later than when an answer can settle a suspect."""
+        self.due = min(self.due, max(settles_at, now + self._policy.min_refresh))
+
+    def told(self) -> None:
+        """The source told by itself, and will again."""
+        self._failures = self._held = 0
+        self.due = math.inf
+
+    def _ttl_wait(self, ttl: float | None) -> float:
+        if ttl == math.inf:
+            return ttl
+        policy = self._policy
+        wait = min(max(ttl or NO_TTL, policy.min_refresh), policy.max_refresh)
+        return wait * (1 + policy.jitter * self._random())
+
+    def _answered(self, due: float) -> None:
+        self.under_way = False
+        self.due = min(due, self._requested)
+        self._requested = math.inf
+
+
+def _doubled(initial: float, times: int, ceiling: float) -> float:
+    return min(initial * 2.0 ** min(times, 60), ceiling)
