@@ -1,0 +1,209 @@
+"""One thread that serves sockets: the nameserver's and the pods'.
+
+Rules of this room:
+
+* Only the loop's thread touches what is registered. Others hand it a function (`run`) and wait for
+  the result, so that what was asked for is true when the call returns.
+* What is said on a connection is decided elsewhere: a protocol takes whole requests from the bytes
+  received so far and returns the bytes to send.
+* After a fork the child has no such thread: its copies of the sockets are closed there, so that a
+  pod that ends in the parent is not kept half alive by the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+__all__ = ["Connection", "ConnectionProtocol", "Loop"]
+
+T = TypeVar("T")
+
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
+class ConnectionProtocol(Protocol):
+    """Takes whole requests from the front of `received`; returns what to send, and whether to go on."""
+
+    def __call__(self, received: bytearray, /) -> tuple[bytes, bool]: ...
+
+
+class Loop:
+    """Sockets and what to do when one can be read. Runs from `start` to `close`."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._sockets: set[socket.socket] = set()
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
+        self._thread = threading.Thread(target=self._serve, name="peerdiscover-testing", daemon=True)
+        _loops.add(self)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Closes everything that is registered, and ends the thread."""
+        if self._thread.is_alive():
+            self.run(self._stop)
+            self._thread.join()
+        self._close_sockets()
+        self._selector.close()
+
+    def run(self, function: Callable[[], T]) -> T:
+        """What `function` returns, or raises, when the loop's thread calls it."""
+        done = threading.Event()
+        result: list[T] = []
+        errors: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                result.append(function())
+            except BaseException as error:  # noqa: BLE001  handed to whoever waits
+                errors.append(error)
+            done.set()
+
+        self._calls.append(call)
+        self._wake_out.send(b"\0")
+        done.wait()
+        if errors:
+            raise errors[0]
+        return result[0]
+
+    def add(
+        self,
+        sock: socket.socket,
+        ready: Callable[[int], None],
+        events: int = selectors.EVENT_READ,
+    ) -> None:
+        """In the loop's thread: from now on call `ready(events)` when the socket is."""
+        sock.setblocking(False)
+        self._sockets.add(sock)
+        self._selector.register(sock, events, ready)
+
+    def listen(self, sock: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
+        """In the loop's thread: from now on hand each connection over."""
+
+        def ready(_events: int) -> None:
+            with contextlib.suppress(OSError):  # gone again before it was accepted
+                accepted(sock.accept()[0])
+
+        self.add(sock, ready)
+
+    def want(self, sock: socket.socket, events: int) -> None:
+        """In the loop's thread: wait for these events instead."""
+        self._selector.modify(sock, events, self._selector.get_key(sock).data)
+
+    def forget(self, sock: socket.socket, *, close: bool = True) -> None:
+        """In the loop's thread: serve it no more. Without `close` it stays open, and silent."""
+        if sock.fileno() >= 0:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(sock)
+        if close:
+            self._sockets.discard(sock)
+            sock.close()
+
+    def keep(self, sock: socket.socket) -> None:
+        """In the loop's thread: do not serve it, but close it at the end."""
+        self._sockets.add(sock)
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _woken(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_in.recv(4096)
+        while self._calls:
+            self._calls.popleft()()
+
+    def _serve(self) -> None:
+        while not self._stopping:
+            for key, events in self._selector.select():
+                if key.fileobj in self._sockets or key.fileobj is self._wake_in:
+                    key.data(events)
+
+    def _close_sockets(self) -> None:
+        for sock in (*self._sockets, self._wake_in, self._wake_out):
+            sock.close()
+        self._sockets.clear()
+
+
+class Connection:
+    """One accepted connection that a protocol talks on. Lives in the loop's thread."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        protocol: ConnectionProtocol,
+        closed: Callable[[Connection], None] = lambda _: None,
+    ) -> None:
+        self.sock = sock
+        self._loop = loop
+        self._protocol = protocol
+        self._closed = closed
+        self._received = bytearray()
+        self._to_send = bytearray()
+        self._ending = False
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop.add(sock, self._ready)
+
+    def close(self) -> None:
+        self._loop.forget(self.sock)
+        self._closed(self)
+
+    def _ready(self, events: int) -> None:
+        try:
+            if events & selectors.EVENT_READ:
+                self._read()
+            if self.sock.fileno() >= 0:
+                self._write()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+
+    def _read(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            self.close()
+            return
+        self._received += data
+        if self._ending:
+            return
+        answer, go_on = self._protocol(self._received)
+        self._to_send += answer
+        self._ending = not go_on
+
+    def _write(self) -> None:
+        if self._to_send:
+            sent = self.sock.send(self._to_send)
+            del self._to_send[:sent]
+        if not self._to_send and self._ending:
+            self.close()
+            return
+        self._loop.want(
+            self.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0)
+        )
+
+
+def _after_fork_in_child() -> None:
+    for loop in list(_loops):
+        # The selector may be shared with the parent (epoll is): nothing is unregistered in it.
+        loop._close_sockets()  # noqa: SLF001  the same room
+    _loops.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

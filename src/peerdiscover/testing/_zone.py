@@ -1,0 +1,303 @@
+"""What a cluster's DNS knows, and what it says to a question: CoreDNS's kubernetes plugin, in short.
+
+Rules of this room:
+
+* No I/O, no clock, no chance: the same zone gives the same records in the same order. Shuffling and
+  cutting to size come later.
+* The rules are those of the Kubernetes DNS specification 1.1.0 and of CoreDNS where it goes beyond
+  (SRV on the bare name, NXDOMAIN for "nobody is ready").
+* A zone is not changed while it is read: `with_service` gives another one.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+from ._wire import RCODES, RR, TYPES, Reply, labels_of, name_of
+
+__all__ = ["Service", "ServiceEndpoint", "ServicePort", "Zone"]
+
+_A, _AAAA, _SRV = TYPES["A"], TYPES["AAAA"], TYPES["SRV"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port, and its name ("" where it has none)."""
+
+    number: int
+    name: str = ""
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEndpoint:
+    """One ready address of one pod. A pod with two addresses is two of these, as in EndpointSlices."""
+
+    address: str
+    ports: tuple[ServicePort, ...] = ()
+    hostname: str | None = None
+    pod: str = ""
+    """The pod's name, for servers that make labels of it (`endpoint_pod_names`)."""
+    type: int = field(init=False, repr=False, compare=False)
+    packed: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parsed = ip_address(self.address)
+        object.__setattr__(self, "type", _A if parsed.version == 4 else _AAAA)
+        object.__setattr__(self, "packed", parsed.packed)
+
+    def label(self, *, pod_names: bool = False) -> str:
+        """The label that the server gives it (`endpointHostname` in CoreDNS)."""
+        if self.hostname:
+            return self.hostname
+        if pod_names and self.pod and len(self.pod) < 64:
+            return self.pod
+        dashed = self.address.replace(".", "-").replace(":", "-")
+        return dashed + "0" if dashed.endswith("-") else dashed
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service with those of its endpoints that are ready.
+
+    Without `cluster_ips` and `external_name` it is headless. `ports` are those of a ClusterIP
+    Service; a headless one has the ports of its endpoints.
+    """
+
+    name: str
+    namespace: str
+    endpoints: tuple[ServiceEndpoint, ...] = ()
+    cluster_ips: tuple[str, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
+    external_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An address that answers a question: CoreDNS's `msg.Service`."""
+
+    type: int
+    packed: bytes
+    port: int | None  # None: there is no port, so no SRV record
+    target: tuple[str, ...]  # labels in front of `svc.ZONE`
+
+
+class _NameError(Exception):
+    """NXDOMAIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A cluster's zone: its Services, and what is the same for all records."""
+
+    domain: str = "cluster.local"
+    ttl: int = 5
+    services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
+    """By namespace and name."""
+    namespaces: frozenset[str] = frozenset({"default"})
+    """Those that are there, whether or not they have Services."""
+    pod_names: bool = False
+    """Whether labels are made of pods' names (`endpoint_pod_names` in CoreDNS's configuration)."""
+    serial: int = 1
+
+    def with_service(self, service: Service) -> Zone:
+        """This zone with that Service in it, in place of one with the same name."""
+        return replace(
+            self,
+            services={**self.services, (service.namespace, service.name): service},
+            namespaces=self.namespaces | {service.namespace},
+            serial=self.serial + 1,
+        )
+
+    def without_service(self, name: str, namespace: str) -> Zone:
+        """This zone without that Service."""
+        left = {key: service for key, service in self.services.items() if key != (namespace, name)}
+        return replace(self, services=left, serial=self.serial + 1)
+
+    def reply(self, name: bytes, kind: int) -> Reply:
+        """What the server says when `name` (in wire form) is asked for records of type `kind`."""
+        path, zone = self._split(name)
+        if zone is None:
+            return self._reverse(name, path, kind)
+        try:
+            return self._forward(name, path, zone, kind)
+        except _NameError:
+            return self._negative(RCODES["NXDOMAIN"], zone)
+
+    def negative(self, name: bytes, rcode: int) -> Reply:
+        """That code and the zone's SOA, as if there were nothing of that name (or no such records)."""
+        zone = self._split(name)[1]
+        return Reply(rcode) if zone is None else self._negative(rcode, zone)
+
+    def _split(self, name: bytes) -> tuple[list[str], bytes | None]:
+        """The labels in front of the zone, in lower case, and the zone as the question spells it.
+
+        All the labels and None where the name lies outside.
+        """
+        labels = labels_of(name)
+        count = self.domain.rstrip(".").count(".") + 1
+        zone = name_of(".".join(labels[-count:]))
+        if zone.lower() != name_of(self.domain.lower()):
+            return [label.lower() for label in labels], None
+        return [label.lower() for label in labels[:-count]], zone
+
+    # One method a kind of question
+
+    def _forward(self, name: bytes, path: list[str], zone: bytes, kind: int) -> Reply:
+        answer: list[RR] = []
+        additional: list[RR] = []
+        if kind in (TYPES["AXFR"], TYPES["IXFR"]):
+            return Reply(RCODES["REFUSED"])
+        if kind == TYPES["SOA"]:
+            answer = [] if path else [self._soa(zone)]
+        elif kind == TYPES["TXT"] and path == ["dns-version"]:
+            answer = [RR(name, kind, self.ttl, b"\x051.1.0")]
+        elif (external := self._external(path)) is not None:
+            answer = self._aliased(name, external, kind)
+        else:
+            found = list(self._find(path))
+            if kind == _SRV:
+                answer, additional = self._srv(name, found, zone)
+            elif kind in (_A, _AAAA):
+                distinct = dict.fromkeys(item.packed for item in found if item.type == kind)
+                answer = [RR(name, kind, self.ttl, packed) for packed in distinct]
+            elif kind == TYPES["TXT"] and not found:
+                raise _NameError
+        if not answer:
+            return self._negative(RCODES["NOERROR"], zone)
+        return Reply(answer=answer, additional=additional, authoritative=True)
+
+    def _srv(self, name: bytes, found: list[_Found], zone: bytes) -> tuple[list[RR], list[RR]]:
+        weight = max(1, 100 // len(found)) if found else 0
+        suffixes: dict[tuple[str, ...], bytes] = {}
+        answer: dict[tuple[bytes, int], RR] = {}
+        glue: dict[tuple[bytes, bytes], RR] = {}
+        for item in found:
+            if item.port is None:
+                continue
+            head, *tail = item.target
+            rest = suffixes.get(key := tuple(tail))
+            if rest is None:
+                rest = suffixes[key] = name_of(".".join([*tail, "svc"]))[:-1] + zone
+            label = head.encode()
+            target = bytes((len(label),)) + label + rest
+            data = struct.pack("!HHH", 0, weight, item.port)
+            answer.setdefault((target, item.port), RR(name, _SRV, self.ttl, data, (target,)))
+            glue.setdefault((target, item.packed), RR(target, item.type, self.ttl, item.packed))
+        return list(answer.values()), list(glue.values())
+
+    def _aliased(self, name: bytes, external: str, kind: int) -> list[RR]:
+        target = name_of(external)
+        alias = RR(name, TYPES["CNAME"], self.ttl, names=(target,))
+        if kind == TYPES["CNAME"]:
+            return [alias]
+        if kind not in (_A, _AAAA):
+            return []
+        # What lies outside the zone would be forwarded, and there is nobody to forward it to.
+        inside = self.reply(target, kind)
+        return [alias, *inside.answer] if inside.answer else []
+
+    def _reverse(self, name: bytes, labels: list[str], kind: int) -> Reply:
+        if labels[-2:] not in (["in-addr", "arpa"], ["ip6", "arpa"]):
+            return Reply(RCODES["SERVFAIL"])  # another zone, and nobody to forward it to
+        address = _address_of(labels)
+        names: dict[str, None] = {}
+        for service in self.services.values():
+            if address in service.cluster_ips:
+                names[f"{service.name}.{service.namespace}"] = None
+        if not names:
+            for service in self.services.values():
+                for endpoint in service.endpoints:
+                    if endpoint.address == address:
+                        label = endpoint.label(pod_names=self.pod_names)
+                        names[f"{label}.{service.name}.{service.namespace}"] = None
+        if kind != TYPES["PTR"] or not names:
+            return Reply(RCODES["SERVFAIL"])  # falls through, and there is nobody to forward it to
+        targets = [name_of(f"{text}.svc.{self.domain}") for text in names]
+        return Reply(
+            answer=[RR(name, kind, self.ttl, names=(target,)) for target in targets], authoritative=True
+        )
+
+    def _negative(self, rcode: int, zone: bytes) -> Reply:
+        return Reply(rcode, authority=[self._soa(zone)], authoritative=True)
+
+    def _soa(self, zone: bytes) -> RR:
+        names = (b"\x02ns\x03dns" + zone, b"\x0ahostmaster" + zone)
+        tail = struct.pack("!5I", self.serial, 7200, 1800, 86400, self.ttl)
+        return RR(zone, TYPES["SOA"], min(self.ttl, 300), names=names, tail=tail)
+
+    # Who is meant
+
+    def _service(self, path: list[str]) -> Service | None:
+        """The Service that a path (labels in front of the zone) is about, or None."""
+        return self.services.get((path[-2], path[-3])) if len(path) >= 3 else None
+
+    def _external(self, path: list[str]) -> str | None:
+        service = self._service(path)
+        if service is None or not service.external_name or path[-1] != "svc":
+            return None
+        if len(path) > 3:
+            raise _NameError
+        return service.external_name
+
+    def _find(self, path: list[str]) -> Iterator[_Found]:
+        """Who answers; nobody: the name is there and has nothing; `_NameError`: it is not there."""
+        if not path or path in (["svc"], ["pod"]):
+            return
+        if path[-1] != "svc" or len(path) > 5 or (len(path) > 1 and path[-2] not in self.namespaces):
+            raise _NameError
+        if len(path) < 3:
+            return
+        service = self._service(path)
+        if service is None:
+            raise _NameError
+        label = path[0] if len(path) == 4 else None
+        port, protocol = (path[0], path[1]) if len(path) == 5 else ("", "")
+        port, protocol = port.removeprefix("_"), protocol.removeprefix("_")
+        found = list(_members(service, label, port, protocol, pod_names=self.pod_names))
+        if not found:
+            raise _NameError
+        yield from found
+
+
+def _members(
+    service: Service, label: str | None, port: str, protocol: str, *, pod_names: bool
+) -> Iterator[_Found]:
+    own = (service.name, service.namespace)
+    if service.cluster_ips and label is None:
+        for number in _matching(service.ports, port, protocol):
+            for address in service.cluster_ips:
+                endpoint = ServiceEndpoint(address)
+                yield _Found(endpoint.type, endpoint.packed, number, own)
+        return
+    for endpoint in service.endpoints:
+        name = endpoint.label(pod_names=pod_names)
+        if label is None or label == name.lower():
+            for number in _matching(endpoint.ports, port, protocol):
+                yield _Found(endpoint.type, endpoint.packed, number, (name, *own))
+
+
+def _matching(ports: Iterable[ServicePort], name: str, protocol: str) -> Iterator[int | None]:
+    """The numbers of the ports that are meant; None stands for "no ports at all"."""
+    for port in ports or (None,):
+        if port is None:
+            if not name and not protocol:
+                yield None
+        elif name in ("", port.name.lower()) and protocol in ("", port.protocol.lower()):
+            yield port.number
+
+
+def _address_of(labels: list[str]) -> str | None:
+    """The address that a name under in-addr.arpa or ip6.arpa stands for."""
+    parts = labels[-3::-1]
+    text = ".".join(parts)
+    if labels[-2] == "ip6":
+        joined = "".join(parts)
+        text = ":".join(joined[i : i + 4] for i in range(0, len(joined), 4))
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None

@@ -1,0 +1,37 @@
+"""The pytest plugin: the fixture `headless_service`.
+
+It is loaded in every run of pytest where peerdiscover is installed, so it imports nothing before a
+test asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from peerdiscover.testing import HeadlessService
+
+
+@pytest.fixture
+def headless_service() -> Iterator[Callable[..., HeadlessService]]:
+    """Makes headless Services, each with pods and a nameserver of its own, closed after the test.
+
+    Takes what `peerdiscover.testing.HeadlessService` takes, and returns one that runs:
+
+        def test_all_are_asked(headless_service):
+            svc = headless_service("web-headless.prod", replicas=3, ports={"http": 8080})
+            with Discovery("web-headless.prod:http", source=svc.source) as web:
+                assert len(web.peers) == 3
+    """
+    from peerdiscover.testing import HeadlessService  # noqa: PLC0415  see above
+
+    with ExitStack() as stack:
+
+        def make(*args: object, **kwargs: object) -> HeadlessService:
+            return stack.enter_context(HeadlessService(*args, **kwargs))  # type: ignore[arg-type]
+
+        yield make
