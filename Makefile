@@ -1,0 +1,37 @@
+# The habits of this project, one word each. `make ci` is what decides.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: help venv test lint format ci
+
+help:
+	@echo "make venv    a virtual environment with an editable install, the test and the lint tools"
+	@echo "make test    the tests (T=tests/... for some of them)"
+	@echo "make lint    ruff, import-linter, mypy, pyright"
+	@echo "make format  mend what ruff can mend"
+	@echo "make ci      everything, in clean copies, on each Python there is"
+
+venv: $(BIN)/pytest
+
+$(BIN)/pytest: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip  # 25.1 is the first that knows dependency groups
+	$(BIN)/pip install --quiet --editable '.[test,cli]' --group lint
+	@touch $@
+
+test: venv
+	$(BIN)/pytest $(T)
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: venv
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+ci:
+	.ci/run
