@@ -39,19 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "AsyncAttempts", "Attempts", "Failover", "Pause"]
 
 
-class Crowd(Protocol):
-    """What failover wants of a discovery."""
+class Reports(Protocol):
+    """What failover tells a discovery, and reads of it."""
 
     @property
     def peers(self) -> PeerSet: ...
-    @property
-    def view(self) -> View: ...
-    @property
-    def ready_timeout(self) -> float: ...
-    def now(self) -> float: ...
-    def nobody(self) -> NoPeersError: ...
-    def failed(self, peer: Peer, error: BaseException) -> None: ...
-    def succeeded(self, peer: Peer) -> None: ...
+    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
+    def report_success(self, peer: Peer) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +61,16 @@ class Failover:
 
     def __init__(
         self,
-        crowd: Crowd,
+        discovery: Reports,
+        *,
         on: type[Exception] | tuple[type[Exception], ...],
         stop: StopBaseT | None,
         wait: WaitBaseT | None,
         picker: Picker,
+        now: Callable[[], float],
+        view: Callable[[], View],
+        nobody: Callable[[], NoPeersError],
+        patience: float,
     ) -> None:
         import tenacity  # loaded here: it costs more than the rest of the library
 
@@ -81,7 +80,11 @@ class Failover:
                 f"attempts(on={on!r}): an exception class or a tuple of them is wanted; cancellation and "
                 "KeyboardInterrupt are never repeated"
             )
-        self._crowd = crowd
+        self._discovery = discovery
+        self._now = now
+        self._view = view
+        self._nobody = nobody
+        self._patience = patience
         self._on = kinds
         self._picker = picker
         self._stop = tenacity.stop_after_delay(30) if stop is None else stop
@@ -90,7 +93,7 @@ class Failover:
         self._state = tenacity.RetryCallState(retrying, None, (), {})
         self._rounds = tenacity.RetryCallState(retrying, None, (), {})
         self._future = tenacity.Future
-        self._state.start_time = self._rounds.start_time = crowd.now()
+        self._state.start_time = self._rounds.start_time = now()
         self._tried: set[Peer] = set()
         self._notes: list[str] = []
         self._over = False
@@ -104,7 +107,7 @@ class Failover:
             raise RuntimeError("the last attempt was not used: write `with attempt as peer:` in the loop")
         if self._over:
             return None
-        now, peers = self._crowd.now(), self._crowd.peers
+        now, peers = self._now(), self._discovery.peers
         if self._pause is not None:
             until, generation = self._pause
             if now < until and peers.generation == generation:
@@ -119,7 +122,7 @@ class Failover:
         return self._open
 
     def _choose(self) -> Peer | None:
-        candidates = pickable(self._crowd.view, include_self=True)
+        candidates = pickable(self._view(), include_self=True)
         for _ in candidates:
             try:
                 peer = self._picker.pick()
@@ -132,14 +135,14 @@ class Failover:
         return next((p for p in self._untried()), None)
 
     def _untried(self) -> list[Peer]:
-        return [p for p in pickable(self._crowd.view) if p not in self._tried]
+        return [p for p in pickable(self._view()) if p not in self._tried]
 
     def _wait_for_somebody(self, now: float, peers: PeerSet) -> Pause:
         self._nobody_since = now if self._nobody_since is None else self._nobody_since
-        left = self._nobody_since + self._crowd.ready_timeout - now
+        left = self._nobody_since + self._patience - now
         if left <= 0:
             self._over = True
-            raise self._with_notes(self._crowd.nobody())
+            raise self._with_notes(self._nobody())
         return Pause(left, peers.generation)
 
     def _ended(self, attempt: Attempt, error: BaseException | None) -> bool:
@@ -148,10 +151,10 @@ class Failover:
         if error is None or not isinstance(error, self._on):
             self._over = True
             if error is None:
-                self._crowd.succeeded(attempt.peer)
+                self._discovery.report_success(attempt.peer)
             return False
-        now = self._crowd.now()
-        self._crowd.failed(attempt.peer, error)
+        now = self._now()
+        self._discovery.report_failure(attempt.peer, error)
         self._tried.add(attempt.peer)
         seconds = now - attempt.began
         self._notes.append(f"attempt {attempt.number}: {attempt.peer!r}: {error!r} after {seconds:.3f} s")
@@ -166,7 +169,7 @@ class Failover:
         state.attempt_number += 1
         state.idle_for += pause
         if pause:
-            self._pause = (now + pause, self._crowd.peers.generation)
+            self._pause = (now + pause, self._discovery.peers.generation)
         elif not self._untried():
             self._tried.clear()
         return True

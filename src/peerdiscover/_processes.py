@@ -1,0 +1,78 @@
+"""What becomes of open discoveries at a fork and at the end of the process.
+
+Before a fork all their locks are taken, so that none is held by a thread that the child does not
+have, and no core is half-way through a change. The parent releases them; the child replaces them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import Protocol
+
+__all__ = ["closed", "opened"]
+
+
+class Open(Protocol):
+    """An open discovery, as a process sees it."""
+
+    def _before_fork(self) -> None: ...
+    def _after_fork_in_parent(self) -> None: ...
+    def _after_fork_in_child(self) -> None: ...
+    def _at_exit(self) -> None: ...
+
+
+_open: weakref.WeakSet[Open] = weakref.WeakSet()
+_open_lock = threading.RLock()
+_held: list[Open] = []
+"""Those whose locks are taken while a fork is under way; guarded by the lock."""
+
+
+def opened(discovery: Open) -> None:
+    """From now on this one is told."""
+    with _open_lock:
+        _open.add(discovery)
+
+
+def closed(discovery: Open) -> None:
+    """It is over."""
+    with _open_lock:
+        _open.discard(discovery)
+
+
+def _before_fork() -> None:
+    _open_lock.acquire()
+    _held[:] = list(_open)
+    for discovery in _held:
+        discovery._before_fork()  # noqa: SLF001 - the protocol above
+
+
+def _after_fork_in_parent() -> None:
+    for discovery in reversed(_held):
+        discovery._after_fork_in_parent()  # noqa: SLF001
+    _held.clear()
+    _open_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _open_lock
+    held, _held[:] = list(_held), []
+    _open_lock = threading.RLock()
+    for discovery in held:
+        discovery._after_fork_in_child()  # noqa: SLF001
+
+
+def _at_exit() -> None:
+    for discovery in list(_open):
+        discovery._at_exit()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
+atexit.register(_at_exit)

@@ -1,0 +1,240 @@
+"""The shell for asyncio and trio: it waits, asks the source, and hands the answer to the core.
+
+Rules of this room:
+
+* One task refreshes, in a task group that the `async with` holds. It never dies but by cancellation:
+  whatever a source or a callback raises is an outcome, is logged, and the next question is due.
+* The core is touched between awaits only, by one event loop: there is no lock.
+* An exception from the body of `async with` comes out as itself, not wrapped in a group.
+* In the child of a fork it is closed: there is no event loop there.
+* A source that only blocks is asked in a thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import anyio
+
+from . import _processes
+from .answers import Ask, PullSource
+from .attempts import AsyncAttempts, Pause
+from .broadcast import Broadcast, Receipt, in_tasks
+from .peers import Change, Peer, PeerSet
+from .sources import asking
+from .surface import Cursor, State, Surface, identity_for
+
+if TYPE_CHECKING:
+    from tenacity.stop import StopBaseT
+    from tenacity.wait import WaitBaseT
+
+    from .pickers import Picker
+
+__all__ = ["AsyncDiscovery"]
+
+T = TypeVar("T")
+
+
+class AsyncDiscovery(Surface):
+    """The pods behind a service, kept up to date, for asyncio and trio.
+
+        async with AsyncDiscovery("web-headless.prod:8080") as web:
+            peer = web.round_robin().pick()
+
+    The arguments are those of `Discovery`; a source's `lookup` may be a coroutine function. Entering
+    waits as `Discovery` does. It belongs to one event loop and is not to be used from other threads.
+    """
+
+    _tasks: anyio.abc.TaskGroup
+    _changed: anyio.Event
+    _watching = False
+    _told = 0.0
+
+    async def __aenter__(self) -> Self:
+        if self._state is not State.NEW:
+            raise self._closed_error()
+        self._core = self._new_core(identity_for(self._service, self._me))
+        self._changed = anyio.Event()
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._state = State.OPEN
+        _processes.opened(self)
+        self._core.start(self._now())
+        self._tasks.start_soon(self._run)
+        try:
+            await self.wait(self._policy.min_peers, self._policy.ready_timeout)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+        self._wake()
+        _processes.closed(self)
+        self._tasks.cancel_scope.cancel()
+        try:
+            await self._tasks.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if error is None or error not in _leaves(group):
+                raise
+            # What the body raised goes on as itself: returning lets it.
+        finally:
+            self._tell_news()
+
+    async def refresh(self) -> PeerSet:
+        """Ask now; the set after a lookup that began after this call, a failed one too (see `status`).
+
+        Callers that wait together share one lookup.
+        """
+        self._require_open()
+        wanted = self._core.request(self._now())
+        self._wake()
+        await self._wait_until(lambda: self._core.finished >= wanted, None)
+        return self.peers
+
+    async def wait(
+        self, min_peers: int = 1, timeout: float | None = None, include_self: bool = True
+    ) -> PeerSet:
+        """The set, once it has `min_peers` (with 0: once there was any evidence).
+
+        `ResolutionTimeoutError` after `timeout` seconds says how many there were.
+        """
+        began = self._now()
+        if not await self._wait_until(lambda: self._there(min_peers, include_self), timeout):
+            now = self._now()
+            raise self._core.too_few(min_peers, include_self, now - began, now)
+        return self.peers
+
+    def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
+        """Each change; the first adds what is known now, waiting for somebody if nobody is.
+
+        A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
+        when no change came for `timeout` seconds.
+        """
+        self._require_open()
+        return self._changes(Cursor(PeerSet(str(self._service))), timeout)
+
+    async def _changes(self, cursor: Cursor, timeout: float | None) -> AsyncIterator[Change]:
+        while True:
+            change = None
+
+            def changed() -> bool:
+                nonlocal change
+                change = cursor.advance(self.peers)
+                return change is not None or self._state is State.CLOSED
+
+            if not await self._wait_until(changed, timeout) or change is None:
+                return
+            yield change
+
+    async def broadcast(
+        self,
+        call: Callable[[Peer], Awaitable[T]],
+        *,
+        timeout: float | None = None,
+        limit: int = 32,
+        include_self: bool = False,
+    ) -> Receipt[T]:
+        """Call `await call(peer)` for every peer, at most `limit` at a time, each in a task.
+
+        The `Receipt` says who answered and who failed. What is not done after `timeout` seconds is
+        cancelled and counts as failed.
+        """
+        self._require_open()
+        steps: Broadcast[T] = Broadcast(self.peers, limit=limit, include_self=include_self)
+        await in_tasks(steps, call, timeout)
+        return steps.receipt(self.peers, timeout)
+
+    def attempts(
+        self,
+        on: type[Exception] | tuple[type[Exception], ...],
+        *,
+        stop: StopBaseT | None = None,
+        wait: WaitBaseT | None = None,
+        picker: Picker | None = None,
+    ) -> AsyncAttempts:
+        """Failover: `async for attempt in web.attempts(on=OSError): with attempt as peer: …`
+
+        `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds.
+        """
+        self._require_open()
+        return AsyncAttempts(self._failover(on, stop, wait, picker), self._pause)
+
+    async def _pause(self, pause: Pause) -> None:
+        await self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
+
+    # Waiting and refreshing
+
+    def _new_lock(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def _now(self) -> float:
+        with suppress(RuntimeError):  # read outside the event loop: how things were when it was last told
+            self._told = anyio.current_time()
+        return self._told
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `ready`; False when `timeout` seconds are over."""
+        with anyio.move_on_after(timeout):
+            while not ready():
+                self._require_open()
+                await self._changed.wait()
+            return True
+        return False
+
+    async def _run(self) -> None:
+        while self._state is State.OPEN:
+            self._tell_news()
+            left = math.inf if self._watching else self._core.wake - self._now()
+            if left > 0:
+                if not self._has_news():
+                    with anyio.move_on_after(left):
+                        await self._changed.wait()
+                continue
+            ask = replace(self._core.begin(), cancelled=lambda: self._state is State.CLOSED)
+            if isinstance(self._source, PullSource):
+                began = self._now()
+                answer = await asking.alookup(self._source, ask)
+                self._take(answer, self._now() - began)
+            else:
+                self._watching = True
+                self._tasks.start_soon(self._feed, ask)
+
+    async def _feed(self, ask: Ask) -> None:
+        """Hand on what a source tells by itself, until it ends."""
+        ended = await asking.watch_to_the_end(self._source, ask, self._take)
+        self._watching = False
+        self._take(ended)
+
+    # For `_processes`
+
+    def _before_fork(self) -> None:
+        """There is no lock."""
+
+    def _after_fork_in_parent(self) -> None:
+        """There is no lock."""
+
+    def _after_fork_in_child(self) -> None:
+        self._end()
+
+    def _at_exit(self) -> None:
+        """Its event loop is gone by then, and its task with it."""
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,138 @@
+"""Resolving once: an answer, and nothing left running.
+
+Failures are asked again until the time is over. "Nobody" is believed when a second opinion agrees:
+one wrong NXDOMAIN among good answers does occur.
+
+`Once` says what to ask and what follows from an answer; tenacity repeats, the two functions ask.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from .answers import Answer, Ask, Outcome
+from .errors import ConfigurationError
+from .membership import Membership
+from .names import ServiceName
+from .policy import Policy
+from .sources import asking, source_for
+from .surface import identity_for, parsed
+
+if TYPE_CHECKING:
+    from .peers import Identity, PeerSet
+
+__all__ = ["aresolve", "resolve"]
+
+
+def resolve(
+    service: str | ServiceName,
+    *,
+    source: object = None,
+    timeout: float = 5.0,
+    me: Identity | None = None,
+) -> PeerSet:
+    """The peers behind a name, asked once. Never empty: `NameNotFoundError` instead.
+
+    Failures are repeated until `timeout` seconds are over; then `ResolutionTimeoutError` says what
+    each server did. The arguments are those of `Discovery`.
+    """
+    import tenacity
+
+    once = Once(service, source, timeout, me)
+
+    def ask() -> PeerSet | None:
+        question = once.ask(time.monotonic())
+        return once.take(asking.lookup(once.source, question), time.monotonic())
+
+    once.began = time.monotonic()
+    found: PeerSet = tenacity.Retrying(**once.retrying())(ask)
+    return found
+
+
+async def aresolve(
+    service: str | ServiceName,
+    *,
+    source: object = None,
+    timeout: float = 5.0,
+    me: Identity | None = None,
+) -> PeerSet:
+    """`resolve`, awaited, under asyncio and trio."""
+    import anyio
+    import tenacity
+
+    once = Once(service, source, timeout, me)
+
+    async def ask() -> PeerSet | None:
+        question = once.ask(anyio.current_time())
+        return once.take(await asking.alookup(once.source, question), anyio.current_time())
+
+    once.began = anyio.current_time()
+    found: PeerSet = await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask)
+    return found
+
+
+class Once:
+    """The steps of resolving once."""
+
+    def __init__(
+        self, service: str | ServiceName, source: object, timeout: float, me: Identity | None
+    ) -> None:
+        if not timeout > 0:
+            raise ConfigurationError(f"timeout={timeout!r}: must be above 0")
+        name = parsed(service)
+        self.source = source_for(name, source)
+        self._policy = Policy(timeout=timeout, on_empty="accept")
+        self._core = Membership(
+            name, self._policy, identity_for(name, me), random.random, getattr(self.source, "kind", "unknown")
+        )
+        self._timeout = timeout
+        self._doubted = False
+        self._now = 0.0
+        self.began = 0.0
+
+    def retrying(self) -> dict[str, Any]:
+        """How tenacity is to repeat."""
+        import tenacity
+
+        return {
+            "retry": tenacity.retry_if_result(lambda found: found is None),
+            "stop": lambda _: self._left() <= 0,
+            "wait": lambda state: 0.0 if self._doubted else min(self._backoff(state), max(0.0, self._left())),
+            "retry_error_callback": self._give_up,
+        }
+
+    def ask(self, now: float) -> Ask:
+        """What to ask now."""
+        self._now = now
+        self._core.begin()
+        return Ask(
+            service=self._core.service,
+            timeout=max(0.1, self._left()),
+            second_opinion=self._doubted,
+        )
+
+    def take(self, answer: Answer, now: float) -> PeerSet | None:
+        """The peers, or None: ask again. Raises what ends it."""
+        self._now = now
+        self._core.take(answer, now)
+        if (error := self._core.misconfigured) is not None:
+            raise ConfigurationError(str(error)) from error
+        if self._core.peers:
+            return self._core.peers
+        if answer.is_nobody and (self._doubted or answer.authoritative or self.source.kind in ("static", "callable")):
+            raise self._core.not_found(now)
+        self._doubted = answer.is_nobody
+        return None
+
+    def _left(self) -> float:
+        return self.began + self._timeout - self._now
+
+    def _backoff(self, state: Any) -> float:
+        return min(0.1 * 2.0 ** min(state.attempt_number, 5), 1.0) * (0.5 + random.random() / 2)
+
+    def _give_up(self, _: object) -> None:
+        if self._core.status(self._now).outcome in (Outcome.EMPTY, Outcome.NOT_FOUND):
+            raise self._core.not_found(self._now)
+        raise self._core.too_few(1, True, self._timeout, self._now)

@@ -1,0 +1,296 @@
+"""What a discovery shows: everything of it that neither waits nor asks.
+
+Both shells (`discovery`, `aio`) are made of this. Rules of this room:
+
+* `_lock` guards the core. It is held for moments, never while user code runs: log lines and callbacks
+  are collected under it and handed on after it.
+* A new set is shown by `_show` alone: pickers first, then `peers`.
+* Before the start and after the end, `peers`, `status` and `explain` answer all the same, `report_*`
+  do nothing, and everything else raises `ClosedError`.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TypeVar
+
+from .answers import Answer, Source
+from .attempts import Failover
+from .errors import ClosedError, ConfigurationError, NoPeersError
+from .membership import Membership, Status
+from .names import ServiceName
+from .peers import Change, Identity, Peer, PeerSet
+from .pickers import Picker, Random, RoundRobin
+from .policy import Policy
+from .sources import source_for
+
+if TYPE_CHECKING:
+    from tenacity.stop import StopBaseT
+    from tenacity.wait import WaitBaseT
+
+__all__ = ["Callback", "Cursor", "State", "Surface", "identity_for", "log", "parsed"]
+
+log = logging.getLogger("peerdiscover")
+
+Callback = Callable[[Change], object]
+P = TypeVar("P", RoundRobin, Random)
+
+
+class State(enum.Enum):
+    """Where in its life a discovery is."""
+
+    NEW = "not started"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+def parsed(service: str | ServiceName) -> ServiceName:
+    """The parts of a service's name, given as text or as parts."""
+    return service if isinstance(service, ServiceName) else ServiceName.parse(service)
+
+
+def identity_for(service: ServiceName, me: Identity | None) -> Identity:
+    """Who oneself is: as given, or as the pod's surroundings tell."""
+    if me is not None:
+        return me
+    from .sources.surroundings import Surroundings
+
+    return Surroundings().identity(service)
+
+
+class Cursor:
+    """What one reader of changes was told last."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self, last: PeerSet) -> None:
+        self._last = last
+
+    def advance(self, now: PeerSet) -> Change | None:
+        """The difference to what was told last, or None; what is returned counts as told."""
+        if now is self._last:
+            return None
+        change = Change.between(self._last, now)
+        self._last = now
+        return change or None
+
+
+class Surface:
+    """One service's peers, kept up to date. See `Discovery` and `AsyncDiscovery`."""
+
+    peers: PeerSet
+    """The current set; reading it never blocks."""
+
+    _lock: AbstractContextManager[object]
+
+    def __init__(
+        self,
+        service: str | ServiceName,
+        *,
+        source: object = None,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        me: Identity | None = None,
+    ) -> None:
+        if not isinstance(policy, Policy):
+            raise ConfigurationError(f"policy={policy!r}: a Policy is wanted")
+        if me is not None and not isinstance(me, Identity):
+            raise ConfigurationError(f"me={me!r}: an Identity is wanted, such as Identity(name='web-0')")
+        self._service = parsed(service)
+        self._policy = policy
+        self._me = me
+        self._source: Source = source_for(self._service, source)
+        self._lock = self._new_lock()
+        self._state = State.NEW
+        self._pickers: dict[tuple[type, bool], RoundRobin | Random] = {}
+        self._subscribers: dict[object, tuple[Callback, Cursor]] = {}
+        self._core = self._new_core(Identity())
+        self.peers = self._core.peers
+        self._view = self._core.view
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {str(self._service)!r}, {self._state.value}, {len(self.peers)} peers>"
+
+    def _new_core(self, identity: Identity) -> Membership:
+        return Membership(self._service, self._policy, identity, random.random, getattr(self._source, "kind", "unknown"))
+
+    # What is known
+
+    @property
+    def status(self) -> Status:
+        """How the discovery is doing: see `Status`."""
+        with self._lock:
+            return self._core.status(self._now())
+
+    def explain(self) -> str:
+        """For people: each peer and why it is in, held or out; what was dropped; when next."""
+        with self._lock:
+            text = self._core.explain(self._now())
+        if self._state is State.OPEN:
+            return text
+        return f"{text.rsplit(chr(10), 1)[0]}\nNext question: none, the discovery is {self._state.value}"
+
+    # Picking
+
+    def round_robin(self, *, include_self: bool = False) -> RoundRobin:
+        """A picker that takes everybody in turn. The same arguments give the same picker."""
+        return self._picker(RoundRobin, include_self)
+
+    def random(self, *, include_self: bool = False) -> Random:
+        """A picker with equal chances for everybody. The same arguments give the same picker."""
+        return self._picker(Random, include_self)
+
+    def _picker(self, kind: type[P], include_self: bool) -> P:
+        self._require_open()
+        picker = self._pickers.get((kind, include_self))
+        if picker is None:
+            with self._lock:
+                picker = self._pickers.get((kind, include_self))
+                if picker is None:
+                    picker = kind(include_self)
+                    picker.rebind(self._view)
+                    self._pickers[kind, include_self] = picker
+        assert isinstance(picker, kind)
+        return picker
+
+    def ordinal(self, i: int) -> Peer:
+        """The pod with that ordinal, whatever its address is today.
+
+        `OrdinalNotFoundError` names the ordinals there are, or the pods that claim it.
+        """
+        self._require_open()
+        return self.peers.ordinal(i)
+
+    # What the application tells
+
+    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None:
+        """The application could not reach `peer`: ask again at once, at most once a second.
+
+        A peer that is held although the last answers lacked it goes.
+        """
+        if self._state is not State.OPEN:
+            return
+        with self._lock:
+            self._core.report_failure(peer, self._now(), error)
+            self._show()
+            self._wake()
+
+    def report_success(self, peer: Peer) -> None:
+        """The application reached `peer`. Success is what is expected: nothing follows from it yet."""
+
+    def on_change(self, callback: Callback) -> Callable[[], None]:
+        """Have `callback(change)` called for each change from now on; returns what ends that.
+
+        It is called by whoever refreshes, with no lock held, and may call anything. Changes that
+        come quickly may be told as one. What it raises is logged and stops nothing.
+        """
+        self._require_open()
+        token = object()
+        with self._lock:
+            self._subscribers[token] = (callback, Cursor(self.peers))
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers.pop(token, None)
+
+        return unsubscribe
+
+    # For the shells
+
+    def _failover(
+        self,
+        on: type[Exception] | tuple[type[Exception], ...],
+        stop: StopBaseT | None,
+        wait: WaitBaseT | None,
+        picker: Picker | None,
+    ) -> Failover:
+        return Failover(
+            self,
+            on=on,
+            stop=stop,
+            wait=wait,
+            picker=self.round_robin() if picker is None else picker,
+            now=self._now,
+            view=lambda: self._view,
+            nobody=self._nobody,
+            patience=self._policy.ready_timeout,
+        )
+
+    def _nobody(self) -> NoPeersError:
+        with self._lock:
+            return self._core.nobody(
+                self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s"
+            )
+
+    def _new_lock(self) -> AbstractContextManager[object]:
+        raise NotImplementedError
+
+    def _now(self) -> float:
+        raise NotImplementedError
+
+    def _wake(self) -> None:
+        """Let whoever waits look again. Called with the lock held."""
+        raise NotImplementedError
+
+    def _require_open(self) -> None:
+        if self._state is not State.OPEN:
+            raise self._closed_error()
+
+    def _closed_error(self) -> ClosedError:
+        how = "enter it with `with`, first" if self._state is State.NEW else "make a new one"
+        return ClosedError(f"{self._service}: the discovery is {self._state.value}; {how}")
+
+    def _take(self, answer: Answer, seconds: float = 0.0) -> None:
+        """An answer came. Called with the lock held."""
+        self._core.take(answer, self._now(), seconds)
+        self._show()
+        self._wake()
+
+    def _show(self) -> None:
+        """Show what the core has: pickers first, so that none picks from an older set than is shown."""
+        view = self._core.view
+        if view.peers is not self._view.peers or view.suspects != self._view.suspects:
+            for picker in self._pickers.values():
+                picker.rebind(view)
+        self._view = view
+        self.peers = view.peers
+
+    def _there(self, min_peers: int, include_self: bool) -> bool:
+        """Whether what `wait` waits for is there; raises what makes waiting pointless."""
+        if (error := self._core.misconfigured) is not None:
+            raise ConfigurationError(str(error)) from error
+        return self._core.satisfies(min_peers, include_self)
+
+    def _end(self) -> None:
+        """The end: nothing is picked any more. Called with the lock held."""
+        self._state = State.CLOSED
+        self._subscribers.clear()
+        for picker in self._pickers.values():
+            picker.end(self._closed_error)
+
+    def _has_news(self) -> bool:
+        return bool(self._core.notes) or any(
+            cursor._last is not self.peers  # noqa: SLF001 - one room
+            for _, cursor in self._subscribers.values()
+        )
+
+    def _tell_news(self) -> None:
+        """Log and call back what has piled up. Called without the lock."""
+        with self._lock:
+            notes = list(self._core.notes)
+            self._core.notes.clear()
+            due = [
+                (callback, change)
+                for callback, cursor in self._subscribers.values()
+                if (change := cursor.advance(self.peers))
+            ]
+        for level, text in notes:
+            log.log(level, "%s", text)
+        for callback, change in due:
+            try:
+                callback(change)
+            except Exception:
+                log.exception("%s: a callback for changes failed", self._service)
