@@ -1,0 +1,147 @@
+"""The words that the layers of a DNS lookup use among each other.
+
+Rules of this room:
+
+* The plan (`_plan`) speaks in `Batch`es of `Question`s and is told `Reply`s. It knows no bytes.
+* The exchange (`_exchange`) takes one question and gives one reply. It knows bytes, and no sockets.
+* All names are absolute, in lower case, and end in a dot. Addresses are canonical text.
+* Nothing here imports a DNS library: only `_messages` reads and writes what is on the wire.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import host_port
+
+__all__ = ["NEGATIVE", "Batch", "Kind", "Question", "Reply", "Server", "Srv", "Status"]
+
+MAX_HOPS = 8
+"""CNAMEs that are followed, within a message and from one to the next."""
+
+
+class Kind(enum.IntEnum):
+    """The types of record that are asked for (RFC 1035, 3596, 2782)."""
+
+    A = 1
+    AAAA = 28
+    SRV = 33
+
+
+class Status(enum.Enum):
+    """What a reply says."""
+
+    ANSWER = "answer"
+    NODATA = "no such records"
+    NXDOMAIN = "no such name"
+    FAILED = "failed"
+
+
+NEGATIVE = frozenset({Status.NODATA, Status.NXDOMAIN})
+"""The server says that there is nothing. That is an answer; `FAILED` is none."""
+
+
+class Server(NamedTuple):
+    """A nameserver."""
+
+    host: str
+    port: int = 53
+
+    @classmethod
+    def parse(cls, text: str) -> Server:
+        """`10.96.0.10`, `127.0.0.1:5353`, `::1`, `[::1]:5353`; else `ConfigurationError`."""
+        host, port = text, "53"
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            port = rest[1:] if rest.startswith(":") else ("" if rest or not bracket else "53")
+        elif text.count(":") == 1:
+            host, _, port = text.partition(":")
+        try:
+            parsed = str(ip_address(host))
+        except ValueError:
+            raise ConfigurationError(
+                f"nameserver {text!r}: {host!r} is no IP address; write 10.96.0.10, 127.0.0.1:5353 "
+                "or [::1]:5353"
+            ) from None
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ConfigurationError(f"nameserver {text!r}: a port number lies between 1 and 65535")
+        return cls(parsed, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        return ip_address(self.host).is_loopback
+
+    def __str__(self) -> str:
+        return self.host if self.port == 53 else host_port(self.host, self.port)
+
+
+class Question(NamedTuple):
+    """One question: an absolute name, and the type of its records."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Questions that are asked at the same time."""
+
+    questions: tuple[Question, ...]
+    share: float = 1.0
+    """By which part of the whole lookup's time their replies must be there."""
+    limit: float = float("inf")
+    """Seconds that they may take at most."""
+    fresh: bool = False
+    """Over TCP, beginning at another server where there are several: a second opinion."""
+
+
+class Srv(NamedTuple):
+    """One SRV record. Priority and weight are kept to be shown; CoreDNS's say nothing about load."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of one question. Build a failed one with `failed`."""
+
+    question: Question
+    status: Status
+    addresses: tuple[str, ...] = ()
+    """A or AAAA records, in the order they came."""
+    services: tuple[Srv, ...] = ()
+    """SRV records, in the order they came."""
+    glue: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses of the services' targets, where the message had some."""
+    canonical: str = ""
+    """The name at the end of the CNAMEs; the name that was asked where there are none."""
+    unfinished: bool = False
+    """The CNAMEs lead out of the message: `canonical` has to be asked for."""
+    truncated: bool = False
+    """Cut short, and not to be had whole."""
+    ttl: float | None = None
+    """Seconds; None for a negative reply that does not say (no SOA record)."""
+    error: str = ""
+    """Why it failed: what each server did."""
+    note: str = ""
+    """What the user should know about the servers."""
+    server: Server | None = None
+    """Who gave it."""
+    asked: tuple[Server, ...] = ()
+    """Everybody who was asked."""
+
+    @classmethod
+    def failed(cls, question: Question, error: str, asked: tuple[Server, ...] = ()) -> Reply:
+        return cls(question, Status.FAILED, canonical=question.name, error=error, asked=asked)
+
+    @property
+    def is_negative(self) -> bool:
+        return self.status in NEGATIVE

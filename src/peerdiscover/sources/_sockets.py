@@ -1,0 +1,100 @@
+"""One try on one non-blocking socket. Drivers wait for it; nothing is decided here.
+
+Rules of this room:
+
+* One socket a try, connected: the kernel lets through only what comes from the server that was
+  asked, and tells of a port on which nobody listens.
+* Nothing blocks. `writing` says what to wait for, `ready` does what can be done then.
+* In the child of a fork, the sockets of lookups that were under way are closed: their threads do
+  not exist there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import suppress
+from weakref import WeakSet
+
+from ._exchange import Try
+
+__all__ = ["Flight"]
+
+_open: WeakSet[socket.socket] = WeakSet()
+
+
+def _close_in_child() -> None:
+    for sock in list(_open):
+        sock.close()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+class Flight:
+    """A try under way. `OSError` from anything here means that the try is over."""
+
+    def __init__(self, attempt: Try) -> None:
+        self.attempt = attempt
+        self.writing = attempt.tcp
+        self._received = bytearray()
+        self._to_send = b""
+        server = attempt.server
+        family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+        kind = socket.SOCK_STREAM if attempt.tcp else socket.SOCK_DGRAM
+        self.socket = socket.socket(family, kind)
+        _open.add(self.socket)
+        try:
+            self.socket.setblocking(False)
+            if attempt.tcp:
+                self._to_send = struct.pack("!H", len(attempt.wire)) + attempt.wire
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with suppress(BlockingIOError):
+                    self.socket.connect((server.host, server.port))
+            else:
+                self.socket.connect((server.host, server.port))
+                self.socket.send(attempt.wire)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def ready(self) -> bytes | None:
+        """Do what can be done now. Returns a whole message, or None: wait again."""
+        try:
+            if self.writing:
+                self._write()
+                return None
+            if not self.attempt.tcp:
+                return self.socket.recv(65535)
+            return self._read()
+        except BlockingIOError:
+            return None
+
+    def _write(self) -> None:
+        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))  # which Python makes the fitting subclass
+        self._to_send = self._to_send[self.socket.send(self._to_send) :]
+        self.writing = bool(self._to_send)
+
+    def _read(self) -> bytes | None:
+        wanted = 2 if len(self._received) < 2 else 2 + struct.unpack_from("!H", self._received)[0]
+        chunk = self.socket.recv(65537)
+        if not chunk:
+            raise ConnectionResetError(f"closed after {len(self._received)} of {wanted} bytes")
+        self._received += chunk
+        if len(self._received) < 2:
+            return None
+        (length,) = struct.unpack_from("!H", self._received)
+        if len(self._received) < 2 + length:
+            return None
+        return bytes(self._received[2 : 2 + length])
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        self.socket.close()

@@ -1,0 +1,53 @@
+"""Static: a fixed list of pods, for laptops and tests.
+
+Rules of this room:
+
+* The list is checked when it is given: what is wrong in it is said there and then.
+* It never changes, so it is never asked again (its TTL is infinite), and what it says is final.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from peerdiscover.answers import Answer, Ask, Endpoint
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import StaticEntry
+from peerdiscover.peers import Peer
+
+__all__ = ["Static", "endpoint"]
+
+
+class Static:
+    """A fixed list: texts (`"10.0.0.1:8080"`, `"db-0=10.0.0.2:8080"`), `Peer`s or `Endpoint`s.
+
+    `ConfigurationError` shows an entry that is none.
+    """
+
+    kind = "static"
+
+    def __init__(self, entries: Iterable[str | Peer | Endpoint | StaticEntry]) -> None:
+        if isinstance(entries, str):
+            raise ConfigurationError(f"Static({entries!r}): a list is wanted, [{entries!r}]")
+        self._endpoints = tuple(dict.fromkeys(map(endpoint, entries)))
+
+    def __repr__(self) -> str:
+        return f"Static({len(self._endpoints)} pods)"
+
+    def lookup(self, ask: Ask) -> Answer:  # noqa: ARG002 -- the protocol of a source: the list answers whatever is asked
+        """The list. Never blocks, never fails."""
+        return Answer.of(self._endpoints, ttl=math.inf, kind=self.kind)
+
+
+def endpoint(entry: object) -> Endpoint:
+    """One pod, from a text, a `Peer`, an `Endpoint` or a parsed entry; else `ConfigurationError`."""
+    if isinstance(entry, Endpoint):
+        return entry
+    if isinstance(entry, str):
+        return Endpoint.parse(entry)
+    if isinstance(entry, Peer):
+        return Endpoint(entry.addresses, entry.port, entry.hostname, entry.fqdn, entry.zone, entry.node)
+    if isinstance(entry, StaticEntry):
+        return Endpoint((entry.address,), entry.port, entry.hostname)
+    raise ConfigurationError(f"{entry!r}: a pod is written ADDRESS:PORT, or is a Peer or an Endpoint")
