@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from .sources.dns import DNS
     from .sources.static import Static
 
-__all__ = [
-    "DNS",
+__all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can check
     "Answer",
     "Ask",
     "AsyncDiscovery",
     "Change",
     "ClosedError",
     "ConfigurationError",
+    "DNS",
     "Discovery",
     "Endpoint",
     "Identity",

@@ -57,9 +57,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _open_lock
     held, _held[:] = list(_held), []
-    _open_lock = threading.RLock()
+    _open_lock.release()  # this thread took it, and is the only one that is left
     for discovery in held:
         discovery._after_fork_in_child()  # noqa: SLF001
 

@@ -33,7 +33,6 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Protocol, runtime_checkable
 
 from .errors import ConfigurationError
@@ -142,9 +141,7 @@ class Answer:
     def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "unknown") -> Answer:
         """A whole answer: these, and nobody else. Without endpoints it is an empty one."""
         found = tuple(endpoints)
-        return cls(
-            outcome=Outcome.RESOLVED if found else Outcome.EMPTY, endpoints=found, ttl=ttl, kind=kind
-        )
+        return cls(outcome=Outcome.RESOLVED if found else Outcome.EMPTY, endpoints=found, ttl=ttl, kind=kind)
 
     @classmethod
     def failed(cls, error: BaseException | str) -> Answer:
@@ -195,4 +192,3 @@ class PushSource(Protocol):
 
 
 Source = PullSource | PushSource
-

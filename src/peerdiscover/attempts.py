@@ -31,12 +31,13 @@ from .peers import Peer, PeerSet
 from .pickers import Picker, pickable
 
 if TYPE_CHECKING:
+    from tenacity import Future
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
     from .peers import View
 
-__all__ = ["Attempt", "AsyncAttempts", "Attempts", "Failover", "Pause"]
+__all__ = ["AsyncAttempts", "Attempt", "Attempts", "Failover", "Pause"]
 
 
 class Reports(Protocol):
@@ -88,7 +89,9 @@ class Failover:
         self._on = kinds
         self._picker = picker
         self._stop = tenacity.stop_after_delay(30) if stop is None else stop
-        self._wait = tenacity.wait_random_exponential(multiplier=0.1, min=0.1, max=5) if wait is None else wait
+        self._wait = (
+            tenacity.wait_random_exponential(multiplier=0.1, min=0.1, max=5) if wait is None else wait
+        )
         retrying = tenacity.Retrying(stop=self._stop, wait=self._wait)
         self._state = tenacity.RetryCallState(retrying, None, (), {})
         self._rounds = tenacity.RetryCallState(retrying, None, (), {})
@@ -182,7 +185,7 @@ class Failover:
         rounds.idle_for += seconds
         return seconds if math.isfinite(seconds) else 0.0
 
-    def _outcome(self, number: int, error: BaseException) -> object:
+    def _outcome(self, number: int, error: BaseException) -> Future:
         future = self._future(number)
         future.set_exception(error)
         return future

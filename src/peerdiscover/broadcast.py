@@ -114,7 +114,7 @@ class Broadcast(Generic[T]):
 
 
 def in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: float | None) -> None:
-    """Call everybody, each in one of `width` threads; return when all are done, or after `timeout` seconds."""
+    """Call everybody, each in one of `width` threads; back when all are done, or after `timeout` seconds."""
     state = threading.Condition()
 
     def work() -> None:
@@ -125,7 +125,7 @@ def in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: floa
                 return
             try:
                 value = call(peer)
-            except BaseException as error:  # noqa: BLE001 - whatever a call raises belongs to the caller
+            except BaseException as error:  # noqa: BLE001 - all of it is the caller's
                 with state:
                     broadcast.raised(peer, error)
                     state.notify_all()
@@ -144,9 +144,7 @@ def in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: floa
         worker.start()
     with state:
         try:
-            state.wait_for(
-                lambda: broadcast.done, None if end is None else max(0.0, end - time.monotonic())
-            )
+            state.wait_for(lambda: broadcast.done, None if end is None else max(0.0, end - time.monotonic()))
         finally:
             broadcast.over = broadcast.over or not broadcast.done
     if broadcast.done:

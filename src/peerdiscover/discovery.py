@@ -54,7 +54,8 @@ class Discovery(Surface):
     raises `ConfigurationError`. It may be used from any thread, and across `os.fork()`.
     """
 
-    _lock: threading.Condition
+    _changed: threading.Condition
+    """The lock, and the news that something changed under it."""
     _thread: threading.Thread | None = None
     _feeder: threading.Thread | None = None
     _watching = False
@@ -80,7 +81,7 @@ class Discovery(Surface):
         """End refreshing; the set stays readable. May be called twice, and from a callback."""
         with self._lock:
             self._end()
-            self._lock.notify_all()
+            self._changed.notify_all()
             threads = [self._thread, self._feeder]
         _processes.closed(self)
         for thread in threads:
@@ -105,13 +106,11 @@ class Discovery(Surface):
         with self._lock:
             self._require_open()
             wanted = self._core.request(self._now())
-            self._lock.notify_all()
+            self._changed.notify_all()
         self._wait_until(lambda: self._core.finished >= wanted, None)
         return self.peers
 
-    def wait(
-        self, min_peers: int = 1, timeout: float | None = None, include_self: bool = True
-    ) -> PeerSet:
+    def wait(self, min_peers: int = 1, timeout: float | None = None, include_self: bool = True) -> PeerSet:
         """The set, once it has `min_peers` (with 0: once there was any evidence).
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
@@ -184,13 +183,14 @@ class Discovery(Surface):
     # Waiting and refreshing
 
     def _new_lock(self) -> threading.Condition:
-        return threading.Condition()
+        self._changed = threading.Condition()
+        return self._changed
 
     def _now(self) -> float:
         return time.monotonic()
 
     def _wake(self) -> None:
-        self._lock.notify_all()
+        self._changed.notify_all()
 
     def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `ready` (asked with the lock held); False when `timeout` seconds are over."""
@@ -204,7 +204,7 @@ class Discovery(Surface):
                 if threading.current_thread() is self._thread:
                     self._refresh_once(left)
                 else:
-                    self._lock.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
+                    self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
         return True
 
     def _begin_refreshing(self) -> None:
@@ -229,8 +229,10 @@ class Discovery(Surface):
         left = self._core.wake - self._now()
         if left > 0 or self._watching:
             if not self._has_news():
-                wait = min(left, threading.TIMEOUT_MAX, threading.TIMEOUT_MAX if patience is None else patience)
-                self._lock.wait(wait)
+                wait = min(
+                    left, threading.TIMEOUT_MAX, threading.TIMEOUT_MAX if patience is None else patience
+                )
+                self._changed.wait(wait)
             return
         ask = replace(self._core.begin(), cancelled=lambda: self._state is State.CLOSED)
         if not isinstance(self._source, PullSource):
@@ -240,7 +242,7 @@ class Discovery(Surface):
             )
             self._feeder.start()
             return
-        lock = self._lock
+        lock = self._changed
         lock.release()
         try:
             began = self._now()
@@ -269,10 +271,10 @@ class Discovery(Surface):
     # For `_processes`
 
     def _before_fork(self) -> None:
-        self._lock.acquire()
+        self._changed.acquire()
 
     def _after_fork_in_parent(self) -> None:
-        self._lock.release()
+        self._changed.release()
 
     def _after_fork_in_child(self) -> None:
         self._lock = self._new_lock()

@@ -36,7 +36,7 @@ class PeerDiscoverError(Exception):
 
 
 class ConfigurationError(PeerDiscoverError, ValueError):
-    """Something the caller wrote, or the pod's surroundings, cannot work. The text shows it and says what to do."""
+    """What the caller wrote, or the pod's surroundings, cannot work. It shows that and says what to do."""
 
 
 class ResolutionError(PeerDiscoverError):
@@ -67,9 +67,7 @@ class ResolutionError(PeerDiscoverError):
         return (_rebuilt, (type(self), self.args, self.__dict__))
 
 
-def _rebuilt(
-    kind: type[ResolutionError], args: tuple[str], state: dict[str, object]
-) -> ResolutionError:
+def _rebuilt(kind: type[ResolutionError], args: tuple[str], state: dict[str, object]) -> ResolutionError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)

@@ -73,9 +73,7 @@ class ServiceName:
         if not isinstance(text, str):
             raise ConfigurationError(f"{text!r}: a service's name is a text")
         if not text.strip():
-            raise ConfigurationError(
-                f"{text!r}: a service's name is wanted, such as web-headless.prod:8080"
-            )
+            raise ConfigurationError(f"{text!r}: a service's name is wanted, such as web-headless.prod:8080")
         if text != text.strip() or any(c.isspace() for c in text):
             raise _refuse(text, "", "a service's name has no spaces in it")
         scheme, rest = _split_scheme(text)

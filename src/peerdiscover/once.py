@@ -21,6 +21,8 @@ from .sources import asking, source_for
 from .surface import identity_for, parsed
 
 if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
     from .peers import Identity, PeerSet
 
 __all__ = ["aresolve", "resolve"]
@@ -47,8 +49,7 @@ def resolve(
         return once.take(asking.lookup(once.source, question), time.monotonic())
 
     once.began = time.monotonic()
-    found: PeerSet = tenacity.Retrying(**once.retrying())(ask)
-    return found
+    return once.found(tenacity.Retrying(**once.retrying())(ask))
 
 
 async def aresolve(
@@ -69,8 +70,7 @@ async def aresolve(
         return once.take(await asking.alookup(once.source, question), anyio.current_time())
 
     once.began = anyio.current_time()
-    found: PeerSet = await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask)
-    return found
+    return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))
 
 
 class Once:
@@ -121,15 +121,21 @@ class Once:
             raise ConfigurationError(str(error)) from error
         if self._core.peers:
             return self._core.peers
-        if answer.is_nobody and (self._doubted or answer.authoritative or self.source.kind in ("static", "callable")):
+        if answer.is_nobody and (self._doubted or answer.authoritative):
             raise self._core.not_found(now)
         self._doubted = answer.is_nobody
         return None
 
+    @staticmethod
+    def found(peers: PeerSet | None) -> PeerSet:
+        """What tenacity returned: it repeats, or gives up by an error, where there is nothing."""
+        assert peers is not None
+        return peers
+
     def _left(self) -> float:
         return self.began + self._timeout - self._now
 
-    def _backoff(self, state: Any) -> float:
+    def _backoff(self, state: RetryCallState) -> float:
         return min(0.1 * 2.0 ** min(state.attempt_number, 5), 1.0) * (0.5 + random.random() / 2)
 
     def _give_up(self, _: object) -> None:

@@ -84,6 +84,9 @@ class PeerSet(Sequence[Peer]):
     service: str
     generation: int
     kind: str
+    _by_key: dict[str, Peer]
+    _hash: int | None
+    _peers: tuple[Peer, ...]
 
     def __init__(
         self,
@@ -133,10 +136,11 @@ class PeerSet(Sequence[Peer]):
         return self.service == other.service and self._peers == other._peers
 
     def __hash__(self) -> int:
-        if self._hash is None:
-            super().__setattr__("_hash", hash((self.service, self._peers)))
-        assert self._hash is not None
-        return self._hash
+        known = self._hash
+        if known is None:
+            known = hash((self.service, self._peers))
+            super().__setattr__("_hash", known)
+        return known
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_unpickle, (self.service, self._peers, self.generation, self.kind))
@@ -225,9 +229,7 @@ class Change:
             after=after,
             added=tuple(peer for peer in after if peer.key not in old),
             removed=tuple(peer for peer in before if peer.key not in new),
-            moved=tuple(
-                (old[peer.key], peer) for peer in after if peer.key in old and old[peer.key] != peer
-            ),
+            moved=tuple((old[peer.key], peer) for peer in after if peer.key in old and old[peer.key] != peer),
         )
 
     def __bool__(self) -> bool:

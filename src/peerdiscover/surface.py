@@ -115,7 +115,8 @@ class Surface:
         return f"<{type(self).__name__} {str(self._service)!r}, {self._state.value}, {len(self.peers)} peers>"
 
     def _new_core(self, identity: Identity) -> Membership:
-        return Membership(self._service, self._policy, identity, random.random, getattr(self._source, "kind", "unknown"))
+        kind = getattr(self._source, "kind", "unknown")
+        return Membership(self._service, self._policy, identity, random.random, kind)
 
     # What is known
 
@@ -221,9 +222,7 @@ class Surface:
 
     def _nobody(self) -> NoPeersError:
         with self._lock:
-            return self._core.nobody(
-                self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s"
-            )
+            return self._core.nobody(self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s")
 
     def _new_lock(self) -> AbstractContextManager[object]:
         raise NotImplementedError

@@ -26,23 +26,28 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from ..answers import Answer, Ask, Outcome
-from ..errors import (
+from peerdiscover.answers import Answer, Ask, Outcome
+from peerdiscover.errors import (
     ConfigurationError,
     NameNotFoundError,
     NoPeersError,
     PeerDiscoverError,
+    ResolutionError,
     ResolutionTimeoutError,
 )
-from ..names import ServiceName
-from ..peers import Change, Identity, Peer, PeerSet, View
-from ..policy import Policy
+from peerdiscover.names import ServiceName
+from peerdiscover.peers import Change, Identity, Peer, PeerSet, View
+from peerdiscover.policy import Policy
+
 from .explaining import Heard, counted, explain
 from .judging import Judge
 from .scheduling import Schedule
 
 __all__ = ["Membership", "Status"]
+
+E = TypeVar("E", bound=ResolutionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +224,7 @@ class Membership:
         else:
             schedule.saw_somebody(now, answer.ttl)
         if doubt:
-            schedule.doubt(
-                now, by_second_opinion=self._second_opinion, settles_at=self._judge.settles_at()
-            )
+            schedule.doubt(now, by_second_opinion=self._second_opinion, settles_at=self._judge.settles_at())
         elif self._judge.suspects:
             schedule.settle(now, self._judge.settles_at())
 
@@ -243,18 +246,18 @@ class Membership:
             return error
         return None
 
-    def too_few(self, min_peers: int, include_self: bool, waited: float, now: float) -> PeerDiscoverError:
+    def too_few(
+        self, min_peers: int, include_self: bool, waited: float, now: float
+    ) -> ResolutionTimeoutError:
         """The error for whoever waited in vain."""
         count = self.count(include_self)
         others = "" if include_self else " other"
-        text = (
-            f"{self.service}: {count} of {min_peers}{others} peers after {waited:.1f} s; {self.last_words(now)}"
-        )
-        return ResolutionTimeoutError(text, **self._asked())
+        text = f"{count} of {min_peers}{others} peers after {waited:.1f} s; {self.last_words(now)}"
+        return self._error(ResolutionTimeoutError, text)
 
     def not_found(self, now: float) -> NameNotFoundError:
         """The error for whoever asked once and was told that nobody is there."""
-        return NameNotFoundError(f"{self.service}: {self.last_words(now)}", **self._asked())
+        return self._error(NameNotFoundError, self.last_words(now))
 
     def nobody(self, now: float, what: str = "there is nobody to pick") -> NoPeersError:
         """The error for whoever wants a peer now."""
@@ -271,14 +274,15 @@ class Membership:
         hint = f". {last.answer.hint}" if last.answer.hint else ""
         return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{hint}"
 
-    def _asked(self) -> dict[str, object]:
+    def _error(self, kind: type[E], text: str) -> E:
         last = self._last
-        return {
-            "service": str(self.service),
-            "name": last.name if last else "",
-            "servers": last.servers if last else (),
-            "outcome": last.outcome if last else None,
-        }
+        return kind(
+            f"{self.service}: {text}",
+            service=str(self.service),
+            name=last.name if last else "",
+            servers=last.servers if last else (),
+            outcome=last.outcome if last else None,
+        )
 
     # What is to be said in the log
 
@@ -289,9 +293,7 @@ class Membership:
 
     def _note_answer(self, answer: Answer, now: float, seconds: float) -> None:
         name = str(self.service)
-        self._heard.append(
-            Heard(now, answer.with_(endpoints=(), unnamed=()), len(answer.endpoints), seconds)
-        )
+        self._heard.append(Heard(now, answer.with_(endpoints=(), unnamed=()), len(answer.endpoints), seconds))
         count = f", {counted(len(answer.endpoints), 'endpoint')}" if answer.endpoints else ""
         self.notes.append((logging.DEBUG, f"{name}: {answer.outcome}{count} in {seconds * 1000:.1f} ms"))
         failed_before = self._last is not None and not self._last.is_evidence
@@ -310,7 +312,7 @@ class Membership:
 def _reason(answer: Answer) -> str:
     """Why an answer failed, in one line."""
     error = answer.error
-    if isinstance(error, PeerDiscoverError) or isinstance(error, str):
+    if isinstance(error, PeerDiscoverError | str):
         return str(error)
     if error is None:
         return "no reason was given"

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..answers import Answer
-from ..names import ServiceName
-from ..peers import Identity, Peer
+from peerdiscover.answers import Answer
+from peerdiscover.names import ServiceName
+from peerdiscover.peers import Identity, Peer
+
 from .judging import Judge
 
 if TYPE_CHECKING:

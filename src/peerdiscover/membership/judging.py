@@ -30,10 +30,10 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..answers import Answer, Endpoint, Outcome, family_of
-from ..names import host_port
-from ..peers import Identity, Peer, PeerSet, View
-from ..policy import Policy
+from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
+from peerdiscover.names import host_port
+from peerdiscover.peers import Identity, Peer, PeerSet, View
+from peerdiscover.policy import Policy
 
 __all__ = ["NO_TTL", "Judge", "Suspicion"]
 
@@ -248,9 +248,7 @@ class Judge:
         """
         named = bool(answer.endpoints) and any(peer.hostname is not None for peer in self.peers)
         waiting = {endpoint.addresses[0] for endpoint in answer.unnamed}
-        self._unnamed_since = {
-            address: self._unnamed_since.get(address, now) for address in waiting if named
-        }
+        self._unnamed_since = {address: self._unnamed_since.get(address, now) for address in waiting if named}
         return [
             endpoint
             for endpoint in answer.unnamed
@@ -324,7 +322,5 @@ def _peers_of(endpoints: Iterable[Endpoint]) -> dict[str, Peer]:
         else:
             key = e.hostname
         if key not in peers:
-            peers[key] = Peer(
-                key, address, e.port, e.addresses, e.hostname, e.fqdn, zone=e.zone, node=e.node
-            )
+            peers[key] = Peer(key, address, e.port, e.addresses, e.hostname, e.fqdn, zone=e.zone, node=e.node)
     return peers

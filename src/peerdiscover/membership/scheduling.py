@@ -23,7 +23,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..policy import Policy
+from peerdiscover.policy import Policy
+
 from .judging import NO_TTL
 
 __all__ = ["Schedule"]
@@ -121,7 +122,7 @@ class Schedule:
 
     def _ttl_wait(self, ttl: float | None) -> float:
         if ttl == math.inf:
-            return ttl
+            return math.inf
         policy = self._policy
         wait = min(max(ttl or NO_TTL, policy.min_refresh), policy.max_refresh)
         return wait * (1 + policy.jitter * self._random())

@@ -22,12 +22,13 @@ _LATE = 1.0
 
 def lookup(source: Source, ask: Ask) -> Answer:
     """One answer. May block for as long as the source does."""
+    answer: Any
     try:
-        answer = source.lookup(ask) if isinstance(source, PullSource) else next(iter(source.watch(ask)))  # type: ignore[arg-type]  # in threads it is one
+        answer = source.lookup(ask) if isinstance(source, PullSource) else next(iter(source.watch(ask)))  # type: ignore[arg-type]  # in threads it is an iterator
         if hasattr(answer, "__await__"):
-            import asyncio  # noqa: PLC0415 - only who gives a coroutine function pays for it
+            import asyncio
 
-            async def awaited() -> Answer:
+            async def awaited() -> object:
                 return await answer
 
             answer = asyncio.run(awaited())
@@ -38,9 +39,9 @@ def lookup(source: Source, ask: Ask) -> Answer:
 
 async def alookup(source: Source, ask: Ask) -> Answer:
     """One answer. A source that only blocks is asked in a thread."""
-    import anyio  # noqa: PLC0415 - only asynchronous programs pay for it
+    import anyio
 
-    async def act() -> Answer:
+    async def act() -> object:
         with anyio.fail_after(ask.timeout + _LATE):
             if isinstance(source, PullSource):
                 return await _pulled(source, ask)
@@ -68,9 +69,9 @@ def _awatch(source: Source, ask: Ask) -> AsyncIterator[Answer]:
 
 
 async def _pulled(source: PullSource, ask: Ask) -> Any:
-    import inspect  # noqa: PLC0415
+    import inspect
 
-    import anyio.to_thread  # noqa: PLC0415
+    import anyio.to_thread
 
     both: Any = source
     act = getattr(both, "alookup", both.lookup)
@@ -80,10 +81,10 @@ async def _pulled(source: PullSource, ask: Ask) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-async def _outcome(act: Callable[[], Awaitable[Answer]]) -> Answer:
+async def _outcome(act: Callable[[], Awaitable[object]]) -> Answer:
     """What came of it; whatever it raises is a failed answer, unless we are cancelled ourselves."""
-    import anyio  # noqa: PLC0415
-    import anyio.lowlevel  # noqa: PLC0415
+    import anyio
+    import anyio.lowlevel
 
     try:
         return checked(await act())
