@@ -52,6 +52,7 @@ class AsyncDiscovery(Surface):
 
     _tasks: anyio.abc.TaskGroup
     _changed: anyio.Event
+    _passing = (KeyboardInterrupt,)  # event loops raise it wherever they happen to be
     _watching = False
     _told = 0.0
 

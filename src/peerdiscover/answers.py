@@ -33,6 +33,8 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Protocol, runtime_checkable
 
 from .errors import ConfigurationError
@@ -64,6 +66,12 @@ def family_of(address: str) -> int:
     return 6 if ":" in address else 4
 
 
+@lru_cache(maxsize=8192)
+def _canonical(address: str) -> str:
+    """The address in canonical text; cached, since the same pods are seen again and again."""
+    return str(ip_address(address))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One pod, as a source saw it. `addresses` holds the preferred one first, in canonical text."""
@@ -76,10 +84,18 @@ class Endpoint:
     node: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.addresses, str):
-            object.__setattr__(self, "addresses", (self.addresses,))
-        if not self.addresses:
-            raise ConfigurationError("an endpoint has at least one address")
+        given = (self.addresses,) if isinstance(self.addresses, str) else tuple(self.addresses)
+        try:
+            canonical = tuple(map(_canonical, given))
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"Endpoint(addresses={self.addresses!r}): IP addresses are wanted"
+            ) from None
+        if not canonical:
+            raise ConfigurationError("Endpoint(addresses=()): an endpoint has at least one address")
+        if type(self.port) is not int or not 0 < self.port < 65536:
+            raise ConfigurationError(f"Endpoint(port={self.port!r}): a port lies between 1 and 65535")
+        object.__setattr__(self, "addresses", canonical)
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
@@ -136,6 +152,15 @@ class Answer:
     """Why it failed. A `ConfigurationError` is raised to whoever waits for the first peers."""
     hint: str = ""
     """Why the name may not be there: one sentence."""
+
+    def __post_init__(self) -> None:
+        for name in "endpoints", "unnamed":
+            some = tuple(getattr(self, name))
+            if not all(isinstance(endpoint, Endpoint) for endpoint in some):
+                raise ConfigurationError(f"Answer({name}={some!r}): Endpoints are wanted")
+            object.__setattr__(self, name, some)
+        if self.ttl is not None and not self.ttl >= 0:
+            raise ConfigurationError(f"Answer(ttl={self.ttl!r}): seconds, or None")
 
     @classmethod
     def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "unknown") -> Answer:

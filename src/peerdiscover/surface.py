@@ -14,8 +14,8 @@ from __future__ import annotations
 import enum
 import logging
 import random
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from .answers import Answer, Source
@@ -86,6 +86,8 @@ class Surface:
     """The current set; reading it never blocks."""
 
     _lock: AbstractContextManager[object]
+    _passing: tuple[type[BaseException], ...] = ()
+    """What goes through, whoever raised it."""
 
     def __init__(
         self,
@@ -174,8 +176,9 @@ class Surface:
         """
         if self._state is not State.OPEN:
             return
+        log.debug("%s: the application could not reach %r: %r", self._service, peer, error)
         with self._lock:
-            self._core.report_failure(peer, self._now(), error)
+            self._core.report_failure(peer, self._now())
             self._show()
             self._wake()
 
@@ -244,7 +247,18 @@ class Surface:
 
     def _take(self, answer: Answer, seconds: float = 0.0) -> None:
         """An answer came. Called with the lock held."""
-        self._core.take(answer, self._now(), seconds)
+        try:
+            self._core.take(answer, self._now(), seconds)
+        except Exception as error:
+            # A fault of ours, or an answer that no source should give: an outcome like any other.
+            import traceback
+
+            self._core.notes.append(
+                (logging.ERROR, f"an answer could not be judged: {traceback.format_exc()}")
+            )
+            self._core.take(
+                Answer.failed(f"an answer could not be judged: {type(error).__name__}"), self._now()
+            )
         self._show()
         self._wake()
 
@@ -287,9 +301,19 @@ class Surface:
                 if (change := cursor.advance(self.peers))
             ]
         for level, text in notes:
-            log.log(level, "%s", text)
+            with self._unharmed():
+                log.log(level, "%s", text)
         for callback, change in due:
-            try:
+            with self._unharmed():
                 callback(change)
-            except Exception:
-                log.exception("%s: a callback for changes failed", self._service)
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """Run a stranger's code: whatever it raises is logged, as far as logging works, and that is all."""
+        try:
+            yield
+        except self._passing:
+            raise
+        except BaseException:  # SystemExit too: it would end the refresher in silence
+            with suppress(Exception):
+                log.exception("%s: a callback for changes, or a handler of the log, failed", self._service)

@@ -33,7 +33,6 @@ from peerdiscover.errors import (
     ConfigurationError,
     NameNotFoundError,
     NoPeersError,
-    PeerDiscoverError,
     ResolutionError,
     ResolutionTimeoutError,
 )
@@ -182,11 +181,10 @@ class Membership:
         self._schedule.request(now)
         return self.begun + 1
 
-    def report_failure(self, peer: Peer, now: float, error: BaseException | None = None) -> bool:
+    def report_failure(self, peer: Peer, now: float) -> bool:
         """The application saw `peer` fail: ask again soon. Returns whether it went from the set."""
         self._schedule.report(now)
         before = self.peers
-        self.notes.append((logging.DEBUG, f"{self.service}: {peer!r} was reported as failed: {error!r}"))
         went = self._judge.report_failure(peer, now)
         if went:
             self._changed(before)
@@ -311,9 +309,4 @@ class Membership:
 
 def _reason(answer: Answer) -> str:
     """Why an answer failed, in one line."""
-    error = answer.error
-    if isinstance(error, PeerDiscoverError | str):
-        return str(error)
-    if error is None:
-        return "no reason was given"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return "no reason was given" if answer.error is None else str(answer.error)

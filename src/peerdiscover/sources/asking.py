@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from peerdiscover.answers import Answer, Ask, PullSource, Source
+from peerdiscover.errors import PeerDiscoverError
 
 __all__ = ["alookup", "checked", "failed", "lookup", "watch_to_the_end"]
 
@@ -100,11 +101,22 @@ async def _outcome(act: Callable[[], Awaitable[object]]) -> Answer:
 def failed(error: BaseException) -> Answer:
     """What a source raised, as an answer."""
     _log.debug("the source raised", exc_info=error)
-    return Answer.failed(error)
+    return checked(Answer.failed(error))
+
+
+def _text(error: BaseException) -> str:
+    """The error in one line. Its own text is a stranger's code, and may raise."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}" if str(error) else kind
+    except BaseException:  # noqa: BLE001 - see the top
+        return kind
 
 
 def checked(answer: object) -> Answer:
-    """The answer, or a failed one where it is none."""
+    """The answer, or a failed one where it is none; an error of somebody else's as text."""
     if isinstance(answer, Answer):
-        return answer
+        error = answer.error
+        foreign = isinstance(error, BaseException) and not isinstance(error, PeerDiscoverError)
+        return answer.with_(error=_text(error)) if foreign else answer
     return Answer.failed(f"the source returned {type(answer).__name__}, no Answer")
