@@ -249,7 +249,7 @@ class Surface:
         """An answer came. Called with the lock held."""
         try:
             self._core.take(answer, self._now(), seconds)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see below
             # A fault of ours, or an answer that no source should give: an outcome like any other.
             import traceback
 

@@ -117,6 +117,7 @@ def checked(answer: object) -> Answer:
     """The answer, or a failed one where it is none; an error of somebody else's as text."""
     if isinstance(answer, Answer):
         error = answer.error
-        foreign = isinstance(error, BaseException) and not isinstance(error, PeerDiscoverError)
-        return answer.with_(error=_text(error)) if foreign else answer
+        if isinstance(error, BaseException) and not isinstance(error, PeerDiscoverError):
+            return answer.with_(error=_text(error))
+        return answer
     return Answer.failed(f"the source returned {type(answer).__name__}, no Answer")
