@@ -44,6 +44,7 @@ class Loop:
         self._wake_in.setblocking(False)
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
+        self._errors: list[Exception] = []
         self._sockets: set[socket.socket] = set()
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
         self._thread = threading.Thread(target=self._serve, name="peerdiscover-testing", daemon=True)
@@ -53,12 +54,14 @@ class Loop:
         self._thread.start()
 
     def close(self) -> None:
-        """Closes everything that is registered, and ends the thread."""
+        """Closes everything that is registered, and ends the thread. Raises what a handler raised."""
         if self._thread.is_alive():
             self.run(self._stop)
             self._thread.join()
         self._close_sockets()
         self._selector.close()
+        if self._errors:
+            raise self._errors[0]
 
     def run(self, function: Callable[[], T]) -> T:
         """What `function` returns, or raises, when the loop's thread calls it."""
@@ -95,8 +98,14 @@ class Loop:
         """In the loop's thread: from now on hand each connection over."""
 
         def ready(_events: int) -> None:
-            with contextlib.suppress(OSError):  # gone again before it was accepted
-                accepted(sock.accept()[0])
+            try:
+                connection = sock.accept()[0]
+            except OSError:  # gone again, or too many open files
+                return
+            try:
+                accepted(connection)
+            except OSError:
+                connection.close()
 
         self.add(sock, ready)
 
@@ -130,7 +139,10 @@ class Loop:
         while not self._stopping:
             for key, events in self._selector.select():
                 if key.fileobj in self._sockets or key.fileobj is self._wake_in:
-                    key.data(events)
+                    try:
+                        key.data(events)
+                    except Exception as error:  # noqa: BLE001  the thread goes on, and `close` raises it
+                        self._errors.append(error)
 
     def _close_sockets(self) -> None:
         for sock in (*self._sockets, self._wake_in, self._wake_out):
@@ -193,9 +205,7 @@ class Connection:
         if not self._to_send and self._ending:
             self.close()
             return
-        self._loop.want(
-            self.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0)
-        )
+        self._loop.want(self.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0))
 
 
 def _after_fork_in_child() -> None:

@@ -19,7 +19,7 @@ from peerdiscover.errors import ConfigurationError
 from ._wire import (
     RCODES,
     TYPES,
-    Malformed,
+    MalformedError,
     Question,
     Reply,
     labels_of,
@@ -57,7 +57,7 @@ class Query:
         """The question in these bytes, or None where there is none."""
         try:
             question = read_question(data)
-        except Malformed:
+        except MalformedError:
             return None
         name = ".".join(labels_of(question.name)) + "."
         kind = _NAMES.get(question.type, f"TYPE{question.type}")
@@ -97,14 +97,14 @@ class Nameserver:
     ) -> None:
         """From now on misbehave, for all questions or those of these types or that transport.
 
-        | mode | what a client sees |
-        |---|---|
-        | `"servfail"`, `"refused"`, `"nxdomain"` | that code |
-        | `"nodata"` | the name is there, without such records |
-        | `"timeout"` | silence |
-        | `"truncated"` | TC set and half of the records, over TCP too: addresses in a random order, SRV cut at the same place each time, without addresses |
-        | `"stale"` | the answers of this moment whatever happens, with a TTL of 0: a cache that serves stale answers |
-        | `None` | what is true again |
+        * `"servfail"`, `"refused"`, `"nxdomain"`: that code.
+        * `"nodata"`: the name is there, without such records.
+        * `"timeout"`: silence.
+        * `"truncated"`: TC set and half of the records, over TCP too; addresses in a random order, SRV
+          cut at the same place each time and without addresses.
+        * `"stale"`: the answers of this moment whatever happens, with a TTL of 0, as a cache that serves
+          stale answers.
+        * None: what is true.
 
         Calls add up, and the last one that fits a question counts; `answer(None)` ends them all.
         """
@@ -120,7 +120,7 @@ class Nameserver:
         """The answer to a datagram (or to a message over TCP, without its length); None: silence."""
         try:
             question = read_question(data)
-        except Malformed as error:
+        except MalformedError as error:
             return write_error(error.header, error.rcode) if error.header else None
         reply = self._reply(question, transport)
         if reply is None:

@@ -2,8 +2,7 @@
 
 Rules of this room:
 
-* `http` decides and does no I/O; sockets are opened by the caller's thread and served by the loop's.
-* A pod listens before it is heard of, and is gone from DNS before it stops.
+* `http` decides and does no I/O. A pod's methods run in the loop's thread.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from ._loop import Connection, Loop
+from ._places import Place, listener
 
-__all__ = ["Pod", "http", "listener"]
+__all__ = ["Pod", "http"]
 
 _HEAD_LIMIT = 65536
-_BACKLOG = 1024
 
 
 @dataclass(eq=False)
@@ -31,22 +30,31 @@ class Pod:
     index: int
     name: str
     hostname: str | None
-    addresses: tuple[str, ...]
-    ports: Mapping[str, int]
-    """The number under each port's name ("" for one without a name)."""
-    sockets: list[socket.socket] = field(default_factory=list)
+    place: Place
     connections: set[Connection] = field(default_factory=set)
     fillers: list[socket.socket] = field(default_factory=list)
     """Connections to itself that keep its queue full: see `black_hole`."""
     requests: int = 0
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return self.place.addresses
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        return self.place.ports
+
     def serve(self, loop: Loop) -> None:
-        """In the loop's thread: accept and answer."""
-        for sock in self.sockets:
+        """Accept and answer."""
+        for sock in self.place.sockets:
             loop.listen(sock, lambda accepted: self.accept(loop, accepted))
 
     def accept(self, loop: Loop, sock: socket.socket) -> None:
-        """In the loop's thread: answer on this connection."""
+        """Answer on this connection."""
+        if self.fillers:  # a black hole, reached through a virtual address
+            loop.keep(sock)
+            self.fillers.append(sock)
+            return
         port = sock.getsockname()[1]
         connection = Connection(
             loop, sock, lambda received: http(received, lambda: self._whoami(port)), self.connections.discard
@@ -54,15 +62,16 @@ class Pod:
         self.connections.add(connection)
 
     def stop(self, loop: Loop) -> None:
-        """In the loop's thread: close everything, open connections too."""
+        """Close everything, open connections too."""
         for connection in list(self.connections):
             connection.close()
-        for sock in (*self.fillers, *self.sockets):
+        for sock in (*self.fillers, *self.place.sockets):
             loop.forget(sock)
-        self.sockets, self.fillers = [], []
+        self.place.sockets.clear()
+        self.fillers.clear()
 
     def black_hole(self, loop: Loop) -> None:
-        """In the loop's thread: from now on accept nothing and answer nothing, as a node that was lost.
+        """From now on accept nothing and answer nothing, as a node that was lost.
 
         Each port gets a listening socket whose queue is filled with connections from here, so that
         the kernel drops what comes next: a `connect` hangs until its timeout. Connections that are
@@ -70,11 +79,12 @@ class Pod:
         """
         for connection in self.connections:
             loop.forget(connection.sock, close=False)
-        addresses = [sock.getsockname()[:2] for sock in self.sockets]
-        for sock in self.sockets:
+        sockets = self.place.sockets
+        addresses = [sock.getsockname()[:2] for sock in sockets]
+        for sock in sockets:
             loop.forget(sock)
-        self.sockets = [listener(address, port, backlog=0) for address, port in addresses]
-        for sock in self.sockets:
+        sockets[:] = [listener(address, port, backlog=0) for address, port in addresses]
+        for sock in sockets:
             loop.keep(sock)
             for filler in _fill(sock):
                 loop.keep(filler)
@@ -82,23 +92,12 @@ class Pod:
 
     def _whoami(self, port: int) -> dict[str, object]:
         self.requests += 1
-        return {"pod": self.hostname or self.name, "address": self.addresses[0], "port": port, "n": self.requests}
-
-
-def listener(address: str, port: int, *, backlog: int = _BACKLOG) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one."""
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        # Connections of a pod that was here before may still be in TIME_WAIT.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((address, port))
-        sock.listen(backlog)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return {
+            "pod": self.hostname or self.name,
+            "address": self.addresses[0],
+            "port": port,
+            "n": self.requests,
+        }
 
 
 def _fill(sock: socket.socket) -> list[socket.socket]:
@@ -130,7 +129,9 @@ def http(received: bytearray, whoami: Callable[[], Mapping[str, object]]) -> tup
                 return bytes(out + _response(431, {})), False
             return bytes(out), True
         first, *lines = head.decode("latin-1").split("\r\n")
-        fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        fields = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+        }
         try:
             method, path, version = first.split(" ")
             length = int(fields.get("content-length", "0"))
@@ -152,7 +153,9 @@ def http(received: bytearray, whoami: Callable[[], Mapping[str, object]]) -> tup
             return bytes(out), False
 
 
-def _response(status: int, body: Mapping[str, object], *, keep: bool = False, bodiless: bool = False) -> bytes:
+def _response(
+    status: int, body: Mapping[str, object], *, keep: bool = False, bodiless: bool = False
+) -> bytes:
     text = json.dumps(body).encode()
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"

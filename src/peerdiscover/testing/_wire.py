@@ -21,7 +21,7 @@ __all__ = [
     "RCODES",
     "RR",
     "TYPES",
-    "Malformed",
+    "MalformedError",
     "Message",
     "Question",
     "Reply",
@@ -59,7 +59,7 @@ _TCP_SIZE = 65535
 _UNFRAGMENTED = {4: 1480, 6: 1220}
 
 
-class Malformed(ValueError):
+class MalformedError(ValueError):
     """Not a question that a server can answer; `header` is what an answer needs, None: answer nothing."""
 
     def __init__(self, why: str, header: bytes | None, rcode: int = RCODES["FORMERR"]) -> None:
@@ -122,32 +122,32 @@ def labels_of(name: bytes) -> list[str]:
 
 
 def read_question(data: bytes) -> Question:
-    """The question in a datagram, or `Malformed`."""
+    """The question in a datagram, or `MalformedError`."""
     if len(data) < _HEADER.size:
-        raise Malformed("shorter than a header", None)
+        raise MalformedError("shorter than a header", None)
     ident, flags, questions, answers, authorities, extras = _HEADER.unpack_from(data)
     if flags & _QR:
-        raise Malformed("an answer, not a question", None)
+        raise MalformedError("an answer, not a question", None)
     if flags & 0x7800:
-        raise Malformed("not a query", data[:4], RCODES["NOTIMP"])
+        raise MalformedError("not a query", data[:4], RCODES["NOTIMP"])
     if questions != 1 or answers or authorities > 1 or extras > 2:
-        raise Malformed("one question is wanted", data[:4])
+        raise MalformedError("one question is wanted", data[:4])
+    edns: int | None = None
+    name, kind, class_, ttl = b"", 0, 0, 0
     try:
         name, at = _read_name(data, _HEADER.size)
         kind, class_ = struct.unpack_from("!HH", data, at)
         at += 4
-        edns: int | None = None
-        ttl = 0
         for _ in range(authorities + extras):
             _, at = _read_name(data, at)
             rtype, size, record_ttl, length = _FIXED.unpack_from(data, at)
             at += _FIXED.size + length
-            if at > len(data):
-                raise IndexError
             if rtype == TYPES["OPT"]:
                 edns, ttl = size, record_ttl
     except (IndexError, struct.error):
-        raise Malformed("cut short", data[:4]) from None
+        at = len(data) + 1
+    if at > len(data):
+        raise MalformedError("cut short", data[:4])
     return Question(ident, flags, name, kind, class_, edns, ttl >> 16 & 0xFF, ttl & 0xFF00)
 
 

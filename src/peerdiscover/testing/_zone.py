@@ -196,7 +196,8 @@ class Zone:
             return [alias]
         if kind not in (_A, _AAAA):
             return []
-        # What lies outside the zone would be forwarded, and there is nobody to forward it to.
+        if self._split(target)[1] is None:
+            return [alias]  # what lies outside would be forwarded, and there is nobody to forward it to
         inside = self.reply(target, kind)
         return [alias, *inside.answer] if inside.answer else []
 

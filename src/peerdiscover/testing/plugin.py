@@ -27,7 +27,7 @@ def headless_service() -> Iterator[Callable[..., HeadlessService]]:
             with Discovery("web-headless.prod:http", source=svc.source) as web:
                 assert len(web.peers) == 3
     """
-    from peerdiscover.testing import HeadlessService  # noqa: PLC0415  see above
+    from peerdiscover.testing import HeadlessService
 
     with ExitStack() as stack:
 

@@ -1,0 +1,165 @@
+"""Where pods are: an address each, one address that they share, or addresses and nobody there.
+
+Rules of this room:
+
+* A place is opened whole or not at all: all its ports, on all its addresses.
+* An address is not given out twice by itself, so that a pod that comes back is elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import random
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from peerdiscover.errors import ConfigurationError
+
+__all__ = ["AddressesOnly", "Family", "OwnAddresses", "Place", "Places", "SharedAddress", "can_bind_127"]
+
+Family = Literal["ipv4", "ipv6", "dual"]
+T = TypeVar("T")
+
+_BACKLOG = 1024
+_TRIES = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one pod is. `ports` has the number under each port's name."""
+
+    addresses: tuple[str, ...]
+    ports: Mapping[str, int]
+    sockets: list[socket.socket] = field(default_factory=list)
+
+
+class Places(Protocol):
+    """Gives out places. `wanted`: addresses that the caller chose; without them the next ones."""
+
+    def open(self, wanted: Sequence[str] = ()) -> Place: ...
+
+
+class OwnAddresses:
+    """Each pod listens on an address of its own in 127.64.0.0/10, with the ports as they are given."""
+
+    def __init__(self, ports: Mapping[str, int]) -> None:
+        self._ports = ports
+        # Another /24 each time, since several of these may run side by side.
+        self._numbers = itertools.count(random.randrange(1 << 14) * 254)
+
+    def open(self, wanted: Sequence[str] = ()) -> Place:
+        def attempt() -> Place:
+            n = next(self._numbers) % (254 << 14)
+            address = wanted[0] if wanted else f"127.{64 + n // (254 << 8)}.{n // 254 % 256}.{n % 254 + 1}"
+            with ExitStack() as stack:
+                sockets = [stack.enter_context(listener(address, port)) for port in self._ports.values()]
+                stack.pop_all()
+            return Place((address,), self._ports, sockets)
+
+        return _until_free(attempt, tries=1 if wanted else _TRIES)
+
+
+class SharedAddress:
+    """All pods listen on the loopback address and differ by port. The numbers are the system's."""
+
+    def __init__(self, names: Sequence[str], family: Family) -> None:
+        self._names = names
+        self._addresses = {"ipv4": ("127.0.0.1",), "ipv6": ("::1",), "dual": ("127.0.0.1", "::1")}[family]
+
+    def open(self, wanted: Sequence[str] = ()) -> Place:
+        if wanted:
+            raise ConfigurationError(f"{', '.join(wanted)}: pods that share an address differ by port")
+
+        def attempt() -> Place:
+            ports: dict[str, int] = {}
+            sockets: list[socket.socket] = []
+            with ExitStack() as stack:
+                for name in self._names:
+                    port = 0  # any that is free, then the same on the other address
+                    for address in self._addresses:
+                        sockets.append(stack.enter_context(listener(address, port)))
+                        ports[name] = port = sockets[-1].getsockname()[1]
+                stack.pop_all()
+            return Place(self._addresses, ports, sockets)
+
+        return _until_free(attempt)
+
+
+class AddressesOnly:
+    """Nobody listens: the given addresses, then made-up ones of a cluster."""
+
+    def __init__(
+        self, ports: Mapping[str, int], family: Family, given: Sequence[str | Sequence[str]] = ()
+    ) -> None:
+        self._ports = ports
+        self._family = family
+        self._given = iter(given)
+        self._numbers = itertools.count()
+
+    def open(self, wanted: Sequence[str] = ()) -> Place:
+        return Place(tuple(wanted) or self._next(), self._ports)
+
+    def _next(self) -> tuple[str, ...]:
+        given = next(self._given, None)
+        if given is not None:
+            return (given,) if isinstance(given, str) else tuple(given)
+        n = next(self._numbers)
+        four, six = f"10.{244 + n // (254 << 8)}.{n // 254 % 256}.{n % 254 + 1}", f"fd00:10:244::{n + 1:x}"
+        return {"ipv4": (four,), "ipv6": (six,), "dual": (four, six)}[self._family]
+
+
+def listener(address: str, port: int, *, backlog: int = _BACKLOG) -> socket.socket:
+    """A listening socket; `port` 0 takes a free one."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Connections of a pod that was here before may still be in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        error.add_note(f"a pod on {address}, port {port}")
+        raise
+    return sock
+
+
+def udp_and_tcp(address: str) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket with one port number; the TCP one does not listen yet."""
+
+    def attempt() -> tuple[socket.socket, socket.socket]:
+        with ExitStack() as stack:
+            tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            tcp.bind((address, 0))
+            udp.bind(tcp.getsockname())
+            stack.pop_all()
+        return udp, tcp
+
+    return _until_free(attempt)
+
+
+def can_bind_127() -> bool:
+    """Whether every address of 127.0.0.0/8 can be bound, as on Linux, or 127.0.0.1 alone."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.64.0.1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _until_free(attempt: Callable[[], T], *, tries: int = _TRIES) -> T:
+    """What `attempt` returns once an address and port are free."""
+    for left in range(tries - 1, -1, -1):
+        try:
+            return attempt()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not left:
+                raise
+    raise AssertionError

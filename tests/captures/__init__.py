@@ -1,0 +1,1 @@
+"""What a real CoreDNS answered, and the script that asked it."""
