@@ -206,6 +206,9 @@ class Membership:
         self._last = answer.with_(endpoints=(), unnamed=())  # not to hold a thousand of them
         if self.peers.generation != before.generation:
             self._changed(before)
+            if not answer.is_evidence:
+                text = f"emptied without evidence: max_stale={self.policy.max_stale:g} s went by without an answer"
+                self.notes.append((logging.WARNING, f"{self.service}: {text}"))
         if first and answer.is_evidence and not self.peers:
             self.notes.append((logging.INFO, f"{self.service}: nobody yet ({answer.outcome})"))
 
