@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import dns.edns
+import dns.exception
 import dns.flags
 import dns.message
 import dns.opcode
+import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import httpx
@@ -168,7 +170,8 @@ class Api:
 
 
 def _ports_of(service: ServiceShape) -> list[shapes.PortShape]:
-    return service["slices"][0]["ports"] if service.get("slices") else shapes.HTTP
+    slices = service.get("slices")
+    return slices[0]["ports"] if slices else shapes.HTTP
 
 
 def _port_body(port: shapes.PortShape) -> dict[str, Any]:
@@ -210,8 +213,7 @@ def settle(server: tuple[str, int]) -> int:
         raise SystemExit("the nameserver does not know the new Services after a minute")
     answer = exchange(server, dns.message.make_query(shapes.DOMAIN, "A").to_wire(), "udp")
     assert answer
-    soa = dns.message.from_wire(answer).authority[0][0]
-    ttl: int = soa.minimum
+    ttl = dns.message.from_wire(answer).authority[0].ttl
     time.sleep(ttl + 1)  # what was asked before the Services were there runs out
     return ttl
 
@@ -220,11 +222,10 @@ def ask(server: tuple[str, int], question: QuestionShape, ident: int, ttl: int) 
     """One question and its answer, with nothing of its TTL gone."""
     transport = question.get("transport", "udp")
     query = query_of(question, ident)
-    for _ in range(5):
-        answer = exchange(server, query, transport)
-        if answer is None or not any(left < ttl for left in _ttls(answer)):
-            break
+    answer = exchange(server, query, transport)
+    while answer is not None and any(left < ttl for left in _ttls(answer)):
         time.sleep(ttl + 1)
+        answer = exchange(server, query, transport)
     entry: dict[str, Any] = {"question": question, "query": query.hex()}
     if answer is None:
         return {**entry, "answer": None, "readable": "silence"}

@@ -33,20 +33,22 @@ def zone_of(capture: dict[str, Any]) -> Zone:
     """The zone of the Services that the real server had."""
     zone = Zone(capture["domain"], capture["ttl"], pod_names=capture["pod_names"])
     for shape in capture["services"]:
-        endpoints = [
-            ServiceEndpoint(
-                address, _ports(piece["ports"]), endpoint.get("hostname"), endpoint.get("pod", "")
+        slices = [
+            tuple(
+                ServiceEndpoint(
+                    address, _ports(piece["ports"]), endpoint.get("hostname"), endpoint.get("pod", "")
+                )
+                for endpoint in shapes.endpoints_of(piece)
+                if endpoint.get("ready", True)
+                for address in endpoint["addresses"]
             )
             for piece in shape.get("slices", [])
-            for endpoint in shapes.endpoints_of(piece)
-            if endpoint.get("ready", True)
-            for address in endpoint["addresses"]
         ]
         zone = zone.with_service(
             Service(
                 shape["name"],
                 shapes.NAMESPACE,
-                tuple(endpoints),
+                tuple(slices),
                 tuple(shape.get("cluster_ips", [])),
                 _ports(shape.get("ports", [])),
                 shape.get("external_name"),
@@ -66,7 +68,7 @@ def sections_of(wire: bytes) -> list[Section]:
     for section in (message.answer, message.authority, message.additional):
         lines = []
         for rrset in section:
-            data = rrset[0]
+            data = next(iter(rrset))
             if rrset.rdtype == dns.rdatatype.SOA:
                 data = data.replace(serial=0)
             kind = dns.rdatatype.to_text(rrset.rdtype)

@@ -3,7 +3,8 @@
 Rules of this room:
 
 * `Nameserver.respond` does no I/O and waits for nobody. What carries the bytes is `_loop`.
-* It answers as CoreDNS does: A and AAAA shuffled, SRV never, sizes as in `_wire`.
+* It answers as CoreDNS does: A and AAAA shuffled, SRV in the order of the endpoints but from another
+  slice on each time (a map of Go's gives the slices), sizes as in `_wire`.
 * Of the rules that make it misbehave, the last one that fits a question counts.
 """
 
@@ -78,8 +79,8 @@ class _Rule:
 class Nameserver:
     """Answers for one zone.
 
-    `zone` can be set to another `Zone` at any time. `shuffle=False` leaves A and AAAA records in
-    the zone's order, as CoreDNS without its `loadbalance` plugin.
+    `zone` can be set to another `Zone` at any time. `shuffle=False` leaves all records in
+    the zone's order, the same each time.
     """
 
     def __init__(self, zone: Zone, *, shuffle: bool = True, rng: random.Random | None = None) -> None:
@@ -147,12 +148,14 @@ class Nameserver:
             case "nodata":
                 return zone.negative(question.name, RCODES["NOERROR"])
             case "truncated":
-                return _half(self._shuffled(zone.reply(question.name, question.type)))
+                return _half(self._shuffled(zone, question))
             case _:
-                return self._shuffled(zone.reply(question.name, question.type))
+                return self._shuffled(zone, question)
 
-    def _shuffled(self, reply: Reply) -> Reply:
+    def _shuffled(self, zone: Zone, question: Question) -> Reply:
         """CoreDNS's `loadbalance`: addresses in a random order, behind everything else."""
+        turn = self._rng.randrange(1 << 16) if self._shuffle else 0
+        reply = zone.reply(question.name, question.type, turn)
         if not self._shuffle or reply.rcode:
             return reply
         for section in ("answer", "additional"):

@@ -35,6 +35,7 @@ __all__ = ["HeadlessService"]
 
 # What Deployments append to a pod's name is made of these.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_SLICE = 100  # endpoints, as the EndpointSlice controller fills them by default
 
 
 class HeadlessService:
@@ -324,10 +325,14 @@ class HeadlessService:
             for pod in self._pods
             for address in pod.addresses
         ]
-        endpoints.sort(key=lambda endpoint: ":" in endpoint.address)  # a slice for each family
+        six = [endpoint for endpoint in endpoints if ":" in endpoint.address]
+        four = [endpoint for endpoint in endpoints if ":" not in endpoint.address]
+        slices = [
+            tuple(family[i : i + _SLICE]) for family in (four, six) for i in range(0, len(family), _SLICE)
+        ]
         addresses = self._vip.addresses if self._vip else ()
         ports = _service_ports(self._vip.ports if self._vip else self.ports)
-        service = Service(self.service, self.namespace, tuple(endpoints), addresses, ports)
+        service = Service(self.service, self.namespace, tuple(slices), addresses, ports)
         self.dns.zone = self.dns.zone.with_service(service)
 
     def _open_vip(self) -> Pod:

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from itertools import chain
 
 from ._wire import RCODES, RR, TYPES, Reply, labels_of, name_of
 
@@ -61,7 +62,7 @@ class ServiceEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Service with those of its endpoints that are ready.
+    """A Service with those of its endpoints that are ready, in slices as the API server has them.
 
     Without `cluster_ips` and `external_name` it is headless. `ports` are those of a ClusterIP
     Service; a headless one has the ports of its endpoints.
@@ -69,10 +70,15 @@ class Service:
 
     name: str
     namespace: str
-    endpoints: tuple[ServiceEndpoint, ...] = ()
+    slices: tuple[tuple[ServiceEndpoint, ...], ...] = ()
     cluster_ips: tuple[str, ...] = ()
     ports: tuple[ServicePort, ...] = ()
     external_name: str | None = None
+
+    def endpoints(self, turn: int = 0) -> Iterator[ServiceEndpoint]:
+        """All endpoints, beginning with another slice each `turn`."""
+        first = turn % len(self.slices) if self.slices else 0
+        return chain.from_iterable(self.slices[first:] + self.slices[:first])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +123,16 @@ class Zone:
         left = {key: service for key, service in self.services.items() if key != (namespace, name)}
         return replace(self, services=left, serial=self.serial + 1)
 
-    def reply(self, name: bytes, kind: int) -> Reply:
-        """What the server says when `name` (in wire form) is asked for records of type `kind`."""
+    def reply(self, name: bytes, kind: int, turn: int = 0) -> Reply:
+        """What the server says when `name` (in wire form) is asked for records of type `kind`.
+
+        The slices of a Service come in the order they have, from slice number `turn` on.
+        """
         path, zone = self._split(name)
         if zone is None:
             return self._reverse(name, path, kind)
         try:
-            return self._forward(name, path, zone, kind)
+            return self._forward(name, path, zone, kind, turn)
         except _NameError:
             return self._negative(RCODES["NXDOMAIN"], zone)
 
@@ -146,7 +155,7 @@ class Zone:
 
     # One method a kind of question
 
-    def _forward(self, name: bytes, path: list[str], zone: bytes, kind: int) -> Reply:
+    def _forward(self, name: bytes, path: list[str], zone: bytes, kind: int, turn: int) -> Reply:
         answer: list[RR] = []
         additional: list[RR] = []
         if kind in (TYPES["AXFR"], TYPES["IXFR"]):
@@ -158,7 +167,7 @@ class Zone:
         elif (external := self._external(path)) is not None:
             answer = self._aliased(name, external, kind)
         else:
-            found = list(self._find(path))
+            found = list(self._find(path, turn))
             if kind == _SRV:
                 answer, additional = self._srv(name, found, zone)
             elif kind in (_A, _AAAA):
@@ -211,7 +220,7 @@ class Zone:
                 names[f"{service.name}.{service.namespace}"] = None
         if not names:
             for service in self.services.values():
-                for endpoint in service.endpoints:
+                for endpoint in service.endpoints():
                     if endpoint.address == address:
                         label = endpoint.label(pod_names=self.pod_names)
                         names[f"{label}.{service.name}.{service.namespace}"] = None
@@ -244,7 +253,7 @@ class Zone:
             raise _NameError
         return service.external_name
 
-    def _find(self, path: list[str]) -> Iterator[_Found]:
+    def _find(self, path: list[str], turn: int) -> Iterator[_Found]:
         """Who answers; nobody: the name is there and has nothing; `_NameError`: it is not there."""
         if not path or path in (["svc"], ["pod"]):
             return
@@ -258,14 +267,14 @@ class Zone:
         label = path[0] if len(path) == 4 else None
         port, protocol = (path[0], path[1]) if len(path) == 5 else ("", "")
         port, protocol = port.removeprefix("_"), protocol.removeprefix("_")
-        found = list(_members(service, label, port, protocol, pod_names=self.pod_names))
+        found = list(_members(service, label, port, protocol, turn, pod_names=self.pod_names))
         if not found:
             raise _NameError
         yield from found
 
 
 def _members(
-    service: Service, label: str | None, port: str, protocol: str, *, pod_names: bool
+    service: Service, label: str | None, port: str, protocol: str, turn: int, *, pod_names: bool
 ) -> Iterator[_Found]:
     own = (service.name, service.namespace)
     if service.cluster_ips and label is None:
@@ -274,7 +283,7 @@ def _members(
                 endpoint = ServiceEndpoint(address)
                 yield _Found(endpoint.type, endpoint.packed, number, own)
         return
-    for endpoint in service.endpoints:
+    for endpoint in service.endpoints(turn):
         name = endpoint.label(pod_names=pod_names)
         if label is None or label == name.lower():
             for number in _matching(endpoint.ports, port, protocol):
