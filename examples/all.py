@@ -1,0 +1,39 @@
+"""Connect to all: one call to every pod at once, and a receipt that says what became of it. (asyncio)
+
+Run it with pods of its own on this machine, or in a cluster:
+
+    python examples/all.py
+    PEERS=web-headless.prod:8080 python examples/all.py
+"""
+
+import asyncio
+import os
+
+import httpx
+
+from peerdiscover import AsyncDiscovery, Peer
+from peerdiscover.testing import HeadlessService
+
+
+async def main(service: str, source: object = None) -> None:
+    async with AsyncDiscovery(service, source=source) as web, httpx.AsyncClient() as client:
+
+        async def reload(peer: Peer) -> int:
+            response = await client.post(peer.url("/reload"))
+            return response.raise_for_status().status_code
+
+        receipt = await web.broadcast(reload, timeout=2, limit=10)
+        for peer, status in receipt.results.items():
+            print(f"{peer.key}: {status}")
+        for peer, error in receipt.errors.items():  # those not done after 2 s among them
+            print(f"{peer.key}: {error!r}")
+        print(f"set of generation {receipt.generation}:", "complete" if receipt.complete else "not complete")
+
+
+if __name__ == "__main__":
+    if "PEERS" in os.environ:
+        asyncio.run(main(os.environ["PEERS"]))
+    else:
+        with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
+            svc.blackhole(1)  # as on a node that was lost: DNS has it, and it answers nothing
+            asyncio.run(main("web-headless.prod:http", svc.source))

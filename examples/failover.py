@@ -1,0 +1,38 @@
+"""Failover over plain sockets: where one pod fails, the next one is tried, at once.
+
+Run it with pods of its own on this machine, or in a cluster:
+
+    python examples/failover.py
+    PEERS=web-headless.prod:8080 python examples/failover.py
+"""
+
+import os
+import socket
+
+from tenacity import stop_after_attempt
+
+from peerdiscover import Discovery
+from peerdiscover.testing import HeadlessService
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+
+
+def main(service: str, source: object = None) -> None:
+    with Discovery(service, source=source) as web:
+        for n in range(4):
+            # `on` has no default: only you know what is safe to repeat. This GET is.
+            for attempt in web.attempts(on=OSError, stop=stop_after_attempt(4)):
+                with attempt as peer:  # another pod each time, while there are untried ones
+                    with socket.create_connection(peer.sockaddr, timeout=0.5) as sock:
+                        sock.sendall(REQUEST)
+                        status = sock.makefile("rb").readline().decode().strip()
+                    print(f"request {n}: {peer.key} at attempt {attempt.number}: {status}")
+
+
+if __name__ == "__main__":
+    if "PEERS" in os.environ:
+        main(os.environ["PEERS"])
+    else:
+        with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
+            svc.blackhole(1)  # as on a node that was lost: DNS has it, and connections hang
+            main("web-headless.prod:http", svc.source)

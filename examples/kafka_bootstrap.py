@@ -1,0 +1,35 @@
+"""The bootstrap list for a Kafka client, from the brokers that are there now.
+
+Run it with pods of its own on this machine, or in a cluster:
+
+    python examples/kafka_bootstrap.py
+    PEERS=kafka-headless.prod:9092 python examples/kafka_bootstrap.py
+"""
+
+import os
+
+from peerdiscover import Peer, resolve
+from peerdiscover.testing import HeadlessService
+
+
+def address(peer: Peer) -> str:
+    """The pod's own name where it has one: it outlives the pod's address, and certificates carry it."""
+    return f"{peer.fqdn.removesuffix('.')}:{peer.port}" if peer.fqdn else peer.hostport
+
+
+def bootstrap_servers(service: str, source: object = None) -> list[str]:
+    return [address(peer) for peer in resolve(service, source=source)]
+
+
+def main(service: str, source: object = None) -> None:
+    servers = bootstrap_servers(service, source)
+    # With kafka-python: KafkaProducer(bootstrap_servers=servers)
+    print("bootstrap.servers=" + ",".join(servers))
+
+
+if __name__ == "__main__":
+    if "PEERS" in os.environ:
+        main(os.environ["PEERS"])
+    else:
+        with HeadlessService("kafka-headless.prod", replicas=3, ports={"broker": 9092}) as svc:
+            main("kafka-headless.prod:broker", svc.source)

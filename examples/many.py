@@ -1,0 +1,55 @@
+"""Connect to many: a connection to each pod, held while the pod is there. (asyncio)
+
+Run it with pods of its own on this machine, or in a cluster:
+
+    python examples/many.py
+    PEERS=web-headless.prod:8080 python examples/many.py  # ends after a quiet minute
+"""
+
+import asyncio
+import os
+
+from peerdiscover import AsyncDiscovery, Peer
+from peerdiscover.testing import HeadlessService
+
+
+async def hold(peer: Peer, web: AsyncDiscovery) -> None:
+    """Keep one connection to `peer` open, until this task is cancelled."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(*peer.sockaddr)
+            print(f"connected to {peer.key} at {peer.hostport}")
+            try:
+                await reader.read()  # returns when the pod closes the connection
+            finally:
+                writer.close()
+        except OSError as error:
+            web.report_failure(peer, error)  # DNS is asked at once: the pod may be gone, or elsewhere
+        await asyncio.sleep(1)
+
+
+async def main(
+    service: str, source: object = None, quiet: float = 60, svc: HeadlessService | None = None
+) -> None:
+    tasks: dict[str, asyncio.Task[None]] = {}
+    async with AsyncDiscovery(service, source=source) as web, asyncio.TaskGroup() as group:
+        async for change in web.changes(timeout=quiet):  # the first adds everybody who is there
+            print(change)
+            for peer in (*change.removed, *(old for old, _ in change.moved)):
+                tasks.pop(peer.key).cancel()
+            for peer in (*change.added, *(new for _, new in change.moved)):
+                tasks[peer.key] = group.create_task(hold(peer, web))
+            if svc is not None and change.before.generation == 0:
+                await asyncio.sleep(0.5)
+                svc.scale(4)  # as `kubectl scale` does
+                svc.replace(0)  # … and a pod that is restarted has another address
+        for task in tasks.values():
+            task.cancel()
+
+
+if __name__ == "__main__":
+    if "PEERS" in os.environ:
+        asyncio.run(main(os.environ["PEERS"]))
+    else:
+        with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}, ttl=1) as service:
+            asyncio.run(main("web-headless.prod:http", service.source, 3, service))

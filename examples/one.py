@@ -1,0 +1,31 @@
+"""Connect to one pod: each request goes to the next one in turn.
+
+Run it with pods of its own on this machine, or in a cluster:
+
+    python examples/one.py
+    PEERS=web-headless.prod:8080 python examples/one.py
+"""
+
+import os
+
+import httpx
+
+from peerdiscover import Discovery
+from peerdiscover.testing import HeadlessService
+
+
+def main(service: str, source: object = None) -> None:
+    with Discovery(service, source=source) as web:  # returns once somebody is there, or raises
+        turns = web.round_robin()
+        for _ in range(6):
+            peer = turns.pick()  # never waits; a pod that left is not picked any more
+            response = httpx.get(peer.url("/hello"), timeout=2)
+            print(f"{peer.key}: {response.status_code} {response.text.strip()[:60]}")
+
+
+if __name__ == "__main__":
+    if "PEERS" in os.environ:
+        main(os.environ["PEERS"])
+    else:
+        with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
+            main("web-headless.prod:http", svc.source)

@@ -1,0 +1,1 @@
+"""Examples and documentation, run as they stand."""
