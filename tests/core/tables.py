@@ -1,0 +1,101 @@
+"""A membership on a clock of whole numbers, and short ways to write answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from peerdiscover import Answer, Ask, Endpoint, Identity, Outcome, Peer, Policy, ServiceName, Status
+from peerdiscover.membership import Membership
+
+
+def endpoint(i: int, address: str | None = None, port: int = 80) -> Endpoint:
+    """The pod web-<i>, by default at 10.0.0.<i>."""
+    return Endpoint((address or f"10.0.0.{i}",), port, f"web-{i}", f"web-{i}.web.prod.svc.cluster.local.")
+
+
+def pods(*numbers: int, ttl: float | None = 5.0) -> Answer:
+    """A complete answer with these pods."""
+    return Answer.of([endpoint(i) for i in numbers], ttl=ttl, kind="headless")
+
+
+def texts(*entries: str, ttl: float | None = 5.0) -> Answer:
+    """A complete answer with these, written as `Endpoint.parse` reads them."""
+    return Answer.of([Endpoint.parse(entry) for entry in entries], ttl=ttl, kind="headless")
+
+
+def partial(*numbers: int, ordered: bool = False, gone: Iterable[str] = ()) -> Answer:
+    """An answer that was cut short after these pods."""
+    return pods(*numbers).with_(outcome=Outcome.PARTIAL, ordered=ordered, gone=frozenset(gone))
+
+
+EMPTY = Answer(outcome=Outcome.EMPTY, ttl=5.0)
+NOT_FOUND = Answer(outcome=Outcome.NOT_FOUND, ttl=5.0)
+FAILED = Answer.failed("nobody answered")
+
+
+class Told:
+    """A membership that is told answers at given times. `chance` is what every draw gives, 0 to 1."""
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        chance: float = 0.0,
+        me: Identity | None = None,
+        service: str = "web.prod:80",
+    ) -> None:
+        self.now = 0.0
+        self.core = Membership(
+            ServiceName.parse(service), policy or Policy(), me or Identity(), lambda: chance
+        )
+        self.core.start(0.0)
+        self.ask: Ask | None = None
+
+    def hears(self, answer: Answer, at: float | None = None) -> Told:
+        """Ask and be answered at once, at a time that is no earlier than the last one."""
+        if at is not None:
+            assert at >= self.now
+            self.now = at
+        self.ask = self.core.begin()
+        self.core.take(answer, self.now)
+        return self
+
+    @property
+    def asked_twice(self) -> bool:
+        """Whether the last question was for a second opinion."""
+        assert self.ask is not None
+        return self.ask.second_opinion
+
+    @property
+    def numbers(self) -> list[int | None]:
+        """The ordinals of those in the set, in its order."""
+        return [peer.ordinal for peer in self.core.peers]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of those in the set, in its order."""
+        return [peer.key for peer in self.core.peers]
+
+    @property
+    def suspects(self) -> list[int | None]:
+        """The ordinals of the suspects."""
+        return [peer.ordinal for peer in self.status.suspects]
+
+    @property
+    def generation(self) -> int:
+        """Of the set."""
+        return self.core.peers.generation
+
+    @property
+    def status(self) -> Status:
+        """The status as it is now."""
+        return self.core.status(self.now)
+
+    @property
+    def wait(self) -> float:
+        """Seconds from now until the next question, rounded where floats would not be equal."""
+        return round(self.core.wake - self.now, 9)
+
+    def peer(self, i: int) -> Peer:
+        """The pod with that ordinal."""
+        return self.core.peers.ordinal(i)

@@ -1,0 +1,101 @@
+"""Policies: the defaults, and contradictions that are refused."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
+
+import pytest
+
+from peerdiscover import ConfigurationError, Policy
+
+
+def test_defaults() -> None:
+    assert asdict(Policy()) == {
+        "min_refresh": 1.0,
+        "max_refresh": 30.0,
+        "jitter": 0.2,
+        "timeout": 5.0,
+        "hold": 30.0,
+        "on_empty": "hold",
+        "max_stale": None,
+        "retry_initial": 1.0,
+        "retry_max": 30.0,
+        "mass_removal": 0.5,
+        "ready_timeout": 60.0,
+        "min_peers": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"min_refresh": 31}, "min_refresh=31): lies above max_refresh=30.0"),
+        ({"max_refresh": 0.5}, "lies above max_refresh=0.5"),
+        ({"retry_initial": 60}, "lies above retry_max=30.0"),
+        ({"min_refresh": 0}, "must be above 0"),
+        ({"min_refresh": -1}, "must be above 0"),
+        ({"timeout": 0}, "timeout=0): must be above 0"),
+        ({"retry_initial": 0}, "must be above 0"),
+        ({"hold": -1}, "must not be negative"),
+        ({"ready_timeout": -0.1}, "must not be negative"),
+        ({"min_peers": -1}, "must not be negative"),
+        ({"min_peers": 1.5}, "must be a whole number"),
+        ({"jitter": 1.1}, "must lie between 0 and 1"),
+        ({"jitter": -0.1}, "must lie between 0 and 1"),
+        ({"mass_removal": 2}, "must lie between 0 and 1"),
+        ({"max_stale": 0}, "must be above 0, or None"),
+        ({"max_stale": -5}, "must be above 0, or None"),
+        ({"on_empty": "wipe"}, "use one of 'hold', 'keep', 'accept'"),
+        ({"on_empty": None}, "use one of"),
+        ({"hold": "30"}, "a number is wanted"),
+        ({"hold": None}, "a number is wanted"),
+        ({"hold": True}, "a number is wanted"),
+        ({"hold": math.inf}, "a finite number is wanted"),
+        ({"timeout": math.nan}, "a finite number is wanted"),
+    ],
+)
+def test_contradictions(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(**wrong)
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("Policy(")
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"hold": 0},
+        {"jitter": 0},
+        {"jitter": 1},
+        {"mass_removal": 0},
+        {"min_peers": 0},
+        {"ready_timeout": 0},
+        {"min_refresh": 30, "max_refresh": 30},
+        {"max_stale": 60},
+        {"on_empty": "keep"},
+    ],
+)
+def test_limits_are_allowed(right: dict[str, Any]) -> None:
+    policy = Policy(**right)
+    assert {name: getattr(policy, name) for name in right} == right
+
+
+def test_policies_are_immutable_equal_and_copied_with_changes() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Policy().hold = 1  # type: ignore[misc]
+    assert Policy() == Policy()
+    assert hash(Policy()) == hash(Policy())
+    assert replace(Policy(), hold=5) == Policy(hold=5)
+    with pytest.raises(ConfigurationError):
+        replace(Policy(), hold=-1)
+    assert copy.deepcopy(Policy(hold=5)) == pickle.loads(pickle.dumps(Policy(hold=5))) == Policy(hold=5)
+
+
+def test_only_by_keyword() -> None:
+    with pytest.raises(TypeError):
+        Policy(1)  # type: ignore[call-arg]

@@ -1,0 +1,224 @@
+"""When the next question is due: exact waits, with chance at either end."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from peerdiscover import Answer, Policy
+
+from .tables import EMPTY, FAILED, NOT_FOUND, Told, pods, texts
+
+INF = math.inf
+
+
+def test_the_first_question_is_due_at_the_start() -> None:
+    told = Told()
+    assert told.wait == 0
+    told.core.begin()
+    assert told.wait == INF  # nothing is due while one is under way
+    assert told.status.next_refresh == 0
+
+
+@pytest.mark.parametrize(
+    ("ttl", "least"),
+    [(None, 5), (0, 5), (0.3, 1), (1, 1), (7, 7), (30, 30), (31, 30), (2**32 - 1, 30)],
+)
+def test_after_somebody_was_seen_the_ttl_counts_between_floor_and_ceiling(
+    ttl: float | None, least: float
+) -> None:
+    assert Told(chance=0).hears(pods(0, ttl=ttl)).wait == least
+    assert Told(chance=1).hears(pods(0, ttl=ttl)).wait == pytest.approx(least * 1.2)
+
+
+def test_floor_ceiling_and_jitter_are_the_policys() -> None:
+    policy = Policy(min_refresh=2, max_refresh=10, jitter=0.5)
+    assert Told(policy).hears(pods(0, ttl=1)).wait == 2
+    assert Told(policy, chance=1).hears(pods(0, ttl=60)).wait == 15
+
+
+def test_an_infinite_ttl_means_never() -> None:
+    told = Told(chance=1).hears(pods(0, ttl=INF))
+    assert told.wait == INF
+    assert told.status.next_refresh == INF
+    assert told.core.explain(0).endswith("Next question: none is due")
+
+
+def test_a_static_list_can_still_be_asked_by_hand() -> None:
+    told = Told().hears(pods(0, ttl=INF))
+    told.core.request(5)
+    assert told.core.wake == 5
+
+
+@pytest.mark.parametrize("nobody", [EMPTY, NOT_FOUND], ids=["empty", "not found"])
+def test_an_empty_set_is_asked_every_second_never_later(nobody: Answer) -> None:
+    """A pod that starts before its peers must see them within a second or two, whatever the TTL."""
+    soon, late = Told(chance=1), Told(chance=0)
+    for second in range(100):
+        for told, wait in ((soon, 0.8), (late, 1.0)):
+            assert told.hears(nobody.with_(ttl=2.0**32 - 1), at=second).wait == wait
+            assert not told.asked_twice
+
+
+def test_nobody_yet_after_failures_is_asked_within_a_second() -> None:
+    told = Told(chance=1)
+    for second in range(0, 300, 30):
+        told.hears(FAILED, at=second)
+    assert told.hears(NOT_FOUND, at=301).wait == 0.8
+    assert told.hears(FAILED, at=302).wait == 1
+
+
+def test_failures_double_with_full_jitter() -> None:
+    most, least = Told(chance=1), Told(chance=0)
+    for second, wait in enumerate([1, 2, 4, 8, 16, 30, 30, 30]):
+        assert most.hears(FAILED, at=second).wait == wait
+        assert least.hears(FAILED, at=second).wait == round(wait * 0.05, 9)
+
+
+def test_a_thousand_failures_overflow_nothing() -> None:
+    told = Told(chance=1)
+    for second in range(2000):
+        told.hears(FAILED, at=second)
+    assert told.wait == 30
+
+
+def test_retry_times_are_the_policys() -> None:
+    told = Told(Policy(retry_initial=0.5, retry_max=3), chance=1)
+    assert [told.hears(FAILED).wait for _ in range(5)] == [0.5, 1, 2, 3, 3]
+
+
+def test_any_evidence_ends_the_doubling() -> None:
+    for evidence in (pods(0), EMPTY, pods(0).with_(authoritative=True)):
+        told = Told(chance=1)
+        for second in range(8):
+            told.hears(FAILED, at=second)
+        assert told.hears(evidence, at=10).hears(FAILED, at=11).wait == 1
+
+
+def test_while_held_the_doubling_ends_at_the_ceiling_and_the_hold() -> None:
+    told = Told(Policy(hold=1000, max_refresh=10)).hears(pods(0)).hears(EMPTY).hears(EMPTY)
+    waits = [told.wait]
+    for _ in range(5):
+        told.hears(EMPTY, at=told.now + told.wait)
+        waits.append(told.wait)
+    assert waits == [1, 2, 4, 8, 10, 10]
+
+
+def test_jitter_while_held_is_added() -> None:
+    assert Told(chance=1).hears(pods(0)).hears(EMPTY).hears(EMPTY).wait == pytest.approx(1.2)
+
+
+def test_kept_for_ever_is_asked_at_the_ceiling() -> None:
+    told = Told(Policy(on_empty="keep")).hears(pods(0)).hears(EMPTY, at=1).hears(EMPTY)
+    for _ in range(50):
+        told.hears(EMPTY, at=told.now + told.wait)
+        assert 1 <= told.wait <= 30
+    assert told.wait in (1, 30)
+
+
+def test_who_becomes_a_suspect_during_a_hold_wants_a_second_opinion_too() -> None:
+    told = Told().hears(pods(0, 1)).hears(EMPTY, at=0).hears(pods(0, 1, 2), at=2).hears(EMPTY, at=8)
+    assert told.wait == 0
+    assert told.hears(EMPTY).asked_twice
+    assert told.wait == 1
+
+
+def test_a_second_opinion_that_fails_is_not_asked_at_once_again() -> None:
+    told = Told(chance=1).hears(pods(0)).hears(EMPTY, at=5).hears(FAILED)
+    assert told.asked_twice
+    assert told.wait == 1
+    assert not told.hears(EMPTY, at=6).asked_twice
+
+
+def test_settling_waits_for_the_floor() -> None:
+    """A suspect that can be settled now is no reason to ask sooner than the floor."""
+    told = Told(Policy(hold=1, min_refresh=4, max_refresh=30)).hears(pods(0), at=0)
+    told.hears(EMPTY, at=5).hears(EMPTY, at=5)
+    assert told.wait >= 1
+    told = Told(Policy(hold=1, min_refresh=4)).hears(pods(*range(10))).hears(pods(0)).hears(pods(0))
+    assert told.wait == 4
+
+
+# requests and reports
+
+
+def test_a_request_asks_at_once() -> None:
+    told = Told().hears(pods(0, ttl=30))
+    told.core.request(3)
+    assert told.core.wake == 3
+
+
+def test_a_request_never_delays_what_is_due() -> None:
+    told = Told().hears(pods(0, ttl=1))
+    told.core.request(20)
+    assert told.core.wake == 1
+
+
+@pytest.mark.parametrize("answer", [pods(0), EMPTY, FAILED, texts("10.0.0.9:80"), pods(0, ttl=INF)])
+def test_a_request_during_a_lookup_is_answered_by_the_next_one(answer: Answer) -> None:
+    """What is under way may have read the records of before."""
+    told = Told().hears(pods(0, ttl=30))
+    told.core.begin()
+    wanted = told.core.request(1)
+    assert told.core.wake == INF
+    told.core.take(answer, 2)
+    assert told.core.finished < wanted
+    assert told.core.wake <= 2
+    told.hears(pods(0), at=2)
+    assert told.core.finished == wanted
+
+
+def test_requests_that_come_together_share_a_lookup() -> None:
+    told = Told().hears(pods(0))
+    assert told.core.request(1) == told.core.request(1.5) == told.core.request(1.9)
+
+
+def test_a_request_is_used_up_by_its_lookup() -> None:
+    told = Told().hears(pods(0, ttl=30))
+    told.core.begin()
+    told.core.request(1)
+    told.core.take(pods(0, ttl=30), 2)
+    told.hears(pods(0, ttl=30), at=2)
+    assert told.wait == 30
+
+
+def test_reports_ask_at_most_once_a_second() -> None:
+    told = Told().hears(pods(0, 1, ttl=30))
+    asked = []
+    for tenth in range(50):
+        now = tenth / 10
+        if told.core.wake <= now:
+            asked.append(now)
+            told.hears(pods(0, 1, ttl=30), at=now)
+        told.core.report_failure(told.peer(0), now)
+        if told.core.wake <= now:
+            asked.append(now)
+            told.hears(pods(0, 1, ttl=30), at=now)
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_report_during_a_lookup_asks_again_after_it() -> None:
+    told = Told().hears(pods(0, ttl=30))
+    told.core.begin()
+    told.core.report_failure(told.peer(0), 1)
+    told.core.take(pods(0, ttl=30), 2)
+    assert told.core.wake <= 2
+
+
+def test_a_report_does_not_delay_what_is_due_sooner() -> None:
+    told = Told().hears(pods(0, ttl=1))
+    told.core.report_failure(told.peer(0), 0)
+    told.hears(pods(0, ttl=1), at=0)
+    told.core.report_failure(told.peer(0), 0.5)
+    assert told.core.wake == 1
+
+
+def test_the_child_of_a_fork_asks_at_once() -> None:
+    told = Told().hears(pods(0, ttl=30))
+    told.core.begin()
+    told.core.start(7)
+    assert told.core.wake == 7
+    assert told.status.next_refresh == 7
+    told.hears(pods(0), at=7)
+    assert told.core.finished == 2
