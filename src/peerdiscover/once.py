@@ -8,6 +8,7 @@ one wrong NXDOMAIN among good answers does occur.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from .membership import Membership
 from .names import ServiceName
 from .policy import Policy
 from .sources import asking, source_for
-from .surface import identity_for, parsed
+from .surface import identity_for, log, parsed
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -115,8 +116,9 @@ class Once:
 
     def take(self, answer: Answer, now: float) -> PeerSet | None:
         """The peers, or None: ask again. Raises what ends it."""
-        self._now = now
-        self._core.take(answer, now)
+        asked_at, self._now = self._now, now
+        self._core.take(answer, now, now - asked_at)
+        self._log(answer)
         if (error := self._core.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
         if self._core.peers:
@@ -131,6 +133,12 @@ class Once:
         """What tenacity returned: it repeats, or gives up by an error, where there is nothing."""
         assert peers is not None
         return peers
+
+    def _log(self, answer: Answer) -> None:
+        """Log what there is to say. A failure warns nobody: it is asked again, and the error will have it."""
+        while self._core.notes:
+            level, text = self._core.notes.popleft()
+            log.log(level if answer.is_evidence else min(level, logging.INFO), "%s", text)
 
     def _left(self) -> float:
         return self.began + self._timeout - self._now

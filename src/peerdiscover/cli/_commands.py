@@ -1,0 +1,150 @@
+"""The commands that ask: resolve, watch, wait.
+
+Rules of this room:
+
+* A command decides the exit status by what is known at its end, and by nothing else.
+* `watch` prints a change before it runs `--exec` for it; both are told the same.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import peerdiscover
+from peerdiscover import DNS, Discovery, Policy
+from peerdiscover.answers import Outcome
+from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
+from peerdiscover.names import ServiceName
+from peerdiscover.peers import Change
+
+from . import FOUND, NO_ANSWER, NOBODY, status_of
+from ._own_name import Family, family_of, oneself, wait_for_own_name
+from ._showing import change_json, set_json, show_change, show_set
+from ._talking import say, say_error
+
+__all__ = ["run"]
+
+_FOREVER = 10.0 * 365 * 86400  # a policy's times are finite
+_RESOLVE_SECONDS = 5.0
+_WAIT_SECONDS = 60.0
+
+
+def run(command: str, arguments: Namespace) -> int:
+    """Run one command; the exit status comes back."""
+    return {"resolve": resolve, "watch": watch, "wait": wait}[command](arguments)
+
+
+def source_of(arguments: Namespace) -> DNS | None:
+    """The source that the options mean; None: what the name says, with the pod's surroundings."""
+    if not any((arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family)):
+        return None
+    return _dns(arguments, "any")
+
+
+def _dns(arguments: Namespace, family: Family) -> DNS:
+    return DNS(
+        arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family or family
+    )
+
+
+def resolve(arguments: Namespace) -> int:
+    """`peerdiscover resolve`."""
+    peers = peerdiscover.resolve(
+        arguments.name, source=source_of(arguments), timeout=arguments.timeout or _RESOLVE_SECONDS
+    )
+    if arguments.json:
+        print(set_json(peers))
+    else:
+        show_set(peers)
+    return FOUND
+
+
+def watch(arguments: Namespace) -> int:
+    """`peerdiscover watch`."""
+    command = _command(arguments.run)
+    seconds = arguments.timeout or _FOREVER
+    policy = Policy(min_peers=0, ready_timeout=seconds)
+    began = time.monotonic()
+    with Discovery(arguments.name, source=source_of(arguments), policy=policy) as discovery:
+        if not discovery.peers:
+            say(f"{arguments.name}: nobody yet ({discovery.status.outcome}); watching")
+        with _closing_after(discovery, seconds - (time.monotonic() - began)):
+            for change in discovery.changes():
+                if arguments.json:
+                    print(change_json(change), flush=True)
+                else:
+                    show_change(change)
+                if command:
+                    _execute(command, change)
+    if discovery.peers:
+        return FOUND
+    return NO_ANSWER if discovery.status.outcome in (None, Outcome.FAILED) else NOBODY
+
+
+def wait(arguments: Namespace) -> int:
+    """`peerdiscover wait`."""
+    seconds = arguments.timeout or _WAIT_SECONDS
+    began = time.monotonic()
+    service = ServiceName.parse(arguments.name)
+    me = oneself(service, arguments.namespace, arguments.cluster_domain) if arguments.own else None
+    # Whoever waits wants to know soon: shorter ceilings than those of a discovery that lives for days.
+    policy = Policy(min_peers=arguments.min, ready_timeout=seconds, max_refresh=5.0, retry_max=5.0)
+    discovery = Discovery(service, source=source_of(arguments), policy=policy)
+    try:
+        with discovery:
+            if me is not None:
+                with _closing_after(discovery, seconds - (time.monotonic() - began)):
+                    if not any(me.is_in(change.after) for change in discovery.changes()):
+                        held = f"the pods known are {', '.join(p.address for p in discovery.peers) or 'none'}"
+                        raise me.missing(arguments.name, held, discovery.status.outcome)
+                source = _dns(arguments, family_of(me))
+                wait_for_own_name(me, service, source, seconds - (time.monotonic() - began))
+    except ResolutionTimeoutError as error:
+        say_error(error)
+        return status_of(error, anybody=bool(discovery.peers))
+    show_set(discovery.peers)
+    return FOUND
+
+
+@contextmanager
+def _closing_after(discovery: Discovery, seconds: float) -> Iterator[None]:
+    """Close the discovery after so many seconds, which ends its `changes()`."""
+    timer = threading.Timer(min(max(seconds, 0.0), threading.TIMEOUT_MAX), discovery.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _command(text: str | None) -> list[str]:
+    """The words of `--exec CMD`; none where it is not given."""
+    if text is None:
+        return []
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--exec {text!r}: {error}") from None
+    if not words or shutil.which(words[0]) is None:
+        raise ConfigurationError(f"--exec {text!r}: there is no such command")
+    return words
+
+
+def _execute(command: list[str], change: Change) -> None:
+    """Run the command and wait for it. What becomes of it is said, and stops nothing."""
+    try:
+        done = subprocess.run(command, input=change_json(change) + "\n", encoding="utf-8", check=False)  # noqa: S603 - the user's own command
+    except OSError as error:
+        say(f"--exec {command[0]}: {error}")
+        return
+    if done.returncode:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+        say(f"--exec {command[0]} ended with {how}")

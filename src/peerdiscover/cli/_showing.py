@@ -1,0 +1,152 @@
+"""Sets and changes on stdout: as JSON, as plain aligned text, as a table where `rich` is installed.
+
+Rules of this room:
+
+* JSON has the same keys always; what is not known is null. One object a line.
+* Plain text is what a pipe gets: a header line, then one line a pod. A table and colours are for
+  terminals alone, and the colours not where NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from peerdiscover.peers import Change, Peer, PeerSet
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["change_json", "header", "lines", "set_json", "show_change", "show_set", "terminal"]
+
+
+def set_json(peers: PeerSet) -> str:
+    """The object that `resolve --json` prints."""
+    return json.dumps(
+        {
+            "service": peers.service,
+            "kind": peers.kind,
+            "generation": peers.generation,
+            "peers": [_object(peer) for peer in peers],
+        }
+    )
+
+
+def change_json(change: Change) -> str:
+    """The object that `watch --json` prints, and that `--exec` hands on."""
+    return json.dumps(
+        {
+            "generation": change.after.generation,
+            "added": [_object(peer) for peer in change.added],
+            "removed": [_object(peer) for peer in change.removed],
+            "moved": [{"before": _object(old), "after": _object(new)} for old, new in change.moved],
+            "peers": [_object(peer) for peer in change.after],
+        }
+    )
+
+
+def _object(peer: Peer) -> dict[str, object]:
+    return {
+        "key": peer.key,
+        "hostname": peer.hostname,
+        "fqdn": peer.fqdn,
+        "address": peer.address,
+        "port": peer.port,
+        "ordinal": peer.ordinal,
+        "zone": peer.zone,
+    }
+
+
+def show_set(peers: PeerSet) -> None:
+    """A header line, then one line a pod."""
+    console = terminal()
+    if console is None:
+        _print(header(peers), *lines(peers))
+    else:
+        _table(console, peers)
+
+
+def show_change(change: Change) -> None:
+    """A header line, then one line for each pod that came (+), went (-) or moved (>)."""
+    marked: list[tuple[str, str, Peer, str]] = [("+", "green", peer, peer.hostport) for peer in change.added]
+    marked += [("-", "red", peer, peer.hostport) for peer in change.removed]
+    marked += [("moved", "yellow", new, f"{old.hostport} -> {new.hostport}") for old, new in change.moved]
+    head = f"{time.strftime('%H:%M:%S')} {header(change.after)}, generation {change.after.generation}"
+    rows = _aligned([(mark, *_cells(peer, where)) for mark, _, peer, where in marked])
+    console = terminal()
+    if console is None:
+        _print(head, *rows)
+        return
+    from rich.text import Text  # only for terminals
+
+    console.print(Text(head, style="bold"))
+    for row, (_, colour, _, _) in zip(rows, marked, strict=True):
+        console.print(Text(row, style=colour), soft_wrap=True)
+
+
+def header(peers: PeerSet) -> str:
+    """`web-headless.prod:http: headless, 3 pods`."""
+    count = len(peers)
+    return f"{peers.service}: {peers.kind}, {count} {'pod' if count == 1 else 'pods'}"
+
+
+def lines(peers: Sequence[Peer]) -> list[str]:
+    """One line a pod: who, where, its ordinal and zone where known, its own DNS name."""
+    return _aligned([_cells(peer, peer.hostport) for peer in peers])
+
+
+def _cells(peer: Peer, where: str) -> tuple[str, ...]:
+    return (
+        "" if peer.key == peer.hostport else peer.key,
+        where,
+        "" if peer.ordinal is None else f"ordinal {peer.ordinal}",
+        f"zone {peer.zone}" if peer.zone else "",
+        peer.fqdn or "",
+        "(self)" if peer.is_self else "",
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell; a column without any is left out."""
+    columns = [(column, max(map(len, column))) for column in zip(*rows, strict=True)]
+    kept = [[cell.ljust(width) for cell in column] for column, width in columns if width]
+    return ["  " + "  ".join(row).rstrip() for row in zip(*kept, strict=True)]
+
+
+def _print(*texts: str) -> None:
+    print("\n".join(texts), flush=True)
+
+
+def terminal() -> Console | None:
+    """A console for tables and colours; None where stdout is no terminal, or `rich` is not installed."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    try:
+        from rich.console import Console  # an extra, only for terminals
+    except ImportError:
+        return None
+    return Console(highlight=False)
+
+
+def _table(console: Console, peers: PeerSet) -> None:
+    from rich.table import Table  # only for terminals
+    from rich.text import Text
+
+    columns: list[tuple[str, str, Callable[[Peer], str]]] = [
+        ("pod", "bold cyan", lambda peer: "" if peer.key == peer.hostport else peer.key),
+        ("address", "green", lambda peer: peer.hostport),
+        ("ordinal", "", lambda peer: "" if peer.ordinal is None else str(peer.ordinal)),
+        ("zone", "", lambda peer: peer.zone or ""),
+        ("name", "dim", lambda peer: peer.fqdn or ""),
+        ("", "bold", lambda peer: "self" if peer.is_self else ""),
+    ]
+    shown = [column for column in columns if any(column[2](peer) for peer in peers)]
+    table = Table(title=Text(header(peers), style="bold"), title_justify="left")
+    for name, style, _ in shown:
+        table.add_column(name, style=style, overflow="fold", justify="right" if name == "ordinal" else "left")
+    for peer in peers:
+        table.add_row(*(Text(cell(peer)) for _, _, cell in shown))
+    console.print(table)
