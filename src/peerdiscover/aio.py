@@ -12,22 +12,20 @@ Rules of this room:
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
 from . import _processes
-from .answers import Ask, PullSource
+from .answers import Ask
 from .attempts import AsyncAttempts, Pause
 from .broadcast import Broadcast, Receipt, in_tasks
 from .peers import Change, Peer, PeerSet
 from .sources import asking
-from .surface import Cursor, State, Surface, identity_for
+from .surface import Reader, State, Surface, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -53,7 +51,6 @@ class AsyncDiscovery(Surface):
     _tasks: anyio.abc.TaskGroup
     _changed: anyio.Event
     _passing = (KeyboardInterrupt,)  # event loops raise it wherever they happen to be
-    _watching = False
     _told = 0.0
 
     async def __aenter__(self) -> Self:
@@ -84,7 +81,7 @@ class AsyncDiscovery(Surface):
         try:
             await self._tasks.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
-            if error is None or error not in _leaves(group):
+            if error is None or not _within(error, group):
                 raise
             # What the body raised goes on as itself: returning lets it.
         finally:
@@ -108,10 +105,10 @@ class AsyncDiscovery(Surface):
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
         """
+        self._require_open()
         began = self._now()
         if not await self._wait_until(lambda: self._there(min_peers, include_self), timeout):
-            now = self._now()
-            raise self._core.too_few(min_peers, include_self, now - began, now)
+            raise self._too_few(min_peers, include_self, began)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
@@ -120,21 +117,7 @@ class AsyncDiscovery(Surface):
         A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
         when no change came for `timeout` seconds.
         """
-        self._require_open()
-        return self._changes(Cursor(PeerSet(str(self._service))), timeout)
-
-    async def _changes(self, cursor: Cursor, timeout: float | None) -> AsyncIterator[Change]:
-        while True:
-            change = None
-
-            def changed() -> bool:
-                nonlocal change
-                change = cursor.advance(self.peers)
-                return change is not None or self._state is State.CLOSED
-
-            if not await self._wait_until(changed, timeout) or change is None:
-                return
-            yield change
+        return _Changes(Reader(self), self._wait_until, timeout)
 
     async def broadcast(
         self,
@@ -149,8 +132,7 @@ class AsyncDiscovery(Surface):
         The `Receipt` says who answered and who failed. What is not done after `timeout` seconds is
         cancelled and counts as failed.
         """
-        self._require_open()
-        steps: Broadcast[T] = Broadcast(self.peers, limit=limit, include_self=include_self)
+        steps: Broadcast[T] = self._broadcast(limit, include_self)
         await in_tasks(steps, call, timeout)
         return steps.receipt(self.peers, timeout)
 
@@ -193,39 +175,27 @@ class AsyncDiscovery(Surface):
                 self._require_open()
                 await self._changed.wait()
             return True
-        return False
+        return ready()  # it may have become so in the very moment that time was over
 
     async def _run(self) -> None:
         while self._state is State.OPEN:
             self._tell_news()
-            left = math.inf if self._watching else self._core.wake - self._now()
-            if left > 0:
-                if not self._has_news():
-                    with anyio.move_on_after(left):
-                        await self._changed.wait()
-                continue
-            ask = replace(self._core.begin(), cancelled=lambda: self._state is State.CLOSED)
-            if isinstance(self._source, PullSource):
-                began = self._now()
-                answer = await asking.alookup(self._source, ask)
-                self._take(answer, self._now() - began)
-            else:
-                self._watching = True
-                self._tasks.start_soon(self._feed, ask)
+            due, began = self._due(), self._now()
+            if isinstance(due, Ask):
+                if self._core.watched:
+                    self._tasks.start_soon(self._feed, due)
+                else:
+                    answer = await asking.alookup(self._source, due)
+                    self._take(answer, self._now() - began)
+            elif not self._has_news():
+                with anyio.move_on_after(due):
+                    await self._changed.wait()
 
     async def _feed(self, ask: Ask) -> None:
         """Hand on what a source tells by itself, until it ends."""
-        ended = await asking.watch_to_the_end(self._source, ask, self._take)
-        self._watching = False
-        self._take(ended)
+        self._watch_ended(await asking.awatch(self._source, ask, self._take))
 
     # For `_processes`
-
-    def _before_fork(self) -> None:
-        """There is no lock."""
-
-    def _after_fork_in_parent(self) -> None:
-        """There is no lock."""
 
     def _after_fork_in_child(self) -> None:
         self._end()
@@ -234,8 +204,34 @@ class AsyncDiscovery(Surface):
         """Its event loop is gone by then, and its task with it."""
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+class _Changes:
+    """An iterator, and no generator: a loop over it may be left by `break`, with nothing to close."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        wait_until: Callable[[Callable[[], bool], float | None], Awaitable[bool]],
+        timeout: float | None,
+    ) -> None:
+        self._reader = reader
+        self._wait_until = wait_until
+        self._timeout = timeout
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        more = not self._over and await self._wait_until(self._reader.ready, self._timeout)
+        if not more or self._reader.change is None:
+            self._over = True
+            raise StopAsyncIteration
+        return self._reader.change
+
+
+def _within(error: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
+    """Whether it is one of the group, which may be nested."""
+    return any(
+        inner is error or (isinstance(inner, BaseExceptionGroup) and _within(error, inner))
+        for inner in group.exceptions
+    )

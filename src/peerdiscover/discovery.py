@@ -13,20 +13,20 @@ Rules of this room:
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import _processes
-from .answers import Answer, Ask, PullSource
+from .answers import Answer, Ask
 from .attempts import Attempts, Pause
 from .broadcast import Broadcast, Receipt, in_threads
 from .peers import Change, Peer, PeerSet
 from .sources import asking
-from .surface import Cursor, State, Surface, identity_for, log
+from .surface import Reader, State, Surface, identity_for, log
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -58,7 +58,6 @@ class Discovery(Surface):
     """The lock, and the news that something changed under it."""
     _thread: threading.Thread | None = None
     _feeder: threading.Thread | None = None
-    _watching = False
 
     def start(self) -> Self:
         """Begin refreshing and wait for the first peers, as entering does; `close()` ends it."""
@@ -68,9 +67,10 @@ class Discovery(Surface):
                 raise self._closed_error()
             self._core = self._new_core(identity)
             self._state = State.OPEN
-            self._begin_refreshing()
         _processes.opened(self)
         try:
+            with self._lock:
+                self._begin_refreshing()
             self.wait(self._policy.min_peers, self._policy.ready_timeout)
         except BaseException:
             self.close()
@@ -81,11 +81,11 @@ class Discovery(Surface):
         """End refreshing; the set stays readable. May be called twice, and from a callback."""
         with self._lock:
             self._end()
-            self._changed.notify_all()
-            threads = [self._thread, self._feeder]
+            self._wake()
+            threads = [thread for thread in (self._thread, self._feeder) if thread and thread.is_alive()]
         _processes.closed(self)
         for thread in threads:
-            if thread is not None and thread is not threading.current_thread():
+            if thread is not threading.current_thread():
                 thread.join(self._policy.timeout + 1)
                 if thread.is_alive():
                     log.warning("%s: the source did not return; its thread is left behind", self._service)
@@ -106,7 +106,7 @@ class Discovery(Surface):
         with self._lock:
             self._require_open()
             wanted = self._core.request(self._now())
-            self._changed.notify_all()
+            self._wake()
         self._wait_until(lambda: self._core.finished >= wanted, None)
         return self.peers
 
@@ -115,11 +115,10 @@ class Discovery(Surface):
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
         """
+        self._require_open()
         began = self._now()
         if not self._wait_until(lambda: self._there(min_peers, include_self), timeout):
-            with self._lock:
-                now = self._now()
-                raise self._core.too_few(min_peers, include_self, now - began, now)
+            raise self._too_few(min_peers, include_self, began)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
@@ -128,21 +127,11 @@ class Discovery(Surface):
         A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
         when no change came for `timeout` seconds.
         """
-        self._require_open()
-        return self._changes(Cursor(PeerSet(str(self._service))), timeout)
+        return self._changes(Reader(self), timeout)
 
-    def _changes(self, cursor: Cursor, timeout: float | None) -> Iterator[Change]:
-        while True:
-            change = None
-
-            def changed() -> bool:
-                nonlocal change
-                change = cursor.advance(self.peers)
-                return change is not None or self._state is State.CLOSED
-
-            if not self._wait_until(changed, timeout) or change is None:
-                return
-            yield change
+    def _changes(self, reader: Reader, timeout: float | None) -> Iterator[Change]:
+        while self._wait_until(reader.ready, timeout) and reader.change is not None:
+            yield reader.change
 
     def broadcast(
         self,
@@ -157,8 +146,7 @@ class Discovery(Surface):
         The `Receipt` says who answered and who failed. What is not done after `timeout` seconds
         counts as failed; its thread runs on, and its result is discarded.
         """
-        self._require_open()
-        steps: Broadcast[T] = Broadcast(self.peers, limit=limit, include_self=include_self)
+        steps: Broadcast[T] = self._broadcast(limit, include_self)
         in_threads(steps, call, timeout)
         return steps.receipt(self.peers, timeout)
 
@@ -194,22 +182,22 @@ class Discovery(Surface):
 
     def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `ready` (asked with the lock held); False when `timeout` seconds are over."""
-        end = None if timeout is None else self._now() + timeout
+        end = math.inf if timeout is None else self._now() + timeout
         with self._lock:
             while not ready():
                 self._require_open()
-                left = None if end is None else end - self._now()
-                if left is not None and left <= 0:
+                left = end - self._now()
+                if left <= 0:
                     return False
-                if threading.current_thread() is self._thread:
-                    self._refresh_once(left)
+                due = self._due() if threading.current_thread() is self._thread else math.inf
+                if isinstance(due, Ask):
+                    self._ask(due)
                 else:
-                    self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
+                    self._changed.wait(min(due, left, threading.TIMEOUT_MAX))
         return True
 
     def _begin_refreshing(self) -> None:
         self._core.start(self._now())
-        self._watching = False
         self._thread = threading.Thread(target=self._run, name=f"peerdiscover {self._service}", daemon=True)
         self._thread.start()
 
@@ -217,64 +205,46 @@ class Discovery(Surface):
         me = threading.current_thread()
         while self._state is State.OPEN and self._thread is me:  # in a fork's child another one goes on
             with self._lock:
-                self._refresh_once(None)
+                due = self._due()
+                if isinstance(due, Ask):
+                    self._ask(due)
+                elif not self._has_news():
+                    self._changed.wait(min(due, threading.TIMEOUT_MAX))
             self._tell_news()
         self._tell_news()
 
-    def _refresh_once(self, patience: float | None) -> None:
-        """Wait until a question is due, there is news, or `patience` is over; then ask, if it is due.
-
-        Called with the lock held once; it is given up while waiting and asking.
-        """
-        left = self._core.wake - self._now()
-        if left > 0 or self._watching:
-            if not self._has_news():
-                wait = min(
-                    left, threading.TIMEOUT_MAX, threading.TIMEOUT_MAX if patience is None else patience
-                )
-                self._changed.wait(wait)
-            return
-        ask = replace(self._core.begin(), cancelled=lambda: self._state is State.CLOSED)
-        if not isinstance(self._source, PullSource):
-            self._watching = True
+    def _ask(self, ask: Ask) -> None:
+        """Ask and take the answer in, or begin to watch. The lock is given up meanwhile."""
+        began = self._now()
+        if self._core.watched:
             self._feeder = threading.Thread(
                 target=self._feed, args=(ask,), name=f"peerdiscover watch {self._service}", daemon=True
             )
-            self._feeder.start()
+            try:
+                self._feeder.start()
+            except RuntimeError as error:  # no more threads
+                self._watch_ended(asking.failed(error))
             return
         lock = self._changed
         lock.release()
         try:
-            began = self._now()
             answer = asking.lookup(self._source, ask)
         finally:
             lock.acquire()
-        if self._state is State.OPEN:
-            self._take(answer, self._now() - began)
+        self._take(answer, self._now() - began)
 
     def _feed(self, ask: Ask) -> None:
         """Hand on what a source tells by itself, until it ends."""
-        ended = Answer.failed("the watch ended")
-        try:
-            for answer in self._source.watch(ask):  # type: ignore[union-attr]
-                with self._lock:
-                    if self._state is not State.OPEN or self._feeder is not threading.current_thread():
-                        return
-                    self._take(asking.checked(answer))
-        except BaseException as error:  # noqa: BLE001 - as any source may, see `asking`
-            ended = asking.failed(error)
+
+        def take(answer: Answer) -> None:
+            with self._lock:
+                self._take(answer)
+
+        ended = asking.watch(self._source, ask, take)
         with self._lock:
-            if self._state is State.OPEN and self._feeder is threading.current_thread():
-                self._watching = False
-                self._take(ended)
+            self._watch_ended(ended)
 
     # For `_processes`
-
-    def _before_fork(self) -> None:
-        self._changed.acquire()
-
-    def _after_fork_in_parent(self) -> None:
-        self._changed.release()
 
     def _after_fork_in_child(self) -> None:
         self._lock = self._new_lock()

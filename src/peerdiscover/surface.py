@@ -16,11 +16,13 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from .answers import Answer, Source
+from .answers import Answer, Ask, PullSource, Source
 from .attempts import Failover
-from .errors import ClosedError, ConfigurationError, NoPeersError
+from .broadcast import Broadcast
+from .errors import ClosedError, ConfigurationError, NoPeersError, ResolutionTimeoutError
 from .membership import Membership, Status
 from .names import ServiceName
 from .peers import Change, Identity, Peer, PeerSet
@@ -32,12 +34,13 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
-__all__ = ["Callback", "Cursor", "State", "Surface", "identity_for", "log", "parsed"]
+__all__ = ["Callback", "Reader", "State", "Surface", "identity_for", "log", "parsed"]
 
 log = logging.getLogger("peerdiscover")
 
 Callback = Callable[[Change], object]
 P = TypeVar("P", RoundRobin, Random)
+T = TypeVar("T")
 
 
 class State(enum.Enum):
@@ -65,18 +68,36 @@ def identity_for(service: ServiceName, me: Identity | None) -> Identity:
 class Cursor:
     """What one reader of changes was told last."""
 
-    __slots__ = ("_last",)
+    __slots__ = ("last",)
 
     def __init__(self, last: PeerSet) -> None:
-        self._last = last
+        self.last = last
 
     def advance(self, now: PeerSet) -> Change | None:
         """The difference to what was told last, or None; what is returned counts as told."""
-        if now is self._last:
+        if now is self.last:
             return None
-        change = Change.between(self._last, now)
-        self._last = now
+        change = Change.between(self.last, now)
+        self.last = now
         return change or None
+
+
+class Reader:
+    """One iteration over changes: the first adds what is known, each later one is the difference."""
+
+    __slots__ = ("_cursor", "_surface", "change")
+
+    def __init__(self, surface: Surface) -> None:
+        surface._require_open()  # noqa: SLF001 - one room
+        self._surface = surface
+        self._cursor = Cursor(PeerSet(surface.peers.service))
+        self.change: Change | None = None
+        """What is to be handed over next; None at the end."""
+
+    def ready(self) -> bool:
+        """Whether there is a change to hand over, or the end."""
+        self.change = self._cursor.advance(self._surface.peers)
+        return self.change is not None or self._surface._state is State.CLOSED  # noqa: SLF001
 
 
 class Surface:
@@ -151,6 +172,7 @@ class Surface:
         picker = self._pickers.get((kind, include_self))
         if picker is None:
             with self._lock:
+                self._require_open()
                 picker = self._pickers.get((kind, include_self))
                 if picker is None:
                     picker = kind(include_self)
@@ -191,9 +213,9 @@ class Surface:
         It is called by whoever refreshes, with no lock held, and may call anything. Changes that
         come quickly may be told as one. What it raises is logged and stops nothing.
         """
-        self._require_open()
         token = object()
         with self._lock:
+            self._require_open()
             self._subscribers[token] = (callback, Cursor(self.peers))
 
         def unsubscribe() -> None:
@@ -223,6 +245,10 @@ class Surface:
             patience=self._policy.ready_timeout,
         )
 
+    def _broadcast(self, limit: int, include_self: bool) -> Broadcast[T]:
+        self._require_open()
+        return Broadcast(self.peers, limit=limit, include_self=include_self)
+
     def _nobody(self) -> NoPeersError:
         with self._lock:
             return self._core.nobody(self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s")
@@ -244,6 +270,25 @@ class Surface:
     def _closed_error(self) -> ClosedError:
         how = "enter it with `with`, first" if self._state is State.NEW else "make a new one"
         return ClosedError(f"{self._service}: the discovery is {self._state.value}; {how}")
+
+    def _due(self) -> Ask | float:
+        """What to ask now, or for how many seconds nothing is to be asked. Called with the lock held."""
+        now = self._now()
+        if (left := self._core.wake - now) > 0:
+            return left
+        if self._core.watched:
+            self._core.expire(now)
+            self._show()
+            self._wake()
+            return 0.0
+        ask = replace(self._core.begin(), cancelled=lambda: self._state is State.CLOSED)
+        self._core.watched = not isinstance(self._source, PullSource)
+        return ask
+
+    def _watch_ended(self, answer: Answer) -> None:
+        """What the watch ended with. It is begun again when the core says so. Called with the lock held."""
+        self._core.watched = False
+        self._take(answer)
 
     def _take(self, answer: Answer, seconds: float = 0.0) -> None:
         """An answer came. Called with the lock held."""
@@ -277,6 +322,11 @@ class Surface:
             raise ConfigurationError(str(error)) from error
         return self._core.satisfies(min_peers, include_self)
 
+    def _too_few(self, min_peers: int, include_self: bool, began: float) -> ResolutionTimeoutError:
+        with self._lock:
+            now = self._now()
+            return self._core.too_few(min_peers, include_self, now - began, now)
+
     def _end(self) -> None:
         """The end: nothing is picked any more. Called with the lock held."""
         self._state = State.CLOSED
@@ -286,8 +336,7 @@ class Surface:
 
     def _has_news(self) -> bool:
         return bool(self._core.notes) or any(
-            cursor._last is not self.peers  # noqa: SLF001 - one room
-            for _, cursor in self._subscribers.values()
+            cursor.last is not self.peers for _, cursor in self._subscribers.values()
         )
 
     def _tell_news(self) -> None:
@@ -306,6 +355,20 @@ class Surface:
         for callback, change in due:
             with self._unharmed():
                 callback(change)
+
+    # For `_processes`; what the child of a fork and the end of the process mean depends on the shell
+
+    def _before_fork(self) -> None:
+        self._lock.__enter__()
+
+    def _after_fork_in_parent(self) -> None:
+        self._lock.__exit__(None, None, None)
+
+    def _after_fork_in_child(self) -> None:
+        raise NotImplementedError
+
+    def _at_exit(self) -> None:
+        raise NotImplementedError
 
     @contextmanager
     def _unharmed(self) -> Iterator[None]:

@@ -97,6 +97,8 @@ class Membership:
         """The number of the last lookup that went out."""
         self.finished = 0
         """The number of the last lookup that was answered, or failed."""
+        self.watched = False
+        """A watch is up: the source tells by itself, and there is nothing to ask. Set by the shells."""
         self._second_opinion = False
         self._failures = 0
         self._changes = 0
@@ -120,14 +122,15 @@ class Membership:
     def status(self, now: float) -> Status:
         """How things are."""
         judge, last = self._judge, self._last
-        failed = last is not None and not last.is_evidence
+        failed = self._failed
+        next_refresh = math.inf if self.watched else max(0.0, self._schedule.due - now)
         return Status(
             generation=judge.peers.generation,
             age=math.inf if judge.confirmed_at is None else max(0.0, now - judge.confirmed_at),
             stale=failed or bool(judge.suspects),
             outcome=None if last is None else last.outcome,
             error=_reason(last) if last is not None and failed else None,
-            next_refresh=0.0 if self._schedule.under_way else max(0.0, self._schedule.due - now),
+            next_refresh=0.0 if self._schedule.under_way else next_refresh,
             suspects=tuple(peer for peer in judge.peers if peer.key in judge.suspects),
             lookups=self.finished,
             failures=self._failures,
@@ -144,17 +147,16 @@ class Membership:
 
     @property
     def wake(self) -> float:
-        """When `begin` is due; infinite while a lookup is under way, or where no question is."""
-        wake = self._schedule.due
-        limit, confirmed = self.policy.max_stale, self._judge.confirmed_at
-        failed = self._last is not None and not self._last.is_evidence
-        if limit is not None and confirmed is not None and failed and self.peers:
-            wake = min(wake, confirmed + limit)
-        return math.inf if self._schedule.under_way else wake
+        """When `begin` is due (`expire`, while a watch is up); infinite while a lookup is under way."""
+        expires = self._judge.expires_at() if self._failed else math.inf
+        if self.watched:
+            return expires
+        return math.inf if self._schedule.under_way else min(self._schedule.due, expires)
 
     def start(self, now: float) -> None:
         """The first question is due; in the child of a fork, the next one is."""
         self.begun = self.finished
+        self.watched = False
         self._schedule.start(now)
 
     def begin(self) -> Ask:
@@ -177,13 +179,19 @@ class Membership:
         )
 
     def request(self, now: float) -> int:
-        """Ask at once. Returns the number of a lookup that answers the request when it is finished."""
+        """Ask at once. Returns the number of a lookup that answers the request when it is finished.
+
+        A watch that is up has told everything already; of one that is down, the next word counts.
+        """
+        if self.watched:
+            return self.finished + (self._last is None or self._failed)
         self._schedule.request(now)
         return self.begun + 1
 
     def report_failure(self, peer: Peer, now: float) -> bool:
         """The application saw `peer` fail: ask again soon. Returns whether it went from the set."""
-        self._schedule.report(now)
+        if not self.watched:
+            self._schedule.report(now)
         before = self.peers
         went = self._judge.report_failure(peer, now)
         if went:
@@ -198,19 +206,27 @@ class Membership:
             answer = answer.with_(outcome=Outcome.EMPTY)
         before, first = self.peers, not self._evidence
         doubt = self._judge.judge(answer, now)
-        self.finished = max(self.finished + 1, self.begun)
+        self.begun = self.finished = max(self.finished + 1, self.begun)
         self._failures += not answer.is_evidence
         self._evidence = self._evidence or answer.is_evidence
         self._reschedule(answer, now, doubt)
         self._note_answer(answer, now, seconds)
         self._last = answer.with_(endpoints=(), unnamed=())  # not to hold a thousand of them
         if self.peers.generation != before.generation:
-            self._changed(before)
-            if not answer.is_evidence:
-                text = f"emptied without evidence: max_stale={self.policy.max_stale:g} s went by without an answer"
-                self.notes.append((logging.WARNING, f"{self.service}: {text}"))
+            self._changed(before, without_evidence=not answer.is_evidence)
         if first and answer.is_evidence and not self.peers:
             self.notes.append((logging.INFO, f"{self.service}: nobody yet ({answer.outcome})"))
+
+    def expire(self, now: float) -> None:
+        """A watch is up, and has been failing for so long that the set may have to be emptied."""
+        before = self.peers
+        self._judge.expire(now)
+        if self.peers.generation != before.generation:
+            self._changed(before, without_evidence=True)
+
+    @property
+    def _failed(self) -> bool:
+        return self._last is not None and not self._last.is_evidence
 
     def _reschedule(self, answer: Answer, now: float, doubt: bool) -> None:
         schedule = self._schedule
@@ -253,7 +269,8 @@ class Membership:
         """The error for whoever waited in vain."""
         count = self.count(include_self)
         others = "" if include_self else " other"
-        text = f"{count} of {min_peers}{others} peers after {waited:.1f} s; {self.last_words(now)}"
+        known = f"{count} of {min_peers}{others} peers" if min_peers else "nothing known"
+        text = f"{known} after {waited:.1f} s; {self.last_words(now)}"
         return self._error(ResolutionTimeoutError, text)
 
     def not_found(self, now: float) -> NameNotFoundError:
@@ -287,17 +304,22 @@ class Membership:
 
     # What is to be said in the log
 
-    def _changed(self, before: PeerSet) -> None:
+    def _changed(self, before: PeerSet, *, without_evidence: bool = False) -> None:
         self._changes += 1
         change = Change.between(before, self.peers)
         self.notes.append((logging.INFO, f"{self.service}: {counted(len(self.peers), 'peer')}: {change}"))
+        if without_evidence:
+            text = (
+                f"emptied without evidence: max_stale={self.policy.max_stale:g} s went by without an answer"
+            )
+            self.notes.append((logging.WARNING, f"{self.service}: {text}"))
 
     def _note_answer(self, answer: Answer, now: float, seconds: float) -> None:
         name = str(self.service)
         self._heard.append(Heard(now, answer.with_(endpoints=(), unnamed=()), len(answer.endpoints), seconds))
         count = f", {counted(len(answer.endpoints), 'endpoint')}" if answer.endpoints else ""
         self.notes.append((logging.DEBUG, f"{name}: {answer.outcome}{count} in {seconds * 1000:.1f} ms"))
-        failed_before = self._last is not None and not self._last.is_evidence
+        failed_before = self._failed
         if not answer.is_evidence and not failed_before:
             kept = f"; what is known is kept: {counted(len(self.peers), 'peer')}" if self.peers else ""
             self.notes.append((logging.WARNING, f"{name}: no answer: {_reason(answer)}{kept}"))

@@ -91,7 +91,7 @@ class Judge:
     def judge(self, answer: Answer, now: float) -> bool:
         """Take an answer in. Returns whether somebody became a suspect by it: a second opinion is wanted."""
         if answer.outcome is Outcome.FAILED:
-            self._failed(now)
+            self.expire(now)
             return False
         seen = _peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
         known = self.peers.by_key
@@ -129,17 +129,26 @@ class Judge:
             self._before = 0
         return True
 
-    def _failed(self, now: float) -> None:
+    def expires_at(self) -> float:
+        """When `max_stale` will have gone by since the set was confirmed; infinite where it never will."""
         limit = self._policy.max_stale
-        if limit is None or self.confirmed_at is None or not self.peers:
+        return (
+            math.inf
+            if limit is None or self.confirmed_at is None or not self.peers
+            else self.confirmed_at + limit
+        )
+
+    def expire(self, now: float) -> None:
+        """The last answer failed, and that still holds: the set is emptied once `max_stale` has gone by."""
+        if now < self.expires_at():
             return
-        if now - self.confirmed_at >= limit:
-            for peer in self.peers:
-                self._goes(peer.key, f"max_stale: no answer for {now - self.confirmed_at:.1f} s", now)
-            self.suspects.clear()
-            self.doubts.clear()
-            self._before = 0
-            self._publish((), self.peers.kind)
+        assert self.confirmed_at is not None
+        for peer in self.peers:
+            self._goes(peer.key, f"max_stale: no answer for {now - self.confirmed_at:.1f} s", now)
+        self.suspects.clear()
+        self.doubts.clear()
+        self._before = 0
+        self._publish((), self.peers.kind)
 
     # Who stays though the answer lacks them
 

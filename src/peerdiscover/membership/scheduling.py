@@ -64,7 +64,8 @@ class Schedule:
 
     def report(self, now: float) -> None:
         """The application saw a peer fail."""
-        at = max(now, self._reported_at + _REPORTS_APART)
+        # One that was planned may have been made needless by another question before its time.
+        at = max(now, min(self._reported_at, now) + _REPORTS_APART)
         if min(self.due, self._requested) > at:
             self._reported_at = at
             self._want(at)

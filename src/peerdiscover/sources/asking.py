@@ -1,41 +1,41 @@
 """Asking any source once, from a thread or awaited: whatever it raises or returns is an answer.
 
 A source may block or be awaited, pull or push; the shells need not know which. SystemExit and the like
-are failures, too: raised by a source they would end a refresher in silence.
+are failures, too: raised by a source they would end a refresher in silence. Only who asks can be
+cancelled: a source that raises the same of its own accord has failed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from peerdiscover.answers import Answer, Ask, PullSource, Source
 from peerdiscover.errors import PeerDiscoverError
 
-__all__ = ["alookup", "checked", "failed", "lookup", "watch_to_the_end"]
+__all__ = ["alookup", "awatch", "failed", "lookup", "watch"]
 
 _log = logging.getLogger("peerdiscover")
 
 _LATE = 1.0
 """Seconds that a source has over its time before it is cancelled: it can say more about why it failed."""
 
+_GLANCE = 0.1
+"""Seconds between looks at whether anybody still waits."""
+
 
 def lookup(source: Source, ask: Ask) -> Answer:
     """One answer. May block for as long as the source does."""
-    answer: Any
     try:
-        answer = source.lookup(ask) if isinstance(source, PullSource) else next(iter(source.watch(ask)))  # type: ignore[arg-type]  # in threads it is an iterator
-        if hasattr(answer, "__await__"):
-            import asyncio
-
-            async def awaited() -> object:
-                return await answer
-
-            answer = asyncio.run(awaited())
+        if not isinstance(source, PullSource):
+            return _first(source, ask)
+        answer: Any = source.lookup(ask)
+        return checked(_run(answer, ask) if hasattr(answer, "__await__") else answer)
     except BaseException as error:  # noqa: BLE001 - see above
         return failed(error)
-    return checked(answer)
 
 
 async def alookup(source: Source, ask: Ask) -> Answer:
@@ -46,27 +46,97 @@ async def alookup(source: Source, ask: Ask) -> Answer:
         with anyio.fail_after(ask.timeout + _LATE):
             if isinstance(source, PullSource):
                 return await _pulled(source, ask)
-            return await anext(_awatch(source, ask))
+            return await _afirst(source, ask)
 
     return await _outcome(act)
 
 
-async def watch_to_the_end(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
-    """Hand each answer of a source that tells by itself to `take`; the failed answer that it ends with."""
+def watch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
+    """Hand each answer of a source that tells by itself to `take`, until it ends or `ask` is cancelled.
+
+    Returns the failed answer that it ends with.
+    """
+    try:
+        answers = iter(_watching(source, ask, "watch"))
+        try:
+            for answer in answers:
+                take(checked(answer))
+                if ask.cancelled():
+                    break
+        finally:
+            getattr(answers, "close", _nothing)()
+    except BaseException as error:  # noqa: BLE001 - see above
+        return failed(error)
+    return Answer.failed("the watch ended")
+
+
+async def awatch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
+    """The same, awaited."""
 
     async def act() -> Answer:
-        async for answer in _awatch(source, ask):
-            take(checked(answer))
+        answers = aiter(_watching(source, ask, "awatch"))
+        try:
+            async for answer in answers:
+                take(checked(answer))
+        finally:
+            if hasattr(answers, "aclose"):
+                await answers.aclose()
         return Answer.failed("the watch ended")
 
     return await _outcome(act)
 
 
-def _awatch(source: Source, ask: Ask) -> AsyncIterator[Answer]:
-    """What a source tells by itself, awaited."""
+def _watching(source: Source, ask: Ask, method: str) -> Any:
+    """What a source tells by itself. One that serves both shells has `awatch` beside `watch`."""
     both: Any = source
-    answers: AsyncIterator[Answer] = getattr(both, "awatch", both.watch)(ask)
-    return answers
+    return getattr(both, method, both.watch)(ask)
+
+
+def _first(source: Source, ask: Ask) -> Answer:
+    first: list[Answer] = []
+    end = watch(source, replace(ask, cancelled=lambda: bool(first) or ask.cancelled()), first.append)
+    return first[0] if first else end
+
+
+async def _afirst(source: Source, ask: Ask) -> Any:
+    answers = aiter(_watching(source, ask, "awatch"))
+    try:
+        return await anext(answers)
+    finally:
+        if hasattr(answers, "aclose"):
+            await answers.aclose()
+
+
+def _nothing() -> None:
+    """For an iterator that needs no closing."""
+
+
+def _run(answer: Awaitable[object], ask: Ask) -> object:
+    """Await the answer of a coroutine function in a thread without an event loop of its own."""
+    import asyncio
+
+    async def awaited() -> object:
+        return await answer
+
+    async def in_time() -> object:
+        lookup = asyncio.ensure_future(awaited())
+        until = asyncio.get_running_loop().time() + ask.timeout + _LATE
+        while not lookup.done():
+            if ask.cancelled() or asyncio.get_running_loop().time() > until:
+                lookup.cancel()
+                raise TimeoutError(f"no answer in {ask.timeout:g} s")
+            await asyncio.wait({lookup}, timeout=_GLANCE)
+        return lookup.result()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(in_time())
+    # `resolve()` from within a coroutine: it blocks, as it says, but it cannot share the event loop.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(in_time())).result()
 
 
 async def _pulled(source: PullSource, ask: Ask) -> Any:
@@ -84,23 +154,52 @@ async def _pulled(source: PullSource, ask: Ask) -> Any:
 
 async def _outcome(act: Callable[[], Awaitable[object]]) -> Answer:
     """What came of it; whatever it raises is a failed answer, unless we are cancelled ourselves."""
-    import anyio
     import anyio.lowlevel
 
+    cancelled = anyio.get_cancelled_exc_class()
     try:
         return checked(await act())
-    except anyio.get_cancelled_exc_class() as error:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        return failed(error)  # the source's own doing
     except KeyboardInterrupt:
         raise  # event loops raise it wherever they happen to be
-    except BaseException as error:  # noqa: BLE001 - see above
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and not _loop_is_running():
+            raise
+        if isinstance(error, cancelled):
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            if _task_is_cancelled():
+                raise
         return failed(error)
+
+
+def _loop_is_running() -> bool:
+    """No: we are being thrown away, together with the event loop that we waited in."""
+    import anyio
+
+    try:
+        anyio.current_time()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _task_is_cancelled() -> bool:
+    """Whether asyncio itself cancels this task, as `asyncio.run` does with all of them at its end.
+
+    It does so once. anyio's scopes, and trio's, go on cancelling: they need no such question.
+    """
+    import asyncio
+
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # trio
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def failed(error: BaseException) -> Answer:
     """What a source raised, as an answer."""
-    _log.debug("the source raised", exc_info=error)
+    with suppress(Exception):  # a handler of the log is a stranger's code, too
+        _log.debug("the source raised", exc_info=error)
     return checked(Answer.failed(error))
 
 
