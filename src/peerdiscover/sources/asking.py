@@ -2,12 +2,14 @@
 
 A source may block or be awaited, pull or push; the shells need not know which. SystemExit and the like
 are failures, too: raised by a source they would end a refresher in silence. Only who asks can be
-cancelled: a source that raises the same of its own accord has failed.
+cancelled: a source that raises the same of its own accord has failed. In the main thread, where no
+refresher runs, what is no `Exception` passes: handlers of signals raise there (Ctrl-C during `resolve`).
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -34,7 +36,9 @@ def lookup(source: Source, ask: Ask) -> Answer:
             return _first(source, ask)
         answer: Any = source.lookup(ask)
         return checked(_run(answer, ask) if hasattr(answer, "__await__") else answer)
-    except BaseException as error:  # noqa: BLE001 - see above
+    except BaseException as error:
+        if _is_for_the_program(error):
+            raise
         return failed(error)
 
 
@@ -65,7 +69,9 @@ def watch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
                     break
         finally:
             getattr(answers, "close", _nothing)()
-    except BaseException as error:  # noqa: BLE001 - see above
+    except BaseException as error:
+        if _is_for_the_program(error):
+            raise
         return failed(error)
     return Answer.failed("the watch ended")
 
@@ -84,6 +90,10 @@ async def awatch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> 
         return Answer.failed("the watch ended")
 
     return await _outcome(act)
+
+
+def _is_for_the_program(error: BaseException) -> bool:
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def _watching(source: Source, ask: Ask, method: str) -> Any:
