@@ -413,7 +413,7 @@ class _Lookup:
             theirs = ", ".join(map(str, ports))
             self._reading.warnings[
                 f"no SRV record of {self._name} has the port {number}; they have {theirs}."
-                f" Connecting to {number} all the same: behind a headless Service it must be the pod's port"
+                f" {number} is used all the same; a headless Service translates no ports"
             ] = None
 
     def _several_ports(self, ports: list[int]) -> ConfigurationError:

@@ -1,0 +1,144 @@
+"""Fixed lists, callables, and which source a name and an argument mean."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from peerdiscover.answers import Answer, Ask, Endpoint, Outcome
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import ServiceName
+from peerdiscover.peers import Peer
+from peerdiscover.sources import Called, Static, source_for
+from peerdiscover.sources.dns import DNS
+
+ASK = Ask(ServiceName.parse("web"))
+
+
+def ask(source: Called) -> Answer:
+    answer = source.lookup(ASK)
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def test_a_fixed_list() -> None:
+    peer = Peer("db-1", "10.0.0.3", 8080, ("10.0.0.3", "fd00::3"), hostname="db-1", zone="a")
+    entries = ["10.0.0.1:8080", "db-0=[fd00::2]:8080", peer, Endpoint(("10.0.0.4",), 1), "10.0.0.1:8080"]
+    answer = Static(entries).lookup(ASK)
+    assert answer.endpoints == (
+        Endpoint(("10.0.0.1",), 8080),
+        Endpoint(("fd00::2",), 8080, "db-0"),
+        Endpoint(("10.0.0.3", "fd00::3"), 8080, "db-1", zone="a"),
+        Endpoint(("10.0.0.4",), 1),
+    )
+    assert (answer.outcome, answer.ttl, answer.kind) == (Outcome.RESOLVED, math.inf, "static")
+    assert Static([]).lookup(ASK).outcome is Outcome.EMPTY
+
+
+@pytest.mark.parametrize("entries", ["10.0.0.1:80", ["10.0.0.1"], ["web:80"], [80], ["10.0.0.1:0"]])
+def test_a_fixed_list_that_is_wrong(entries: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Static(entries)
+
+
+@pytest.mark.parametrize("returned", [None, [], ()])
+def test_a_callable_that_knows_nobody(returned: object) -> None:
+    answer = ask(Called(lambda: returned))
+    assert (answer.outcome, answer.ttl, answer.kind) == (Outcome.EMPTY, None, "callable")
+
+
+def test_a_callable() -> None:
+    answer = ask(Called(lambda: (text for text in ["10.0.0.1:80", "a-0=10.0.0.2:80"])))
+    assert answer.endpoints == (Endpoint(("10.0.0.1",), 80), Endpoint(("10.0.0.2",), 80, "a-0"))
+    assert (answer.outcome, answer.ttl, answer.kind) == (Outcome.RESOLVED, None, "callable")
+
+
+def test_a_coroutine_function() -> None:
+    async def find() -> list[str]:
+        await asyncio.sleep(0)
+        return ["10.0.0.1:80"]
+
+    answer = Called(find).lookup(ASK)
+    assert inspect.isawaitable(answer)
+
+    async def awaited() -> Answer:
+        return await answer
+
+    assert asyncio.run(awaited()).endpoints == (Endpoint(("10.0.0.1",), 80),)
+
+
+@pytest.mark.parametrize("returned", ["10.0.0.1:80", b"10.0.0.1:80", 7, ["10.0.0.1"], [None]])
+def test_a_callable_that_returns_what_is_no_list_of_addresses(returned: object) -> None:
+    with pytest.raises(ConfigurationError):
+        Called(lambda: returned).lookup(ASK)
+
+
+def test_what_a_callable_raises_is_left_to_whoever_asks() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Called(lambda: 1 / 0).lookup(ASK)
+
+
+# Which source
+
+
+class Other:
+    kind = "other"
+
+    def lookup(self, ask: Ask) -> Answer:
+        return Answer.of(())
+
+
+def test_the_source_that_a_name_means() -> None:
+    assert isinstance(source_for(ServiceName.parse("web.prod:80")), DNS)
+    assert isinstance(source_for(ServiceName.parse("dns:web.prod:80")), DNS)
+    fixed = source_for(ServiceName.parse("static:10.0.0.1:80,b=10.0.0.2:81"))
+    assert isinstance(fixed, Static)
+    assert fixed.lookup(ASK).endpoints == (Endpoint(("10.0.0.1",), 80), Endpoint(("10.0.0.2",), 81, "b"))
+
+
+def test_a_source_that_is_given() -> None:
+    for source in DNS(), Static(["10.0.0.1:80"]), Other():
+        assert source_for(ServiceName.parse("web"), source) is source
+    assert isinstance(source_for(ServiceName.parse("web"), lambda: []), Called)
+    dns = DNS()
+    assert source_for(ServiceName.parse("dns:web.prod:80"), dns) is dns
+    assert source_for(ServiceName.parse("dns:8080"), Other()), "a Service called dns"
+
+
+@pytest.mark.parametrize(
+    ("service", "source"),
+    [
+        ("static:10.0.0.1:80", DNS()),
+        ("static:10.0.0.1:80", Static(["10.0.0.1:80"])),
+        ("static:10.0.0.1:80", lambda: []),
+        ("dns:web.prod:80", Static(["10.0.0.1:80"])),
+        ("dns:web.prod:80", Other()),
+        ("dns:web.prod:80", lambda: []),
+        ("web", DNS),
+        ("web", 7),
+        ("web", ["10.0.0.1:80"]),
+    ],
+)
+def test_a_source_that_disagrees_or_is_none(service: str, source: object) -> None:
+    with pytest.raises(ConfigurationError):
+        source_for(ServiceName.parse(service), source)
+
+
+def test_the_sources_are_imported_when_they_are_used() -> None:
+    code = """
+import sys
+import peerdiscover.sources
+from peerdiscover.names import ServiceName
+peerdiscover.sources.source_for(ServiceName.parse("static:10.0.0.1:80"))
+assert not {"dns", "peerdiscover.sources.dns", "anyio", "selectors"} & set(sys.modules), sorted(sys.modules)
+from peerdiscover.sources import DNS
+DNS(["127.0.0.1"])
+assert not {"dns", "anyio"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
