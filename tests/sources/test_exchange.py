@@ -263,5 +263,6 @@ def test_a_server_that_says_no_over_tcp_is_not_asked_the_same_over_udp() -> None
 def test_no_server_and_no_time() -> None:
     assert Story().reply.error == "no nameserver is known"
     story = Story(FIRST, seconds=0.0)
-    assert story.exchange.attempt is None or story.silence() is None
+    if story.exchange.attempt:
+        story.silence()
     assert story.reply.status is Status.FAILED

@@ -29,7 +29,13 @@ def ask(source: Called) -> Answer:
 
 def test_a_fixed_list() -> None:
     peer = Peer("db-1", "10.0.0.3", 8080, ("10.0.0.3", "fd00::3"), hostname="db-1", zone="a")
-    entries = ["10.0.0.1:8080", "db-0=[fd00::2]:8080", peer, Endpoint(("10.0.0.4",), 1), "10.0.0.1:8080"]
+    entries: list[str | Peer | Endpoint] = [
+        "10.0.0.1:8080",
+        "db-0=[fd00::2]:8080",
+        peer,
+        Endpoint(("10.0.0.4",), 1),
+        "10.0.0.1:8080",
+    ]
     answer = Static(entries).lookup(ASK)
     assert answer.endpoints == (
         Endpoint(("10.0.0.1",), 8080),
@@ -87,11 +93,15 @@ def test_what_a_callable_raises_is_left_to_whoever_asks() -> None:
 # Which source
 
 
+def find_nobody() -> list[str]:
+    return []
+
+
 class Other:
     kind = "other"
 
     def lookup(self, ask: Ask) -> Answer:
-        return Answer.of(())
+        return Answer.of(()).with_(name=str(ask.service))
 
 
 def test_the_source_that_a_name_means() -> None:
@@ -105,7 +115,7 @@ def test_the_source_that_a_name_means() -> None:
 def test_a_source_that_is_given() -> None:
     for source in DNS(), Static(["10.0.0.1:80"]), Other():
         assert source_for(ServiceName.parse("web"), source) is source
-    assert isinstance(source_for(ServiceName.parse("web"), lambda: []), Called)
+    assert isinstance(source_for(ServiceName.parse("web"), find_nobody), Called)
     dns = DNS()
     assert source_for(ServiceName.parse("dns:web.prod:80"), dns) is dns
     assert source_for(ServiceName.parse("dns:8080"), Other()), "a Service called dns"
@@ -116,10 +126,10 @@ def test_a_source_that_is_given() -> None:
     [
         ("static:10.0.0.1:80", DNS()),
         ("static:10.0.0.1:80", Static(["10.0.0.1:80"])),
-        ("static:10.0.0.1:80", lambda: []),
+        ("static:10.0.0.1:80", find_nobody),
         ("dns:web.prod:80", Static(["10.0.0.1:80"])),
         ("dns:web.prod:80", Other()),
-        ("dns:web.prod:80", lambda: []),
+        ("dns:web.prod:80", find_nobody),
         ("web", DNS),
         ("web", 7),
         ("web", ["10.0.0.1:80"]),

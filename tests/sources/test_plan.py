@@ -263,7 +263,7 @@ def test_where_srv_is_not_served_it_is_asked_for_every_tenth_time() -> None:
 def test_srv_is_asked_for_again_where_names_are_known_or_the_answer_is_doubted() -> None:
     for more in {"known": KNOWN}, {"second_opinion": True}:
         history = History(skip_srv=5)
-        run = Run("web.prod:8080", by_address(ALL, "10.0.0.1"), history=history, **more)  # type: ignore[arg-type]
+        run = Run("web.prod:8080", by_address(ALL, "10.0.0.1"), history=history, **more)
         assert run.asked == [["SRV NAME"]]
         assert history.skip_srv == 0
 
@@ -431,6 +431,7 @@ def test_a_bare_name_whose_server_tells_no_ports() -> None:
     assert run.asked == [["SRV NAME"], ["A NAME", "AAAA NAME"], ["SRV NAME"]]
     assert Run("web.prod", {}).answer.outcome is Outcome.NOT_FOUND
     assert Run("web.prod", {(NAME, SRV): SILENCE}).answer.outcome is Outcome.FAILED
+    table: dict[tuple[str, Kind], Reply | list[Reply]]
     table = {(NAME, SRV): [NXDOMAIN, ALL], (NAME, A): a("10.0.0.1"), (NAME, AAAA): NODATA}
     assert Run("web.prod", table).answer.outcome is Outcome.RESOLVED
 
@@ -513,8 +514,10 @@ def test_a_record_that_is_not_believed_is_dropped_and_the_rest_stands(
 
 @pytest.mark.parametrize(
     "address",
-    ["0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"]
-    + ["::", "::1", "fe80::1", "ff02::1", "::ffff:10.0.0.1", "::10.0.0.1"],
+    [
+        *("0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"),
+        *("::", "::1", "fe80::1", "ff02::1", "::ffff:10.0.0.1", "::10.0.0.1"),
+    ],
 )
 def test_what_is_no_pods_address_is_dropped(address: str) -> None:
     run = Run("web.prod:8080", {(NAME, SRV): srv("web-0", "web-1", glue={**THREE, "web-1": [address]})})
