@@ -223,13 +223,15 @@ class HeadlessService:
             self._change([*kept, *new])
 
     def replace(self, i: int, *addresses: str) -> None:
-        """Pod `i` comes back elsewhere: at a new address, or at these.
+        """Pod `i` comes back elsewhere: at a new address, or at these (its own: it restarts there).
 
         In a StatefulSet that is the ordinal, and the pod keeps its name. Otherwise it is the place
         in the list of pods, and another pod comes. `LookupError` where there is no such pod.
         """
         with self._lock:
-            old = self._pod(i)
+            old, loop = self._pod(i), self._running()
+            if set(addresses) & set(old.addresses):
+                loop.run(lambda: old.stop(loop))
             new = self._open_pod(old.index, addresses)
             self._change([new if pod is old else pod for pod in self._pods])
 
