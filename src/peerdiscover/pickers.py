@@ -13,6 +13,7 @@ Rules of this room:
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
@@ -79,7 +80,7 @@ class _Bound:
     def rebind(self, view: View) -> None:
         """Choose from this set from now on."""
         candidates = pickable(view, self._include_self)
-        if candidates == self._candidates and candidates:
+        if candidates and _same_objects(candidates, self._candidates):
             return
         if candidates:
             self._next = self._begin(candidates)
@@ -129,6 +130,11 @@ class Random(_Bound):
 
     def _begin(self, candidates: tuple[Peer, ...]) -> Iterator[Peer]:
         return iter(lambda: random.choice(candidates), None)
+
+
+def _same_objects(a: tuple[Peer, ...], b: tuple[Peer, ...]) -> bool:
+    """Not equality: equal peers of a new set may have more told about them."""
+    return len(a) == len(b) and all(map(operator.is_, a, b))
 
 
 def _place(peer: Peer) -> tuple[bool, int, str]:

@@ -214,6 +214,18 @@ def test_a_report_does_not_delay_what_is_due_sooner() -> None:
     assert told.core.wake == 1
 
 
+def test_a_report_whose_question_another_one_made_needless_delays_none() -> None:
+    told = Told().hears(pods(0, ttl=30))
+    told.core.report_failure(told.peer(0), 0)
+    told.hears(pods(0, ttl=30), at=0)
+    told.core.report_failure(told.peer(0), 0.2)
+    assert told.core.wake == 1
+    told.core.request(0.3)
+    told.hears(pods(0, ttl=30), at=0.3)
+    told.core.report_failure(told.peer(0), 0.4)
+    assert told.core.wake == pytest.approx(1.4)
+
+
 def test_the_child_of_a_fork_asks_at_once() -> None:
     told = Told().hears(pods(0, ttl=30))
     told.core.begin()
