@@ -310,7 +310,7 @@ class Membership:
         self.notes.append((logging.INFO, f"{self.service}: {counted(len(self.peers), 'peer')}: {change}"))
         if without_evidence:
             text = (
-                f"emptied without evidence: max_stale={self.policy.max_stale:g} s went by without an answer"
+                f"emptied without evidence: max_stale={self.policy.max_stale:g} s without an answer"
             )
             self.notes.append((logging.WARNING, f"{self.service}: {text}"))
 
