@@ -1,0 +1,95 @@
+"""Every Python block of README.md and docs/ is run, and every link inside the project leads somewhere.
+
+A block may use what its text says is there: `web`, an entered discovery of `web-headless.prod:8080`
+(an `AsyncDiscovery` where the block awaits). Functions named `test_…` are called, as pytest does.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peerdiscover import AsyncDiscovery, Discovery
+from peerdiscover.testing import HeadlessService
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+def blocks() -> list[Any]:
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for match in BLOCK.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(pytest.param(document, line, match[1], id=f"{document.name}:{line}"))
+    return found
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeadlessService]:
+    """The service that the documents speak of, as the pods' surroundings would tell of it."""
+    with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
+        monkeypatch.setenv("PEERDISCOVER_NAMESERVERS", svc.nameserver)
+        monkeypatch.setenv("PEERDISCOVER_NAMESPACE", "prod")
+        monkeypatch.setenv("PEERS", "web-headless.prod:8080")
+        yield svc
+
+
+def run(code: Any, names: dict[str, Any]) -> None:
+    """Run a block, with what it may use."""
+    service = "web-headless.prod:8080"
+    if code.co_flags & inspect.CO_COROUTINE:
+
+        async def awaited() -> None:
+            async with AsyncDiscovery(service) as web:
+                names["web"] = web
+                await eval(code, names)
+
+        asyncio.run(awaited())
+    else:
+        with Discovery(service) as web:
+            names["web"] = web
+            exec(code, names)
+
+
+@pytest.mark.parametrize(("document", "line", "text"), blocks())
+def test_block_runs(
+    document: Path,
+    line: int,
+    text: str,
+    cluster: HeadlessService,
+    headless_service: Callable[..., HeadlessService],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": f"{document.stem}_{line}"}
+    code = compile(
+        "\n" * line + text, str(document), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+    run(code, names)
+    for name, value in list(names.items()):
+        if name.startswith("test_"):
+            value(headless_service)
+
+
+def test_readme_shows_code_early() -> None:
+    first = BLOCK.search((ROOT / "README.md").read_text())
+    assert first is not None
+    assert (ROOT / "README.md").read_text().count("\n", 0, first.end()) < 40
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    missing = [link for link in LINK.findall(document.read_text()) if not (document.parent / link).exists()]
+    assert not missing
