@@ -157,11 +157,17 @@ async def in_tasks(
 ) -> None:
     """Call everybody, each in one of `width` tasks; return when all are done, or after `timeout` seconds."""
     import anyio
+    from anyio.lowlevel import checkpoint_if_cancelled
+
+    cancelled = anyio.get_cancelled_exc_class()
 
     async def work() -> None:
         while (peer := broadcast.next()) is not None:
             try:
                 value = await call(peer)
+            except cancelled as error:
+                await checkpoint_if_cancelled()
+                broadcast.raised(peer, error)  # the call's own doing: it awaited what another cancelled
             except Exception as error:  # noqa: BLE001 - whatever a call raises belongs to the caller
                 broadcast.raised(peer, error)
             else:
