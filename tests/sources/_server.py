@@ -51,15 +51,11 @@ class Server:
         self.udp, self.tcp = udp, tcp
         self.queries: list[tuple[str, bytes, int]] = []
         """(transport, bytes, the client's port) of each."""
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._tcp = _two_at_one_port()
         self._other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket()
-        address = self._udp.getsockname()
-        self._tcp.bind(address)
         if tcp is not None:
             self._tcp.listen()
-        self.nameserver = f"127.0.0.1:{address[1]}"
+        self.nameserver = f"127.0.0.1:{self._udp.getsockname()[1]}"
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._serve)
 
@@ -74,6 +70,10 @@ class Server:
         self._thread.join()
         for sock in self._udp, self._other, self._tcp, self._wake, self._woken:
             sock.close()
+
+    def send_late(self, wire: bytes, port: int) -> None:
+        """Send the client a datagram that answers an earlier query."""
+        self._udp.sendto(wire, ("127.0.0.1", port))
 
     def from_elsewhere(self, wire: bytes, port: int) -> None:
         """Send the client a datagram from another port."""
@@ -111,6 +111,21 @@ class Server:
                 whole = struct.pack("!H", len(wire)) + wire
                 for at in range(0, len(whole), 20_000):
                     connection.sendall(whole[at : at + 20_000])
+
+
+def _two_at_one_port() -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket at a port that is free for both."""
+    while True:
+        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            tcp.bind(udp.getsockname())
+        except OSError:  # somebody else has it
+            udp.close()
+            tcp.close()
+        else:
+            return udp, tcp
 
 
 @contextlib.contextmanager

@@ -98,6 +98,23 @@ def test_a_lost_datagram_is_sent_again_from_another_port(look: Look) -> None:
     assert first[2:] == second[2:]
 
 
+def test_a_slow_server_is_not_a_dead_one(look: Look) -> None:
+    """Its answer to the first try comes while the second one waits."""
+    first: list[bytes] = []
+
+    def slow(query: bytes) -> list[bytes]:
+        first.append(query)
+        if len(first) == 2:
+            server.send_late(GOOD(first[0])[0], server.queries[0][2])
+        return []
+
+    with Server(slow) as server:
+        began = time.monotonic()
+        assert len(look(DNS([server.nameserver])).endpoints) == 3
+        assert time.monotonic() - began < 0.75
+    assert len(first) == 2
+
+
 def test_silence_of_all(look: Look) -> None:
     with Server(nothing) as server:
         began = time.monotonic()

@@ -36,7 +36,8 @@ class Story:
     def attempt(self) -> Try:
         assert self.exchange.attempt is not None, self.exchange.reply
         self.now = max(self.now, self.exchange.attempt.starts)
-        self.tries.append(self.exchange.attempt)
+        if self.exchange.attempt not in self.tries[-1:]:
+            self.tries.append(self.exchange.attempt)
         return self.exchange.attempt
 
     @property
@@ -49,7 +50,11 @@ class Story:
         """The server sends this, with the id that was asked for, unless it is somebody else's."""
         message_id = (self.attempt.message_id + foreign) % 65536
         self.now += 0.001
-        return self.exchange.received(message_id.to_bytes(2) + wire[2:], self.now)
+        return self.exchange.received(message_id.to_bytes(2) + wire[2:], self.now, self.attempt)
+
+    def hears_late(self, wire: bytes, attempt: Try) -> bool:
+        """The server answers a try that timed out."""
+        return self.exchange.received(attempt.message_id.to_bytes(2) + wire[2:], self.now, attempt)
 
     def silence(self) -> None:
         self.now = self.attempt.ends
@@ -81,6 +86,35 @@ def test_a_lost_datagram_is_repaired_quickly_and_tries_grow_longer() -> None:
     assert [round(t.ends - t.starts, 2) for t in story.tries[:4]] == [0.4, 0.8, 1.6, 2.2]
     assert len({t.message_id for t in story.tries}) > 1, "a fresh id each"
     assert story.reply.status is Status.ANSWER
+
+
+def test_an_answer_that_comes_late_counts() -> None:
+    story = Story(FIRST, SECOND)
+    story.silence()
+    story.silence()
+    assert not story.hears_late(b"junk", story.tries[0])
+    assert story.hears_late(GOOD, story.tries[0])
+    assert story.reply.status is Status.ANSWER
+    assert story.reply.server == FIRST
+    assert story.hears_late(GOOD, story.tries[1]), "nobody listens any more"
+
+
+def test_a_refusal_that_comes_late_does_not() -> None:
+    story = Story(FIRST, SECOND)
+    story.silence()
+    assert story.hears_late(answered(code="SERVFAIL"), story.tries[0])
+    assert story.attempt.server == SECOND
+    assert story.hears(GOOD)
+
+
+def test_a_late_answer_that_is_cut_short_is_asked_for_over_tcp_where_it_came_from() -> None:
+    story = Story(FIRST, SECOND)
+    story.silence()
+    assert story.hears_late(CUT, story.tries[0])
+    assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
+    assert story.hears_late(GOOD, story.tries[0]), "something better is under way"
+    assert story.hears(WHOLE)
+    assert len(story.reply.addresses) == 2
 
 
 def test_silence_of_all_servers() -> None:

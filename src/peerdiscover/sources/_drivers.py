@@ -16,12 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from itertools import chain
 
 import anyio
 
 from peerdiscover.answers import Answer
 
-from ._exchange import Exchange, Memory
+from ._exchange import Exchange, Memory, Try
 from ._questions import Batch, Reply, Server
 from ._sockets import Flight
 
@@ -29,7 +30,7 @@ __all__ = ["Plan", "adrive", "drive"]
 
 Plan = Generator[Batch, list[Reply], Answer]
 
-AT_ONCE = 32
+AT_ONCE = 16
 GLANCE = 0.1
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -79,6 +80,9 @@ class _Together:
         self._clock = clock
         self._waiting = deque(exchanges)
         self._flights: dict[Exchange, Flight] = {}
+        """The present try of each."""
+        self._late: dict[Exchange, list[Flight]] = {exchange: [] for exchange in exchanges}
+        """Tries that timed out, and may yet be answered."""
         self._selector = _Selector()
 
     def run(self, cancelled: Callable[[], bool]) -> bool:
@@ -89,14 +93,14 @@ class _Together:
                     return False
                 self._take_off()
                 for key, _ in self._selector.select(self._seconds()):
-                    self._serve(key.data)
+                    self._serve(*key.data)
                 now = self._clock()
                 for exchange in [e for e, f in self._flights.items() if f.attempt.ends <= now]:
-                    self._land(exchange)
                     exchange.timed_out(now)
+                    self._proceed(exchange)
             return True
         finally:
-            for flight in self._flights.values():
+            for flight in (*self._flights.values(), *chain.from_iterable(self._late.values())):
                 flight.close()
             self._selector.close()
 
@@ -115,8 +119,11 @@ class _Together:
                     exchange.failed(error, self._clock())
                     continue
                 self._flights[exchange] = flight
-                self._selector.register(flight, _events(flight), exchange)
+                self._selector.register(flight, _events(flight), (exchange, flight))
                 break
+            else:
+                for flight in self._late.pop(exchange):
+                    self._land(flight)
         self._waiting = later
 
     def _seconds(self) -> float:
@@ -128,24 +135,38 @@ class _Together:
             times += [exchange.attempt.starts for exchange in self._waiting if exchange.attempt]
         return max(0.0, min(GLANCE, min(times) - self._clock()))
 
-    def _serve(self, exchange: Exchange) -> None:
-        flight = self._flights[exchange]
+    def _serve(self, exchange: Exchange, flight: Flight) -> None:
+        if flight.fileno() < 0:
+            return  # closed since the selector saw it
+        over = False
         try:
             wire = flight.ready()
+            over = wire is not None and exchange.received(wire, self._clock(), flight.attempt)
         except OSError as error:
-            self._land(exchange)
-            exchange.failed(error, self._clock())
-            return
-        if wire is None:
-            self._selector.modify(flight, _events(flight), exchange)
-        elif exchange.received(wire, self._clock()):
-            self._land(exchange)
+            over = True
+            if exchange.attempt is flight.attempt:
+                exchange.failed(error, self._clock())
+        if over and flight in self._late[exchange]:
+            self._late[exchange].remove(flight)
+            self._land(flight)
+        elif not over:
+            self._selector.modify(flight, _events(flight), (exchange, flight))
+        present = self._flights.get(exchange)
+        if present is not None and present.attempt is not exchange.attempt:
+            self._proceed(exchange, over=over and present is flight)
 
-    def _land(self, exchange: Exchange) -> None:
+    def _proceed(self, exchange: Exchange, *, over: bool = False) -> None:
+        """The present try gave way to the next. Unless it is over, it may still be answered."""
         flight = self._flights.pop(exchange)
+        if over or flight.attempt.tcp:
+            self._land(flight)
+        else:
+            self._late[exchange].append(flight)
+        self._waiting.append(exchange)
+
+    def _land(self, flight: Flight) -> None:
         self._selector.unregister(flight)
         flight.close()
-        self._waiting.append(exchange)
 
 
 def _events(flight: Flight) -> int:
@@ -166,28 +187,48 @@ async def adrive(plan: Plan, servers: Sequence[Server], memory: Memory, timeout:
         room = anyio.Semaphore(AT_ONCE)
         async with anyio.create_task_group() as group:
             for exchange in exchanges:
-                group.start_soon(_alone, exchange, room)
+                group.start_soon(_Alone(exchange).run, room)
         replies = _replies(exchanges)
 
 
-async def _alone(exchange: Exchange, room: anyio.Semaphore) -> None:
-    async with room:
-        while (attempt := exchange.attempt) is not None:
-            if attempt.starts > anyio.current_time():
-                await anyio.sleep_until(attempt.starts)
+class _Alone:
+    """One exchange in a task, with a task for each of its tries."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._news = anyio.Event()
+
+    async def run(self, room: anyio.Semaphore) -> None:
+        """Until the exchange has its reply."""
+        async with room, anyio.create_task_group() as group:
+            while (attempt := self._exchange.attempt) is not None:
+                await self._until(attempt.starts, attempt)
+                if self._exchange.attempt is attempt:
+                    group.start_soon(self._listen, attempt)
+                    await self._until(attempt.ends, attempt)
+                if self._exchange.attempt is attempt:
+                    self._exchange.timed_out(anyio.current_time())
+            group.cancel_scope.cancel()
+
+    async def _until(self, deadline: float, attempt: Try) -> None:
+        """Wait until then, or until the exchange is past this try."""
+        with anyio.CancelScope(deadline=deadline):
+            while self._exchange.attempt is attempt and anyio.current_time() < deadline:
+                self._news = anyio.Event()
+                await self._news.wait()
+
+    async def _listen(self, attempt: Try) -> None:
+        """Make a try, and take what comes for it; over UDP also what comes late."""
+        with anyio.CancelScope(deadline=attempt.ends if attempt.tcp else self._exchange.until):
             try:
-                flight = Flight(attempt)
-                with closing(flight), anyio.CancelScope(deadline=attempt.ends):
-                    await _wait(exchange, flight)
+                with closing(Flight(attempt)) as flight:
+                    over = False
+                    while not over:
+                        await (anyio.wait_writable if flight.writing else anyio.wait_readable)(flight.socket)
+                        wire = flight.ready()
+                        now = anyio.current_time()
+                        over = wire is not None and self._exchange.received(wire, now, attempt)
             except OSError as error:
-                exchange.failed(error, anyio.current_time())
-            if exchange.attempt is attempt:
-                exchange.timed_out(anyio.current_time())
-
-
-async def _wait(exchange: Exchange, flight: Flight) -> None:
-    while True:
-        await (anyio.wait_writable if flight.writing else anyio.wait_readable)(flight.socket)
-        wire = flight.ready()
-        if wire is not None and exchange.received(wire, anyio.current_time()):
-            return
+                if self._exchange.attempt is attempt:
+                    self._exchange.failed(error, anyio.current_time())
+            self._news.set()

@@ -6,7 +6,8 @@ Rules of this room:
   fresh socket and a fresh id from the operating system: a retry from the same port can hit a stale
   entry of conntrack, and two queries of one socket race in it.
 * Over UDP with EDNS first. A lost datagram is repaired quickly: 0.4 s for the first try of a server,
-  twice that in each round that follows, until the time is up.
+  twice that in each round that follows, until the time is up. An answer that comes late counts all the
+  same: a slow server is not a dead one.
 * A server that does not understand EDNS is asked without it. A reply that is cut short is asked for
   over TCP, at most at two servers; where no TCP is to be had, the reply counts as it is, with a note.
 * NXDOMAIN and NODATA are answers and end the exchange. SERVFAIL, REFUSED and an unreachable server
@@ -95,9 +96,10 @@ class Exchange:
         self.reply: Reply | None = None
         self.attempt: Try | None = None
         self._servers = memory.order(tuple(dict.fromkeys(servers)), rotate=fresh)
+        self.until = until
+        """Until when late answers count."""
         self._memory = memory
         self._now = now
-        self._until = until
         self._fresh = fresh
         self._cut: Reply | None = None
         self._code = ""
@@ -110,10 +112,11 @@ class Exchange:
 
     # What a driver tells
 
-    def received(self, wire: bytes, now: float) -> bool:
-        """A message came for the present try. Returns whether the try is over."""
-        attempt = self.attempt
-        assert attempt is not None
+    def received(self, wire: bytes, now: float, attempt: Try) -> bool:
+        """A message came for the present try, or one that timed out. Returns whether that try is over."""
+        present = self.attempt
+        if present is None or (present is not attempt and present.tcp):
+            return True  # too late: it is settled, or something better is under way
         try:
             reply = read(wire, self.question, attempt.message_id)
         except JunkError as junk:
@@ -122,8 +125,9 @@ class Exchange:
                 return False
             self._ended(attempt, f"over TCP: {junk}", now)
         except RefusedError as refused:
-            self._code = str(refused)
-            self._ended(attempt, self._code, now)
+            if present is attempt:
+                self._code = str(refused)
+                self._ended(attempt, self._code, now)
         else:
             self._memory.good(attempt.server)
             self._now = now
@@ -132,7 +136,8 @@ class Exchange:
             if reply.truncated and not attempt.tcp:
                 self._cut = replace(reply, server=attempt.server)
             else:
-                self.reply = replace(reply, server=attempt.server, asked=self._asked)
+                asked = dict.fromkeys((*self._asked, attempt.server))
+                self.reply = replace(reply, server=attempt.server, asked=tuple(asked))
             self._advance()
         return True
 
@@ -191,7 +196,7 @@ class Exchange:
                     yield from self._one_server(server, FIRST_TRY * 2**turn, starts)
                     if self.reply is not None:
                         return
-                    if self._until - self._now < TOO_SHORT:
+                    if self.until - self._now < TOO_SHORT:
                         return
             if all(self._refusals[server] >= REFUSALS for server in self._servers):
                 return
@@ -211,7 +216,7 @@ class Exchange:
             refusals = self._refusals[server]
             yield self._try(server, seconds, starts, edns=edns)
             if self._cut is not None:
-                yield from self._whole(server)
+                yield from self._whole()
             if self.reply is not None or self._code not in FORMERR_LIKE:
                 return
             self._refusals[server] = refusals  # being asked in the wrong way is no refusal yet
@@ -222,10 +227,12 @@ class Exchange:
         code, self._code = self._code, ""
         return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
 
-    def _whole(self, server: Server) -> Iterator[Try]:
-        """What came was cut short: the same over TCP, here or at one other server."""
-        assert self._cut is not None
+    def _whole(self) -> Iterator[Try]:
+        """What came was cut short: the same over TCP, there or at one other server."""
         cut, self._cut = self._cut, None
+        assert cut is not None
+        assert cut.server is not None
+        server = cut.server
         others = [s for s in self._servers if s != server]
         for candidate in [server, *others][:2]:
             yield self._try(candidate, self._tcp_seconds(candidate), self._now, tcp=True)
@@ -243,14 +250,14 @@ class Exchange:
 
     def _tcp_seconds(self, server: Server) -> float:
         limit = TCP_TRY_AGAIN if server in self._memory.no_tcp else TCP_TRY
-        return min(limit, (self._until - self._now) * 0.6)
+        return min(limit, (self.until - self._now) * 0.6)
 
     def _try(
         self, server: Server, seconds: float, starts: float, *, tcp: bool = False, edns: bool = True
     ) -> Try:
         message_id = int.from_bytes(os.urandom(2))
         wire = write(self.question, message_id, edns=edns)
-        ends = min(starts + seconds, self._until)
+        ends = min(starts + seconds, self.until)
         return Try(server, tcp, wire, starts, max(ends, starts), message_id)
 
     def _account(self) -> str:
