@@ -8,7 +8,8 @@ Rules of this room:
 
 * Only what `on` matches is tried again; only the caller knows what is safe to repeat.
 * Each attempt goes to a pod that was not tried yet, while there is one, without a wait. Once all were
-  tried, `wait` says how long to pause, and all may be tried again; a change of the set ends the pause.
+  tried, `wait` says how long to pause, and all may be tried again. A change of the set ends the pause,
+  and whoever is new comes first.
 * With nobody there an attempt waits for a pod, at most `ready_timeout`.
 * A matching failure is reported to the discovery. The last one is raised as itself, with a note for
   each attempt.
@@ -116,6 +117,7 @@ class Failover:
             if now < until and peers.generation == generation:
                 return Pause(until - now, generation)
             self._pause = None
+        if not self._untried():  # a new round; after a change of the set, whoever is new comes first
             self._tried.clear()
         peer = self._choose()
         if peer is None:
@@ -173,8 +175,6 @@ class Failover:
         state.idle_for += pause
         if pause:
             self._pause = (now + pause, self._discovery.peers.generation)
-        elif not self._untried():
-            self._tried.clear()
         return True
 
     def _round_is_over(self, error: BaseException, now: float) -> float:
