@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from peerdiscover.answers import Endpoint, Outcome
@@ -469,6 +471,29 @@ def test_targets_beneath_the_name_that_a_cname_leads_to() -> None:
     reply = srv(f"web-0.{other}", glue={f"web-0.{other}": ["10.0.0.1"]}, canonical=f"_http._tcp.{other}")
     run = Run("web.prod:http", {(f"_http._tcp.{NAME}", SRV): reply})
     assert run.pods == [("web-0", "10.0.0.1")]
+
+
+def test_known_pods_are_asked_for_where_a_cname_leads() -> None:
+    other = "other.prod.svc.cluster.local."
+    table = {
+        (NAME, SRV): SILENCE,
+        (NAME, A): replace(a("10.0.0.9"), canonical=other),
+        (NAME, AAAA): replace(NODATA, canonical=other),
+        (f"web-0.{other}", A): a("10.0.0.9"),
+        (f"web-0.{other}", AAAA): NODATA,
+    }
+    run = Run("web.prod:8080", table, known={"web-0": ("10.0.0.1",)})
+    assert run.pods == [("web-0", "10.0.0.9")]
+    assert run.answer.endpoints[0].fqdn == f"web-0.{other}"
+
+
+def test_srv_that_keeps_failing_gets_less_time() -> None:
+    history = History()
+    shares = [
+        Run("web.prod:8080", by_address(reply, "10.0.0.1"), history=history).batches[0].share
+        for reply in (SILENCE, SILENCE, SILENCE, SILENCE, ALL, SILENCE)
+    ]
+    assert shares == [0.5, 0.25, 0.125, 0.125, 0.125, 0.5]
 
 
 def test_a_name_outside_the_cluster_may_point_anywhere() -> None:

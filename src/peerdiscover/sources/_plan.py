@@ -30,14 +30,13 @@ Rules of this room:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 
 from peerdiscover.answers import Answer, Ask, Endpoint, Outcome, family_of
-from peerdiscover.errors import ConfigurationError
 
 from ._questions import MAX_HOPS, Batch, Kind, Question, Reply, Status
-from ._reading import Reading, Setting, Target
+from ._reading import Reading, Setting, Target, without_port
 
 __all__ = ["OWN_NAMES", "lookup"]
 
@@ -49,7 +48,7 @@ OWN_NAMES = 16
 SKIP_SRV = 9
 """For how many lookups SRV is not asked for again where it brought nothing."""
 SRV_SHARE = 0.5
-"""The part of the time that SRV may use where A can still serve."""
+"""The part of the time that SRV may use where A can still serve; less of it where it failed last time."""
 HINT_SECONDS = 1.0
 
 _KINDS = {4: Kind.A, 6: Kind.AAAA}
@@ -67,6 +66,8 @@ class _Lookup:
         self._setting = setting
         self._service = setting.service
         self._name = setting.name
+        self._parent = setting.name
+        """Beneath which the pods' own names are: another service, where a CNAME leads there."""
         self._reading = Reading(setting)
 
     def run(self) -> Steps:
@@ -89,7 +90,7 @@ class _Lookup:
         if srv.status is Status.FAILED:
             return self._reading.failed(srv.error)
         if srv.is_negative:
-            return self._nobody([srv])
+            return self._reading.nobody([srv])
         targets = self._reading.targets(srv)
         if not targets and not srv.truncated:
             return self._reading.refused()
@@ -100,10 +101,12 @@ class _Lookup:
         if history.skip_srv > 0 and not self._known and not self._doubted:
             history.skip_srv -= 1
             return (yield from self._by_address(number, None, {}))
-        srv = yield from self._ask_srv(self._name, SRV_SHARE)
+        srv = yield from self._ask_srv(self._name, SRV_SHARE / 2 ** min(history.srv_failures, 2))
         history.skip_srv = 0
+        if srv.status is not Status.FAILED:
+            history.srv_failures = 0
         targets = self._reading.targets(srv)
-        self._compare_ports(number, targets)
+        self._reading.compare_ports(number, targets)
         missing = [t for t in targets.values() if not t.told and t.hostname]
         if targets and not srv.truncated and len(missing) <= OWN_NAMES:
             return (yield from self._by_targets(srv, targets, number))
@@ -124,9 +127,9 @@ class _Lookup:
             if srv.status is Status.FAILED:
                 return self._reading.failed(f"which port is meant could not be confirmed: {srv.error}")
             if srv.is_negative:
-                return self._reading.failed(self._no_ports())
+                return self._reading.failed(self._reading.no_ports())
             if ports := _ambiguous(targets):
-                return self._reading.failed(self._several_ports(ports))
+                return self._reading.failed(self._reading.several_ports(ports))
         if not targets and not srv.truncated:
             return self._reading.refused()
         return (yield from self._by_targets(srv, targets))
@@ -140,7 +143,7 @@ class _Lookup:
         room = OWN_NAMES // 2 if absent else OWN_NAMES
         failed = yield from self._fill([t for t in targets.values() if not t.told], room)
         unknown = [t for t in targets.values() if not t.told]
-        kind = self._kind(targets)
+        kind = self._reading.kind(targets)
         found = self._reading.endpoints(targets, number)
         if not srv.truncated and not unknown:
             if found:
@@ -221,6 +224,8 @@ class _Lookup:
             return self._reading.refused()
         for reply in replies.values():
             self._reading.rests_on(reply)
+        if srv is not None and srv.status is Status.FAILED:
+            self._setting.history.srv_failures += 1
         failed = frozenset(f for f, reply in replies.items() if reply.status is Status.FAILED)
         cut = {f for f, reply in replies.items() if reply.truncated}
         # What SRV told of the pods before it was cut goes before what was known.
@@ -298,7 +303,7 @@ class _Lookup:
         return endpoints, frozenset(gone)
 
     def _own_name(self, label: str) -> str:
-        return f"{label}." if "." in label else f"{label}.{self._name}"
+        return f"{label}." if "." in label else f"{label}.{self._parent}"
 
     def _addresses(self, name: str, replies: Mapping[int, Reply]) -> tuple[tuple[str, ...], bool]:
         """The believed addresses of one pod, and whether the servers told all there is."""
@@ -355,6 +360,8 @@ class _Lookup:
             if reply.unfinished:
                 replies[i] = Reply.failed(questions[i], f"more than {MAX_HOPS} CNAMEs in a row", reply.asked)
             self._reading.heard(replies[i])
+            if reply.status is Status.ANSWER and without_port(questions[i].name) == self._name:
+                self._parent = without_port(reply.canonical)
         return replies
 
     # Verdicts
@@ -371,61 +378,14 @@ class _Lookup:
             return self._reading.failed("SRV names pods, while A and AAAA say that nobody is there")
         said = [r for r in (*replies.values(), srv) if r is not None and r.is_negative]
         families = frozenset(f for f, r in replies.items() if r.status is Status.FAILED)
-        return self._nobody(said).with_(failed_families=families)
-
-    def _nobody(self, replies: Iterable[Reply]) -> Answer:
-        """NXDOMAIN from all: not found. NODATA from one: the name is there, with nobody behind it."""
-        outcome = Outcome.NOT_FOUND
-        for reply in replies:
-            self._reading.rests_on(reply)
-            if reply.status is Status.NODATA:
-                outcome = Outcome.EMPTY
-        return self._reading.answer(outcome)
-
-    def _kind(self, targets: Mapping[str, Target]) -> str:
-        labels = [target.label for target in targets.values()]
-        if not labels:
-            return "unknown"
-        if any(labels):
-            beneath = all("." not in label for label in labels)
-            return "headless" if beneath else "external"
-        addresses = [a for target in targets.values() for a in target.addresses]
-        if max((sum(family_of(a) == f for a in addresses) for f in (4, 6)), default=0) > 1:
-            return "external" if self._service.is_external else "unknown"
-        if self._service.is_external and self._name.split(".")[2:3] != ["svc"]:
-            return "external"
-        self._reading.warnings[
-            f"{self._name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
-            "behind which kube-proxy picks. Picking among it is no discovery; clusterIP: None is headless"
-        ] = None
-        return "cluster-ip"
+        return self._reading.nobody(said).with_(failed_families=families)
 
     def _kind_by_address(self, targets: Mapping[str, Target]) -> str:
         if targets:
-            return self._kind(targets)
+            return self._reading.kind(targets)
         if self._known and not self._service.is_external:
             return "headless"
         return "external" if self._service.is_external else "unknown"
-
-    def _compare_ports(self, number: int, targets: Mapping[str, Target]) -> None:
-        ports = sorted({port for target in targets.values() for port in target.ports})
-        if ports and number not in ports:
-            theirs = ", ".join(map(str, ports))
-            self._reading.warnings[
-                f"no SRV record of {self._name} has the port {number}; they have {theirs}."
-                f" {number} is used all the same; a headless Service translates no ports"
-            ] = None
-
-    def _several_ports(self, ports: list[int]) -> ConfigurationError:
-        shown = ", ".join(map(str, ports))
-        examples = " or ".join(f"{self._service}:{port}" for port in ports[:2])
-        return ConfigurationError(f"{self._service} has several ports ({shown}): say which, {examples}")
-
-    def _no_ports(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"{self._service}: the nameserver tells no ports of {self._name} (no SRV records): "
-            f"say which, such as {self._service}:8080"
-        )
 
     def _hint(self) -> Generator[Batch, list[Reply], str]:
         """Why the name may not be there, in at most three questions."""

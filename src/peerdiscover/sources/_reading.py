@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
+from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName, dashed_address
 
-from ._questions import Kind, Reply, Server
+from ._questions import Kind, Reply, Server, Status
 from ._trust import Network, label_of, refuse_address, refuse_target
 
-__all__ = ["Family", "History", "Reading", "Setting", "Target"]
+__all__ = ["Family", "History", "Reading", "Setting", "Target", "without_port"]
 
 Family = Literal["any", "ipv4", "ipv6"]
 
@@ -36,6 +37,8 @@ class History:
 
     skip_srv: int = 0
     """How many lookups to come need not ask for SRV: it brought nothing, while A or AAAA did."""
+    srv_failures: int = 0
+    """How many lookups in a row SRV failed for, while A or AAAA answered."""
     plain_family: int | None = None
     """The family of the pods without hostnames."""
 
@@ -151,7 +154,7 @@ class Reading:
     def targets(self, reply: Reply) -> dict[str, Target]:
         """The targets of an SRV reply that are believed, with the addresses that came along."""
         external = self.setting.service.is_external
-        parents = tuple(dict.fromkeys((self.setting.name, _without_port(reply.canonical))))
+        parents = tuple(dict.fromkeys((self.setting.name, without_port(reply.canonical))))
         found: dict[str, Target] = {}
         for record in reply.services:
             why = refuse_target(record, None if external else parents)
@@ -202,8 +205,61 @@ class Reading:
         first = next(some for some in by_family.values() if some)
         return [Endpoint((address,), port, hostname, fqdn) for address in first]
 
+    # Verdicts
 
-def _without_port(name: str) -> str:
+    def nobody(self, replies: Iterable[Reply]) -> Answer:
+        """NXDOMAIN from all: not found. NODATA from one: the name is there, with nobody behind it."""
+        outcome = Outcome.NOT_FOUND
+        for reply in replies:
+            self.rests_on(reply)
+            if reply.status is Status.NODATA:
+                outcome = Outcome.EMPTY
+        return self.answer(outcome)
+
+    def kind(self, targets: Mapping[str, Target]) -> str:
+        """What SRV shows of the service: see `PeerSet.kind`."""
+        labels = [target.label for target in targets.values()]
+        if not labels:
+            return "unknown"
+        if any(labels):
+            beneath = all("." not in label for label in labels)
+            return "headless" if beneath else "external"
+        addresses = [a for target in targets.values() for a in target.addresses]
+        if max((sum(family_of(a) == f for a in addresses) for f in (4, 6)), default=0) > 1:
+            return "external" if self.setting.service.is_external else "unknown"
+        if self.setting.service.is_external and self.setting.name.split(".")[2:3] != ["svc"]:
+            return "external"
+        self.warnings[
+            f"{self.setting.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
+            "behind which kube-proxy picks. Picking among it is no discovery; clusterIP: None is headless"
+        ] = None
+        return "cluster-ip"
+
+    def compare_ports(self, number: int, targets: Mapping[str, Target]) -> None:
+        """Note it where SRV does not know the port that the user wrote."""
+        ports = sorted({port for target in targets.values() for port in target.ports})
+        if ports and number not in ports:
+            theirs = ", ".join(map(str, ports))
+            self.warnings[
+                f"no SRV record of {self.setting.name} has the port {number}; they have {theirs}."
+                f" {number} is used all the same; a headless Service translates no ports"
+            ] = None
+
+    def several_ports(self, ports: list[int]) -> ConfigurationError:
+        shown = ", ".join(map(str, ports))
+        examples = " or ".join(f"{self.setting.service}:{port}" for port in ports[:2])
+        return ConfigurationError(
+            f"{self.setting.service} has several ports ({shown}): say which, {examples}"
+        )
+
+    def no_ports(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.setting.service}: the nameserver tells no ports of {self.setting.name} (no SRV records): "
+            f"say which, such as {self.setting.service}:8080"
+        )
+
+
+def without_port(name: str) -> str:
     """`_http._tcp.web.prod…` → `web.prod…`."""
     labels = name.split(".")
     while len(labels) > 2 and labels[0].startswith("_"):

@@ -45,6 +45,10 @@ _NO_SERVER = (
 )
 
 
+class _NoServerError(Exception):
+    """Nobody can be asked now. No `ConfigurationError`: a resolv.conf may yet be written."""
+
+
 class DNS:
     """Asks nameservers over UDP and TCP.
 
@@ -103,7 +107,7 @@ class DNS:
         try:
             plan, servers, memory = self._begin(ask)
             return drive(plan, servers, memory, ask.timeout, ask.cancelled)
-        except (ConfigurationError, OSError) as error:
+        except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
     async def alookup(self, ask: Ask) -> Answer:
@@ -113,7 +117,7 @@ class DNS:
         try:
             plan, servers, memory = self._begin(ask)
             return await adrive(plan, servers, memory, ask.timeout)
-        except (ConfigurationError, OSError) as error:
+        except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
     def _begin(self, ask: Ask) -> tuple[Plan, tuple[Server, ...], Memory]:
@@ -126,7 +130,7 @@ class DNS:
         name = service.absolute(namespace, domain)
         servers = self._servers or self._surroundings.nameservers()
         if not servers:
-            raise OSError(_NO_SERVER)
+            raise _NoServerError(_NO_SERVER)
         if self._memory is None:
             self._memory = Memory()
         setting = Setting(
