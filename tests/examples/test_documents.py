@@ -10,6 +10,8 @@ import ast
 import asyncio
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from peerdiscover.testing import HeadlessService
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^\$ (peerdiscover resolve (.*))\n((?:(?!\$|```).+\n)+)", re.MULTILINE)
+PODS = ["10.244.0.10", "10.244.0.9", "10.244.0.11"]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -93,3 +97,55 @@ def test_readme_shows_code_early() -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     missing = [link for link in LINK.findall(document.read_text()) if not (document.parent / link).exists()]
     assert not missing
+
+
+def test_manifests_differ_where_the_readme_says() -> None:
+    trap, right = (
+        re.sub(r"(?m)^#.*\n", "", (ROOT / "examples" / "manifests" / f"{name}.yaml").read_text())
+        for name in ("trap", "right")
+    )
+    assert trap.count("targetPort: 8080") == 2
+    assert trap.replace("targetPort: 8080", "targetPort: 80") == right
+
+
+def classic() -> list[Any]:
+    """What the README shows of the classic example: command, output, and the targetPort of that moment."""
+    text = (ROOT / "README.md").read_text()
+    mended = text.index("is the same with `targetPort: 80`")
+    return [
+        pytest.param(
+            m[2],
+            m[3],
+            8080 if m.start() < mended else 80,
+            id=f"{m[2]} at line {text.count(chr(10), 0, m.start()) + 1}",
+        )
+        for m in CONSOLE.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize(("name", "shown", "target_port"), classic())
+def test_classic_example_is_shown_as_it_is(name: str, shown: str, target_port: int) -> None:
+    """The output was taken from a real cluster; the embedded server stands in for it here."""
+    if name.startswith("regular-svc"):
+        vip = "10.96.218.115"
+        svc = HeadlessService(
+            "regular-svc.moon",
+            1,
+            {"": 80},
+            hostnames=False,
+            kind="cluster-ip",
+            pods=False,
+            addresses=[PODS[0], vip],
+        )
+    else:
+        svc = HeadlessService(
+            "headless-svc.moon", 3, {"": target_port}, hostnames=False, pods=False, addresses=PODS
+        )
+    with svc:
+        result = subprocess.run(
+            [sys.executable, "-m", "peerdiscover", "resolve", name, "--nameserver", svc.nameserver],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert result.stdout + result.stderr == shown
