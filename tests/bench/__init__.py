@@ -1,0 +1,4 @@
+"""Figures, run by hand: `python -m tests.bench`.
+
+No test: what is slow here today may be another program's doing.
+"""

@@ -1,0 +1,49 @@
+"""What importing costs, in fresh processes, against `import dns.resolver` in the same run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from statistics import median
+
+ROUNDS = 25
+YARDSTICK = "import dns.resolver"
+OURS = (
+    "import peerdiscover",
+    "from peerdiscover import Discovery",
+    "from peerdiscover import Discovery, DNS",
+)
+UNWANTED = ("httpx", "tenacity", "dns.resolver")
+
+_PROGRAM = """
+import sys, time
+began = time.perf_counter()
+{statement}
+print(time.perf_counter() - began, *(name for name in {unwanted!r} if name in sys.modules))
+"""
+
+
+def figures() -> Iterator[tuple[str, str, str]]:
+    times: dict[str, list[float]] = {statement: [] for statement in (YARDSTICK, *OURS)}
+    loaded: dict[str, list[str]] = {}
+    for turn in range(ROUNDS + 1):
+        for statement, seconds in times.items():
+            took, loaded[statement] = _run(statement)
+            if turn:  # the first one compiles and fills the page cache
+                seconds.append(took)
+    yardstick = median(times[YARDSTICK])
+    yield YARDSTICK, f"{yardstick * 1e3:.1f} ms", ""
+    for statement in OURS:
+        took = median(times[statement])
+        goal = "≤ 0.5 ×" if statement is not OURS[-1] else ""
+        yield statement, f"{took * 1e3:.1f} ms = {took / yardstick:.2f} ×", goal
+    found = sorted({name for statement in OURS for name in loaded[statement]})
+    yield f"… loaded by any of these, of {', '.join(UNWANTED)}", ", ".join(found) or "none", "none"
+
+
+def _run(statement: str) -> tuple[float, list[str]]:
+    program = _PROGRAM.format(statement=statement, unwanted=UNWANTED)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    seconds, *names = done.stdout.split()
+    return float(seconds), names
