@@ -526,23 +526,26 @@ def test_a_handler_that_raises_is_told_at_the_end() -> None:
         svc.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # that is what is tested
 def test_a_child_keeps_no_pod_alive() -> None:
     with HeadlessService("web-headless.prod", replicas=2) as svc:
         old = svc.peers[0]
-        go_in, go_out = os.pipe()
+        (there_in, there_out), (done_in, done_out) = os.pipe(), os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(go_out)
-            os.read(go_in, 1)  # until the parent is done
+            os.write(there_out, b"1")
+            os.close(done_out)
+            os.read(done_in, 1)  # until the parent is done
             os._exit(0)
         try:
+            os.read(there_in, 1)
             svc.replace(0)
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(old.sockaddr, timeout=2)
             assert get(svc.peers[0])["pod"] == "web-0"
         finally:
-            os.close(go_out)
-            os.close(go_in)
+            for descriptor in (done_out, done_in, there_in, there_out):
+                os.close(descriptor)
             _, status = os.waitpid(child, 0)
         assert status == 0
 

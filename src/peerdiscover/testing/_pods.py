@@ -83,7 +83,7 @@ class Pod:
         addresses = [sock.getsockname()[:2] for sock in sockets]
         for sock in sockets:
             loop.forget(sock)
-        sockets[:] = [listener(address, port, backlog=0) for address, port in addresses]
+        sockets[:] = [listener(address, port, backlog=1) for address, port in addresses]
         for sock in sockets:
             loop.keep(sock)
             for filler in _fill(sock):
