@@ -31,7 +31,6 @@ class Bare:
 def figures() -> Iterator[tuple[str, str, str]]:
     with Discovery("static:" + ",".join(f"10.0.0.{i}:80" for i in range(1, 11))) as web:
         ours, bare = web.round_robin().pick, Bare(tuple(web.peers)).pick
-        _seconds(ours), _seconds(bare)
         ratios, times = [], []
         for turn in range(ROUNDS):
             # By turns first: what a machine does between the two is in neither's favour.
