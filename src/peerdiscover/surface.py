@@ -291,7 +291,9 @@ class Surface:
         self._take(answer)
 
     def _take(self, answer: Answer, seconds: float = 0.0) -> None:
-        """An answer came. Called with the lock held."""
+        """An answer came; after the end it changes nothing. Called with the lock held."""
+        if self._state is not State.OPEN:
+            return
         try:
             self._core.take(answer, self._now(), seconds)
         except Exception as error:  # noqa: BLE001 - see below

@@ -26,6 +26,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import TextIO
 
 from peerdiscover.answers import Outcome
 from peerdiscover.errors import ConfigurationError, PeerDiscoverError, ResolutionTimeoutError
@@ -53,24 +54,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Where a character cannot be shown there is a question mark, not an error.
             sys.stdout.reconfigure(errors="replace")
-        arguments = parse(argv)
-        verbose = arguments.verbose
-        show_log(verbose)
-        status = _run(arguments.command, arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        try:
+            arguments = parse(argv)
+            verbose = arguments.verbose
+            show_log(verbose)
+            return _run(arguments.command, arguments)
+        finally:
+            _flush(sys.stdout)
     except KeyboardInterrupt:
         return _ended_by(INTERRUPTED)
     except _Terminated:
         return _ended_by(TERMINATED)
     except BrokenPipeError:
-        return _ended_by(READER_GONE)
+        return READER_GONE
     except PeerDiscoverError as error:
         say_error(error)
         return status_of(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a line in place of a traceback
         return _unexpected(error, verbose)
-    return status
+    finally:
+        _let_go(sys.stdout)
+        _let_go(sys.stderr)
 
 
 def status_of(error: PeerDiscoverError, *, anybody: bool = False) -> int:
@@ -97,15 +101,25 @@ def _terminate(_signal: int, _frame: object) -> None:
 
 
 def _ended_by(status: int) -> int:
-    """Leave quietly, whatever is still to be closed on the way out."""
+    """Leave quietly, whatever is still to be closed on the way out; a second signal ends it at once."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if status == READER_GONE:
-        # What is still in the buffer would fail again when the interpreter flushes it at its end.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
     return status
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:
+        stream.flush()
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Forget what nobody reads: the interpreter would try again at its end, and complain."""
+    try:
+        _flush(stream)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno() if stream else nowhere)
+        os.close(nowhere)
 
 
 def _unexpected(error: Exception, verbose: int) -> int:

@@ -143,7 +143,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # takes longer than the rest of the help
 
-        parser.exit(message=f"peerdiscover {version('peerdiscover')}\n")
+        print(f"peerdiscover {version('peerdiscover')}")
+        parser.exit()
 
 
 def _name(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,6 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
 
 from . import FOUND, NO_ANSWER, NOBODY, status_of
-from ._own_name import Family, family_of, oneself, wait_for_own_name
 from ._showing import change_json, set_json, show_change, show_set
 from ._talking import say, say_error
 
@@ -45,13 +44,7 @@ def source_of(arguments: Namespace) -> DNS | None:
     """The source that the options mean; None: what the name says, with the pod's surroundings."""
     if not any((arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family)):
         return None
-    return _dns(arguments, "any")
-
-
-def _dns(arguments: Namespace, family: Family) -> DNS:
-    return DNS(
-        arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family or family
-    )
+    return DNS(arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family or "any")
 
 
 def resolve(arguments: Namespace) -> int:
@@ -90,6 +83,8 @@ def watch(arguments: Namespace) -> int:
 
 def wait(arguments: Namespace) -> int:
     """`peerdiscover wait`."""
+    from ._own_name import oneself, wait_for_own_name  # it loads the reader of DNS messages
+
     seconds = arguments.timeout or _WAIT_SECONDS
     began = time.monotonic()
     service = ServiceName.parse(arguments.name)
@@ -104,8 +99,8 @@ def wait(arguments: Namespace) -> int:
                     if not any(me.is_in(change.after) for change in discovery.changes()):
                         held = f"the pods known are {', '.join(p.address for p in discovery.peers) or 'none'}"
                         raise me.missing(arguments.name, held, discovery.status.outcome)
-                source = _dns(arguments, family_of(me))
-                wait_for_own_name(me, service, source, seconds - (time.monotonic() - began))
+                left = seconds - (time.monotonic() - began)
+                wait_for_own_name(me, service, arguments.nameserver, left)
     except ResolutionTimeoutError as error:
         say_error(error)
         return status_of(error, anybody=bool(discovery.peers))

@@ -7,6 +7,7 @@ Rules of this room:
 * First the service must list the own address; only then is the own name asked for. A name that is
   asked for too early is remembered as missing, for up to 30 s, by the caches on the way (Kubernetes
   issue 92559).
+* A and AAAA are asked, not SRV: that is what other programs resolve, and caches keep each apart.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
-from peerdiscover.answers import Answer, Ask, Outcome
+from peerdiscover.answers import Answer, Endpoint, Outcome
 from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
+from peerdiscover.sources._drivers import Plan, drive
+from peerdiscover.sources._exchange import Memory
+from peerdiscover.sources._questions import Batch, Kind, Question, Server
 from peerdiscover.sources.surroundings import Surroundings
 
-if TYPE_CHECKING:
-    from peerdiscover.sources.dns import DNS
+__all__ = ["Oneself", "oneself", "wait_for_own_name"]
 
-__all__ = ["Family", "Oneself", "family_of", "oneself", "wait_for_own_name"]
-
-Family = Literal["any", "ipv4", "ipv6"]
-
+_SECONDS = 5.0
+"""For one question."""
 _APART = 1.0
 """Seconds between two questions for the own name."""
 
@@ -81,14 +81,17 @@ def oneself(service: ServiceName, namespace: str | None, cluster_domain: str | N
     return Oneself(f"{own.name}.{above}", frozenset(told.addresses or own.addresses))
 
 
-def wait_for_own_name(me: Oneself, service: ServiceName, source: DNS, seconds: float) -> None:
+def wait_for_own_name(
+    me: Oneself, service: ServiceName, nameservers: list[str] | None, seconds: float
+) -> None:
     """Return when the own name has an own address; `ResolutionTimeoutError` after `seconds`."""
     end = time.monotonic() + seconds
-    port = service.port if isinstance(service.port, int) else 1  # any number: it is not looked at
-    name = ServiceName.parse(f"{me.fqdn}:{port}")
+    around, memory = Surroundings(), Memory()
+    given = tuple(map(Server.parse, nameservers or ()))
     while True:
         left = end - time.monotonic()
-        answer = source.lookup(Ask(service=name, timeout=max(0.1, min(left, 5.0))))
+        servers = given or around.nameservers()
+        answer = drive(_steps(me.fqdn), servers, memory, max(0.1, min(left, _SECONDS)))
         found = [address for endpoint in answer.endpoints for address in endpoint.addresses]
         if me.addresses.intersection(found):
             return
@@ -98,15 +101,18 @@ def wait_for_own_name(me: Oneself, service: ServiceName, source: DNS, seconds: f
         time.sleep(min(_APART, left))
 
 
+def _steps(name: str) -> Plan:
+    """The plan of one look: A and AAAA, as any other program that resolves the name asks."""
+    replies = yield Batch((Question(name, Kind.A), Question(name, Kind.AAAA)))
+    found = tuple(address for reply in replies for address in reply.addresses)
+    if found:  # an endpoint has a port, which nobody looks at here
+        return Answer.of([Endpoint(found, port=1)])
+    if all(reply.is_negative for reply in replies):
+        return Answer(outcome=Outcome.NOT_FOUND)
+    return Answer.failed("; ".join(reply.error for reply in replies if reply.error))
+
+
 def _said(answer: Answer, found: list[str]) -> str:
     if found:
         return f"it gives {', '.join(found)}"
     return f"the last answer was: {answer.outcome}" + (f", {answer.error}" if answer.error else "")
-
-
-def family_of(me: Oneself) -> Family:
-    """The family to ask for: that of the own addresses, where they are of one."""
-    families = {"ipv6" if ":" in address else "ipv4" for address in me.addresses}
-    if len(families) > 1:
-        return "any"
-    return "ipv6" if "ipv6" in families else "ipv4"

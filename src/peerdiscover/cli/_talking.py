@@ -17,7 +17,7 @@ __all__ = ["say", "say_error", "show_log"]
 
 def say(text: str) -> None:
     """Words for a person."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it is None where it was closed before
         sys.stderr.write(f"peerdiscover: {text}\n")
         sys.stderr.flush()
 

@@ -1,0 +1,59 @@
+"""`peerdiscover demo`: what it shows did happen."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+
+from .running import COMMAND, ended, environment, line, run, running
+
+
+def test_fast() -> None:
+    done = run("demo", "--fast")
+    assert (done.returncode, done.stderr) == (0, "")
+    out = done.stdout
+    assert re.search(r"3 pods by 1 DNS question \(SRV\) in \d+\.\d ms", out)
+    assert "9 requests, answered by: web-0 3, web-1 3, web-2 3" in out
+    assert "answered: web-0, web-1, web-2; failed: nobody" in out
+    assert "complete for generation 1: True" in out
+    restarts = re.findall(r"(web-\d) restarted: (\S+) -> (\S+), known \d+ ms later", out)
+    assert [key for key, _, _ in restarts] == ["web-2", "web-1", "web-0"]
+    assert all(old != new for _, old, new in restarts)
+    sent, answered, failed = map(
+        int, re.findall(r"(\d+) requests sent = (\d+) answered \+ (\d+) failed", out)[0]
+    )
+    assert sent == answered + failed
+    assert sent > 10
+    assert failed == 0
+    _, old, new = restarts[2]
+    assert f"web.ordinal(0) was Peer(web-0, {old}) and is Peer(web-0, {new}); it answers as web-0" in out
+    assert "web-headless.prod:http: headless, 3 peers, generation 4" in out  # of explain()
+    assert f"web-0 at {new}: in: the last answers have it" in out
+
+
+def test_with_pods_that_share_one_address() -> None:
+    """As on macOS, where only 127.0.0.1 can be bound."""
+    program = """
+import sys
+from peerdiscover.testing import _service
+assert _service.can_bind_127
+_service.can_bind_127 = lambda: False
+from peerdiscover.cli import main
+sys.exit(main(["demo", "--fast"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    restarts = re.findall(r"web-\d restarted: 127\.0\.0\.1:(\d+) -> 127\.0\.0\.1:(\d+), known", done.stdout)
+    assert len(restarts) == 3
+    assert " + 0 failed" in done.stdout
+
+
+def test_ctrl_c_in_the_middle() -> None:
+    with running("demo", command=(COMMAND,)) as demo:
+        while "1. Resolve" not in line(demo):
+            pass
+        assert ended(demo, signal.SIGINT)[::2] == (130, "")

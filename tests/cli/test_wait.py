@@ -1,0 +1,168 @@
+"""`peerdiscover wait`: so many pods, oneself, and in time."""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import pytest
+
+from peerdiscover.cli import _own_name
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import ServiceName
+from peerdiscover.sources.surroundings import Surroundings
+from peerdiscover.testing import HeadlessService
+
+from .running import NAME, at, ended, run, running
+
+OWN = "web-1.web-headless.prod.svc.cluster.local."
+POD = {"POD_NAME": "web-1", "POD_IP": "10.1.0.2", "PEERDISCOVER_NAMESPACE": "prod"}
+
+
+def _pods() -> HeadlessService:
+    return HeadlessService(
+        "web-headless.prod", pods=False, ttl=1, addresses=["10.1.0.1", "10.1.0.9", "10.1.0.3"]
+    )
+
+
+def test_they_are_there() -> None:
+    with HeadlessService("web-headless.prod") as svc:
+        for least in ("0", "1", "3"):
+            done = run("wait", NAME, "--min", least, *at(svc))
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.startswith("web-headless.prod:http: headless, 3 pods\n  web-0 ")
+
+
+def test_they_come() -> None:
+    with (
+        HeadlessService("web-headless.prod", replicas=0) as svc,
+        running("wait", NAME, "--min", "2", *at(svc)) as wait,
+    ):
+        svc.wait_for_queries(1)
+        svc.scale(2)
+        status, out, _ = ended(wait)
+        assert status == 0
+        assert "2 pods" in out
+
+
+def test_fewer_than_asked() -> None:
+    with HeadlessService("web-headless.prod") as svc:
+        done = run("wait", NAME, "--min", "4", "--timeout", "0.7", *at(svc))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "3 of 4 peers after 0.7 s" in done.stderr
+
+
+def test_fewer_than_asked_and_then_no_answer() -> None:
+    many = ("--min", "4", "--timeout", "3")
+    with HeadlessService("web-headless.prod", ttl=1) as svc, running("wait", NAME, *many, *at(svc)) as wait:
+        svc.wait_for_queries(2)  # the first was answered
+        svc.answer("servfail")
+        assert ended(wait)[0] == 1
+
+
+@pytest.mark.parametrize(("mode", "status"), [("nxdomain", 1), ("servfail", 3), ("timeout", 3)])
+def test_nobody_and_no_answer(mode: str, status: int) -> None:
+    with HeadlessService("web-headless.prod") as svc:
+        svc.answer(mode)  # type: ignore[arg-type]
+        began = time.monotonic()
+        done = run("wait", NAME, "--timeout", "0.7", *at(svc))
+        assert time.monotonic() - began < 10
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "0 of 1 peers after 0.7 s" in done.stderr
+
+
+# --self
+
+
+def test_oneself_at_the_own_address() -> None:
+    with HeadlessService(
+        "web-headless.prod", pods=False, addresses=["10.1.0.1", "10.1.0.2"], replicas=2
+    ) as svc:
+        done = run("wait", NAME, "--self", *at(svc), **POD)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "  web-1  10.1.0.2:8080 " in done.stdout
+        assert "(self)" in done.stdout
+        assert {(query.name, query.type) for query in svc.queries[-2:]} == {(OWN, "A"), (OWN, "AAAA")}
+
+
+def test_the_own_name_is_not_asked_for_before_the_service_has_the_own_address() -> None:
+    with _pods() as svc, running("wait", NAME, "--self", *at(svc), **POD) as wait:
+        svc.wait_for_queries(3)  # DNS still has the address from before the restart
+        assert {query.name for query in svc.queries} == {f"_http._tcp.{OWN.partition('.')[2]}"}
+        svc.replace(1, "10.1.0.2")
+        assert ended(wait)[0] == 0
+        assert svc.queries[-1].name == OWN
+
+
+@pytest.mark.parametrize(
+    "address", [{"POD_IP": "10.1.0.77"}, {"POD_IP": "", "POD_IPS": "10.1.0.77,fd00::77"}], ids=str
+)
+def test_oneself_elsewhere(address: dict[str, str]) -> None:
+    with _pods() as svc:
+        done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **{**POD, **address})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"for {OWN}; the pods known are 10.1.0.1, 10.1.0.9, 10.1.0.3" in done.stderr
+    assert "10.1.0.77" in done.stderr
+    assert "publishNotReadyAddresses: true" in done.stderr
+
+
+def test_the_own_address_under_another_name() -> None:
+    with _pods() as svc:
+        done = run("wait", NAME, "--self", "--timeout", "1.5", *at(svc), **{**POD, "POD_IP": "10.1.0.3"})
+    assert done.returncode == 1
+    assert f"DNS does not give 10.1.0.3 for {OWN}; it gives 10.1.0.9" in done.stderr
+
+
+def test_the_own_name_is_not_there() -> None:
+    with _pods() as svc:
+        pod = {**POD, "POD_NAME": "web-7", "POD_IP": "10.1.0.3"}
+        done = run("wait", NAME, "--self", "--timeout", "1", *at(svc), **pod)
+    assert done.returncode == 1
+    assert "the last answer was: not found" in done.stderr
+
+
+def test_oneself_in_ipv6() -> None:
+    pods = [("10.1.0.1", "fd00::1"), ("10.1.0.2", "fd00::2")]
+    with HeadlessService("web-headless.prod", 2, pods=False, family="dual", addresses=pods) as svc:
+        for address in ("10.1.0.2", "fd00::2"):
+            assert run("wait", NAME, "--self", *at(svc), **{**POD, "POD_IP": address}).returncode == 0
+
+
+def test_oneself_and_others() -> None:
+    with HeadlessService("web-headless.prod", 2, pods=False, addresses=["10.1.0.1", "10.1.0.2"]) as svc:
+        done = run("wait", NAME, "--self", "--min", "3", "--timeout", "0.7", *at(svc), **POD)
+    assert done.returncode == 1
+    assert "2 of 3 peers" in done.stderr
+
+
+def test_options_tell_where_the_pod_is() -> None:
+    with HeadlessService(
+        "web-headless.prod", 2, pods=False, addresses=["10.1.0.1", "10.1.0.2"], cluster_domain="corp.example"
+    ) as svc:
+        pod = {"POD_NAME": "web-1", "POD_IP": "10.1.0.2"}
+        where = ("--namespace", "prod", "--cluster-domain", "corp.example")
+        assert run("wait", "web-headless:http", "--self", *where, *at(svc), **pod).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "text"),
+    [
+        (NAME, "moon", "set PEERDISCOVER_NAMESPACE"),
+        ("static:10.0.0.1:80", "prod", "--self needs a Service of the cluster"),
+        ("web.example.:80", "prod", "--self needs a Service of the cluster"),
+    ],
+)
+def test_who_cannot_be_oneself(name: str, namespace: str, text: str) -> None:
+    done = run("wait", name, "--self", **{**POD, "PEERDISCOVER_NAMESPACE": namespace})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_pod_without_an_address_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = functools.partial(Surroundings, addresses=lambda _: ())
+    monkeypatch.setattr(_own_name, "Surroundings", alone)
+    monkeypatch.delenv("POD_IP", raising=False)
+    monkeypatch.delenv("POD_IPS", raising=False)
+    with pytest.raises(ConfigurationError, match="set POD_IP"):
+        _own_name.oneself(ServiceName.parse(NAME), "prod", None)
