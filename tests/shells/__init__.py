@@ -1,0 +1,1 @@
+"""The two shells, resolving once, and what becomes of them in processes."""

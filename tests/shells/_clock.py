@@ -1,0 +1,52 @@
+"""Virtual time: event loops whose clock jumps to the next timer when there is nothing else to do."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Never waits: what would be a wait is a jump of the clock."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            raise RuntimeError("everything waits, and nothing will ever happen")
+        if timeout > 0:
+            self.now += timeout
+        return []
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time. Threads are not waited for: nothing in it may use one."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def run_virtually(backend: str, main: Callable[[], Awaitable[T]]) -> T:
+    """Run `main` to its end; hours pass in no time."""
+    if backend == "trio":
+        import trio
+        from trio.testing import MockClock
+
+        return trio.run(main, clock=MockClock(autojump_threshold=0))  # type: ignore[arg-type]
+
+    async def run() -> T:
+        return await main()
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(run())
