@@ -1,6 +1,7 @@
 """The Services that a real CoreDNS is asked about, and the questions.
 
-Rules of this room: pure data. A shape is what the API server is given and what the embedded server is
+Rules of this room: pure data. The cluster should hold nothing else: PTR answers name every Service that has
+the address. A shape is what the API server is given and what the embedded server is
 built from, so that both have the same Service to answer for. It goes into the captures as it is.
 """
 

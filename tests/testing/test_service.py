@@ -481,6 +481,8 @@ def test_closing_and_starting_again() -> None:
         _ = svc.nameserver
     with pytest.raises(ClosedError):
         svc.scale(2)
+    with pytest.raises(ClosedError):
+        svc.answer("servfail")
     for _ in range(2):
         svc.start()
         with pytest.raises(ConfigurationError):

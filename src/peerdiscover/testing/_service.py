@@ -263,6 +263,7 @@ class HeadlessService:
         transport: Transport | None = None,
     ) -> None:
         """Lets the nameserver misbehave; see `Nameserver.answer`, which has the modes."""
+        self._running()
         self.dns.answer(mode, types=types, transport=transport)
 
     def wait_for_queries(self, count: int = 1, timeout: float = 5.0) -> None:
