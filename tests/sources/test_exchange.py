@@ -209,6 +209,16 @@ def test_a_reply_cut_short_is_asked_for_over_tcp() -> None:
     assert len(story.reply.addresses) == 2
 
 
+def test_a_server_without_edns_is_asked_without_it_over_tcp_too() -> None:
+    story = Story(FIRST)
+    assert story.hears(answered(code="FORMERR"))
+    assert story.hears(CUT)
+    assert story.attempt.tcp
+    assert story.attempt.wire[10:12] == b"\x00\x00"
+    assert story.hears(WHOLE)
+    assert len(story.reply.addresses) == 2
+
+
 def test_cut_short_over_tcp_as_well() -> None:
     story = Story(FIRST, SECOND)
     assert story.hears(CUT)

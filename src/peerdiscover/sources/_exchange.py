@@ -216,7 +216,7 @@ class Exchange:
             refusals = self._refusals[server]
             yield self._try(server, seconds, starts, edns=edns)
             if self._cut is not None:
-                yield from self._whole()
+                yield from self._whole(edns=edns)
             if self.reply is not None or self._code not in FORMERR_LIKE:
                 return
             self._refusals[server] = refusals  # being asked in the wrong way is no refusal yet
@@ -227,7 +227,7 @@ class Exchange:
         code, self._code = self._code, ""
         return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
 
-    def _whole(self) -> Iterator[Try]:
+    def _whole(self, *, edns: bool) -> Iterator[Try]:
         """What came was cut short: the same over TCP, there or at one other server."""
         cut, self._cut = self._cut, None
         assert cut is not None
@@ -235,7 +235,7 @@ class Exchange:
         server = cut.server
         others = [s for s in self._servers if s != server]
         for candidate in [server, *others][:2]:
-            yield self._try(candidate, self._tcp_seconds(candidate), self._now, tcp=True)
+            yield self._try(candidate, self._tcp_seconds(candidate), self._now, tcp=True, edns=edns)
             if self.reply is not None:
                 return
             self._memory.no_tcp[candidate] = True

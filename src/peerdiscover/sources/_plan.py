@@ -383,9 +383,9 @@ class _Lookup:
     def _kind_by_address(self, targets: Mapping[str, Target]) -> str:
         if targets:
             return self._reading.kind(targets)
-        if self._known and not self._service.is_external:
-            return "headless"
-        return "external" if self._service.is_external else "unknown"
+        if not self._setting.in_cluster:
+            return "external"
+        return "headless" if self._known else "unknown"
 
     def _hint(self) -> Generator[Batch, list[Reply], str]:
         """Why the name may not be there, in at most three questions."""

@@ -62,6 +62,11 @@ class Setting:
         return {"any": (4, 6), "ipv4": (4,), "ipv6": (6,)}[self.family]
 
     @property
+    def in_cluster(self) -> bool:
+        """Whether it is a Service's name: by how it was written, or by its form, SERVICE.NAMESPACE.svc.…"""
+        return not self.service.is_external or self.name.split(".")[2:3] == ["svc"]
+
+    @property
     def preferred(self) -> int:
         return self.families[0]
 
@@ -153,11 +158,10 @@ class Reading:
 
     def targets(self, reply: Reply) -> dict[str, Target]:
         """The targets of an SRV reply that are believed, with the addresses that came along."""
-        external = self.setting.service.is_external
         parents = tuple(dict.fromkeys((self.setting.name, without_port(reply.canonical))))
         found: dict[str, Target] = {}
         for record in reply.services:
-            why = refuse_target(record, None if external else parents)
+            why = refuse_target(record, parents if self.setting.in_cluster else None)
             if why:
                 shown = f"{record.priority} {record.weight} {record.port} {record.target}"
                 self.dropped[f"SRV {reply.question.name} {shown}: {why}"] = None
@@ -226,8 +230,8 @@ class Reading:
             return "headless" if beneath else "external"
         addresses = [a for target in targets.values() for a in target.addresses]
         if max((sum(family_of(a) == f for a in addresses) for f in (4, 6)), default=0) > 1:
-            return "external" if self.setting.service.is_external else "unknown"
-        if self.setting.service.is_external and self.setting.name.split(".")[2:3] != ["svc"]:
+            return "unknown" if self.setting.in_cluster else "external"
+        if not self.setting.in_cluster:
             return "external"
         self.warnings[
             f"{self.setting.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
