@@ -187,10 +187,9 @@ def test_max_stale_is_said_in_the_log() -> None:
     told = Told(Policy(max_stale=60)).hears(pods(0)).hears(FAILED, at=59)
     _logged(told)
     told.hears(FAILED, at=61)
-    assert _logged(told)[-1] == (
-        "WARNING",
-        "web.prod:80: emptied without evidence: max_stale=60 s went by without an answer",
-    )
+    level, text = _logged(told)[-1]
+    assert level == "WARNING"
+    assert "emptied without evidence: max_stale=60 s" in text
 
 
 def test_notes_are_bounded() -> None:
