@@ -12,15 +12,17 @@ from ._authoritative import Authoritative, Bind, Knot
 from ._caches import Dnsmasq, Unbound
 from ._process import Server, ask, free_endpoint
 from ._programs import in_ci, require
-from ._proxy import FromElsewhere, Proxy, Seen
+from ._proxy import At, FromElsewhere, Meddle, Proxy, Seen
 from ._zone import Pod, pods_of, service_records
 
 __all__ = [
+    "At",
     "Authoritative",
     "Bind",
     "Dnsmasq",
     "FromElsewhere",
     "Knot",
+    "Meddle",
     "Pod",
     "Proxy",
     "Seen",

@@ -7,6 +7,7 @@ says it did not start.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -169,6 +170,7 @@ class Server:
         """It keeps its port and says nothing, until `resume`."""
         assert self._process is not None, "it does not run"
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # all its threads stand still
 
     def resume(self) -> None:
         """It answers again. What was asked meanwhile is answered late."""

@@ -13,16 +13,36 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
-import dns.exception
 import dns.message
-import dns.query
 import dns.rdatatype
 
-from ._process import Server, free_endpoint
+from ._process import free_endpoint
 
-__all__ = ["FromElsewhere", "Meddle", "Proxy", "Seen"]
+__all__ = ["At", "FromElsewhere", "Meddle", "Proxy", "Seen", "Upstream"]
+
+
+class Upstream(Protocol):
+    """Who is asked: a `Server`, or anything else with an address and a port."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class At(NamedTuple):
+    """A nameserver that is not a `Server`."""
+
+    address: str
+    port: int
+
+    @classmethod
+    def parse(cls, nameserver: str) -> At:
+        """Of `address:port`."""
+        address, _, port = nameserver.rpartition(":")
+        return cls(address, int(port))
 
 
 class Seen(NamedTuple):
@@ -57,7 +77,7 @@ class Proxy:
 
     def __init__(
         self,
-        *upstreams: Server,
+        *upstreams: Upstream,
         tcp: Literal["pass", "refuse", "drop"] = "pass",
         meddle: Meddle = _honest,
     ) -> None:
@@ -132,7 +152,7 @@ class Proxy:
                         self._serve_datagram()
                     if self._listener in ready:
                         self._serve_connection()
-                except (OSError, EOFError, dns.exception.Timeout):
+                except (OSError, EOFError):
                     continue  # the client went away, or the upstream says nothing: so does this
                 except Exception as error:  # shown when it ends
                     self.errors.append(error)
@@ -140,7 +160,11 @@ class Proxy:
     def _serve_datagram(self) -> None:
         wire, client = self._udp.recvfrom(65535)
         question, upstream = self._note(wire, "udp"), next(self._upstreams)
-        answer = dns.query.udp(question, upstream.address, port=upstream.port, timeout=1).to_wire()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as onward:
+            onward.settimeout(1)
+            onward.connect((upstream.address, upstream.port))
+            onward.send(wire)
+            answer = onward.recv(65535)
         for datagram in self.meddle(question, answer):
             if isinstance(datagram, FromElsewhere):
                 self._elsewhere.sendto(datagram.wire, client)
@@ -151,8 +175,11 @@ class Proxy:
         connection, _ = self._listener.accept()
         with connection:
             connection.settimeout(1)
-            question, upstream = self._note(_read(connection), "tcp"), next(self._upstreams)
-            answer = dns.query.tcp(question, upstream.address, port=upstream.port, timeout=1).to_wire()
+            wire = _read(connection)
+            question, upstream = self._note(wire, "tcp"), next(self._upstreams)
+            with socket.create_connection((upstream.address, upstream.port), timeout=1) as onward:
+                onward.sendall(len(wire).to_bytes(2, "big") + wire)
+                answer = _read(onward)
             for first in self.meddle(question, answer):
                 assert isinstance(first, bytes)
                 connection.sendall(len(first).to_bytes(2, "big") + first)
