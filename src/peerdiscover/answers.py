@@ -154,13 +154,23 @@ class Answer:
     """Why the name may not be there: one sentence."""
 
     def __post_init__(self) -> None:
-        for name in "endpoints", "unnamed":
-            some = tuple(getattr(self, name))
-            if not all(isinstance(endpoint, Endpoint) for endpoint in some):
-                raise ConfigurationError(f"Answer({name}={some!r}): Endpoints are wanted")
-            object.__setattr__(self, name, some)
+        self._hold("endpoints", "unnamed", as_=tuple, of=Endpoint)
+        self._hold("dropped", "warnings", "servers", as_=tuple, of=str)
+        self._hold("gone", as_=frozenset, of=str)
+        self._hold("failed_families", as_=frozenset, of=int)
+        if not isinstance(self.outcome, Outcome):
+            raise ConfigurationError(f"Answer(outcome={self.outcome!r}): an Outcome is wanted")
         if self.ttl is not None and not self.ttl >= 0:
             raise ConfigurationError(f"Answer(ttl={self.ttl!r}): seconds, or None")
+
+    def _hold(self, *names: str, as_: type[tuple[object, ...] | frozenset[object]], of: type) -> None:
+        """Make these fields what they are to be, or refuse them: a source may be a stranger's code."""
+        for name in names:
+            given = getattr(self, name)
+            held = as_(given)
+            if isinstance(given, str) or not all(isinstance(one, of) for one in held):
+                raise ConfigurationError(f"Answer({name}={given!r}): {of.__name__} are wanted, several")
+            object.__setattr__(self, name, held)
 
     @classmethod
     def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "unknown") -> Answer:
