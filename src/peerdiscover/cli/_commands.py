@@ -68,8 +68,8 @@ def watch(arguments: Namespace) -> int:
     with Discovery(arguments.name, source=source_of(arguments), policy=policy) as discovery:
         if not discovery.peers:
             say(f"{arguments.name}: nobody yet ({discovery.status.outcome}); watching")
-        with _closing_after(discovery, seconds - (time.monotonic() - began)):
-            for change in discovery.changes():
+        with _changes(discovery, seconds - (time.monotonic() - began)) as changes:
+            for change in changes:
                 if arguments.json:
                     print(change_json(change), flush=True)
                 else:
@@ -95,8 +95,8 @@ def wait(arguments: Namespace) -> int:
     try:
         with discovery:
             if me is not None:
-                with _closing_after(discovery, seconds - (time.monotonic() - began)):
-                    if not any(me.is_in(change.after) for change in discovery.changes()):
+                with _changes(discovery, seconds - (time.monotonic() - began)) as changes:
+                    if not any(me.is_in(change.after) for change in changes):
                         held = f"the pods known are {', '.join(p.address for p in discovery.peers) or 'none'}"
                         raise me.missing(arguments.name, held, discovery.status.outcome)
                 left = seconds - (time.monotonic() - began)
@@ -109,13 +109,14 @@ def wait(arguments: Namespace) -> int:
 
 
 @contextmanager
-def _closing_after(discovery: Discovery, seconds: float) -> Iterator[None]:
-    """Close the discovery after so many seconds, which ends its `changes()`."""
+def _changes(discovery: Discovery, seconds: float) -> Iterator[Iterator[Change]]:
+    """Its changes, which end after so many seconds: the discovery is closed then."""
+    changes = discovery.changes()
     timer = threading.Timer(min(max(seconds, 0.0), threading.TIMEOUT_MAX), discovery.close)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield changes
     finally:
         timer.cancel()
 
