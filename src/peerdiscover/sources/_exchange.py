@@ -266,7 +266,8 @@ class Exchange:
         for server in dict.fromkeys((*self._said, *self._silence)):
             did = [self._said[server]] if server in self._said else []
             if server in self._silence:
-                did.append(f"no answer in {self._silence[server]:.1f} s")
+                seconds = f"{self._silence[server]:.1f}"
+                did.append("no time was left to ask it" if seconds == "0.0" else f"no answer in {seconds} s")
             if junk := self._junk.get(server):
                 kinds = ", ".join(junk)
                 did.append(f"{junk.total()} ignored: {kinds}")

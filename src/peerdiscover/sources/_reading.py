@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
@@ -29,6 +30,9 @@ from ._trust import Network, label_of, refuse_address, refuse_target
 __all__ = ["Family", "History", "Reading", "Setting", "Target", "without_port"]
 
 Family = Literal["any", "ipv4", "ipv6"]
+
+_made_of = lru_cache(maxsize=16384)(dashed_address)
+"""The same labels come with every answer, so what was found out once is kept."""
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class Target:
     @property
     def dashed(self) -> str | None:
         """The address that its label was made of."""
-        address = dashed_address(self.label) if self.label else None
+        address = _made_of(self.label) if self.label else None
         return address if address and (not self.addresses or address in self.addresses) else None
 
     @property
