@@ -231,14 +231,8 @@ class _Lookup:
         # What SRV told of the pods before it was cut goes before what was known.
         told = {t.label: t.addresses for t in targets.values() if t.hostname and t.addresses}
         known = {**self._known, **told} if self._known else {}
-        everything = {address for some in found.values() for address in some}.union(*told.values())
-        endpoints, absent = list[Endpoint](), list[str]()
-        for label, addresses in known.items():
-            kept = [a for a in addresses if a in everything or family_of(a) in failed | cut]
-            if everything.intersection(kept):
-                endpoints += self._reading.pods(kept, number, label, self._own_name(label))
-            elif not kept or cut.intersection(map(family_of, kept)):
-                absent.append(label)
+        there = {address for some in found.values() for address in some}.union(*told.values())
+        endpoints, absent = self._staying(known, there, failed, cut, number)
         more, gone = yield from self._by_own_names(absent[:OWN_NAMES], number)
         family = self._plain_family(replies, found)
         if family is None and not endpoints and not more:
@@ -262,6 +256,28 @@ class _Lookup:
             failed_families=failed,
             kind=self._kind_by_address(targets),
         )
+
+    def _staying(
+        self,
+        known: Mapping[str, tuple[str, ...]],
+        there: set[str],
+        failed: frozenset[int],
+        cut: set[int],
+        number: int,
+    ) -> tuple[list[Endpoint], list[str]]:
+        """Known pods that are still at an address of theirs, and the names of those that are not.
+
+        Addresses of which nothing was said, since their family could not be asked or was cut short, stay
+        with their pod. One that has only such of a family that could not be asked is in neither list.
+        """
+        endpoints, absent = list[Endpoint](), list[str]()
+        for label, addresses in known.items():
+            kept = [a for a in addresses if a in there or family_of(a) in failed | cut]
+            if there.intersection(kept):
+                endpoints += self._reading.pods(kept, number, label, self._own_name(label))
+            elif not kept or cut.intersection(map(family_of, kept)):
+                absent.append(label)
+        return endpoints, absent
 
     def _plain_family(self, replies: Mapping[int, Reply], found: Mapping[int, tuple[str, ...]]) -> int | None:
         """Of which family the pods without hostnames are taken; None: it cannot be told now."""
