@@ -13,6 +13,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.sources.surroundings import Surroundings
 from peerdiscover.testing import HeadlessService
 
+from ..servers import Dnsmasq, Knot, ask, pods_of
 from .running import NAME, at, ended, run, running
 
 OWN = "web-1.web-headless.prod.svc.cluster.local."
@@ -166,3 +167,16 @@ def test_a_pod_without_an_address_is_told_what_to_set(monkeypatch: pytest.Monkey
     monkeypatch.delenv("POD_IPS", raising=False)
     with pytest.raises(ConfigurationError, match="set POD_IP"):
         _own_name.oneself(ServiceName.parse(NAME), "prod", None)
+
+
+def test_a_cache_that_still_has_the_old_address_of_the_own_name() -> None:
+    """SRV and A of one pod expire apart: the service has the new address, the own name not yet."""
+    with Knot() as knot, Dnsmasq(knot) as cache:
+        knot.publish("web-headless.prod", pods_of("web", 2, first="10.1.0.8"), ttl=600)
+        ask(cache, OWN, "A", tcp=False)
+        knot.publish("web-headless.prod", pods_of("web", 2, first="10.1.0.1"), ttl=600)
+        asked = ("wait", NAME, "--self", "--timeout", "1", "--nameserver")
+        done = run(*asked, cache.nameserver, **POD)
+        assert done.returncode == 1
+        assert f"DNS does not give 10.1.0.2 for {OWN}; it gives 10.1.0.9" in done.stderr
+        assert run(*asked, knot.nameserver, **POD).returncode == 0
