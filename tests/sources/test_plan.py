@@ -263,9 +263,10 @@ def test_where_srv_is_not_served_it_is_asked_for_every_tenth_time() -> None:
 
 
 def test_srv_is_asked_for_again_where_names_are_known_or_the_answer_is_doubted() -> None:
-    for more in {"known": KNOWN}, {"second_opinion": True}:
+    for known, doubted in (KNOWN, False), ({}, True):
         history = History(skip_srv=5)
-        run = Run("web.prod:8080", by_address(ALL, "10.0.0.1"), history=history, **more)
+        table = by_address(ALL, "10.0.0.1")
+        run = Run("web.prod:8080", table, history=history, known=known, second_opinion=doubted)
         assert run.asked == [["SRV NAME"]]
         assert history.skip_srv == 0
 

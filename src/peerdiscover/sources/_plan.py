@@ -35,6 +35,7 @@ from dataclasses import replace
 
 from peerdiscover.answers import Answer, Ask, Endpoint, Outcome, family_of
 
+from . import _hints
 from ._questions import MAX_HOPS, Batch, Kind, Question, Reply, Status
 from ._reading import Reading, Setting, Target, without_port
 
@@ -79,8 +80,9 @@ class _Lookup:
         else:
             answer = yield from self._named(port)
         if self._doubted and answer.outcome is Outcome.NOT_FOUND:
-            hint = yield from self._hint()
-            return answer.with_(hint=hint)
+            questions = _hints.questions(self._setting)
+            replies = yield from self._ask(questions, limit=HINT_SECONDS)
+            return answer.with_(hint=_hints.hint(self._setting, replies))
         return answer
 
     # The three ways
@@ -402,27 +404,6 @@ class _Lookup:
         if not self._setting.in_cluster:
             return "external"
         return "headless" if self._known else "unknown"
-
-    def _hint(self) -> Generator[Batch, list[Reply], str]:
-        """Why the name may not be there, in at most three questions."""
-        questions = dict[Question, str]()
-        service, own = self._service, self._setting.own_namespace
-        if isinstance(service.port, str):
-            questions[Question(self._name, Kind.SRV)] = "port"
-        if not service.is_external:
-            for namespace in (own, "default"):
-                name = f"{service.service}.{namespace}.svc.{self._setting.cluster_domain}."
-                if namespace and name != self._name:
-                    kind = _KINDS[self._setting.preferred]
-                    questions[Question(name, kind)] = "namespace"
-        replies = yield from self._ask(list(questions), limit=HINT_SECONDS)
-        for reply, about in zip(replies, questions.values(), strict=True):
-            if about == "port" and reply.status is Status.ANSWER:
-                ports = ", ".join(map(str, sorted({record.port for record in reply.services})))
-                return f"the service is there, its port {service.port!r} is not; it has {ports}"
-            if about == "namespace" and reply.status in (Status.ANSWER, Status.NODATA):
-                return f"{reply.question.name!r} exists: is the namespace right?"
-        return ""
 
 
 def _ambiguous(targets: Mapping[str, Target]) -> list[int]:
