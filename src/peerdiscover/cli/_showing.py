@@ -144,9 +144,10 @@ def _table(console: Console, peers: PeerSet) -> None:
         ("", "bold", lambda peer: "self" if peer.is_self else ""),
     ]
     shown = [column for column in columns if any(column[2](peer) for peer in peers)]
-    table = Table(title=Text(header(peers), style="bold"), title_justify="left")
+    table = Table()
     for name, style, _ in shown:
         table.add_column(name, style=style, overflow="fold", justify="right" if name == "ordinal" else "left")
     for peer in peers:
         table.add_row(*(Text(cell(peer)) for _, _, cell in shown))
+    console.print(Text(header(peers), style="bold"), soft_wrap=True)
     console.print(table)
