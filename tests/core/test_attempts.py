@@ -177,6 +177,17 @@ def test_stop_after_attempt_counts_attempts_not_rounds() -> None:
     assert web.pauses == [2]
 
 
+def test_stops_and_waits_are_put_together_as_tenacity_does() -> None:
+    web = Web().has(0)
+    stop, wait = stop_after_attempt(3) | stop_after_delay(100), wait_fixed(1) + wait_fixed(2)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop, wait=wait))
+    assert web.pauses == [3, 3]
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop, wait=wait_fixed(99)))
+    assert web.pauses == [3, 3, 99, 99]
+
+
 def test_stop_before_delay_sees_the_pause_that_is_to_come() -> None:
     web = Web().has(0)
     with pytest.raises(OSError, match="refused"):

@@ -80,6 +80,16 @@ def test_a_late_result_is_discarded() -> None:
     assert all(type(e) is TimeoutError for e in receipt.errors.values())
 
 
+def test_once_it_is_over_no_result_counts() -> None:
+    """Between the end of the time and the receipt something may still come in."""
+    steps: Broadcast[int] = Broadcast(peers(0, 1))
+    steps.returned(peer(0), 5)
+    steps.over = True
+    steps.returned(peer(1), 6)
+    assert steps.next() is None
+    assert steps.receipt(peers(0, 1), 1).results == {peer(0): 5}
+
+
 def test_joined_left_and_moved() -> None:
     steps: Broadcast[int] = Broadcast(peers(0, 1, 2))
     moved = replace(peer(1), address="10.9.9.9", addresses=("10.9.9.9",))

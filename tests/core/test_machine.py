@@ -54,7 +54,8 @@ class History(RuleBasedStateMachine):
         self.history: list[Entry] = []
         self.reported: frozenset[str] = frozenset()
         """Suspects that the application reported since the last answer: they are gone by that."""
-        self.asked_for_one = False
+        self.doubted = False
+        """Whether the next question is to be for a second opinion."""
         self.before = self.core.peers
 
     # What happens
@@ -124,7 +125,10 @@ class History(RuleBasedStateMachine):
     def _answer(self, answer: Answer, wanted_meanwhile: bool = False) -> None:
         before = self.core.peers
         assert before is self.before  # only answers and reports change the set
-        self.core.begin()
+        doubted = self.doubted
+        assert self.core.begin().second_opinion is doubted, (
+            "a second opinion is asked for once, when somebody is newly held"
+        )
         assert self.core.wake == math.inf
         wanted = self.core.request(self.now) if wanted_meanwhile else None
         self.core.take(answer, self.now)
@@ -140,6 +144,9 @@ class History(RuleBasedStateMachine):
             assert self.core.wake <= self.now
         else:
             self._check_wait(entry)
+        newly_held = entry.suspects - self._suspects_before()
+        self.doubted = bool(newly_held) and not doubted
+        assert not self.doubted or self.core.wake <= self.now, "a second opinion is asked for at once"
         self.before = entry.after
         self.reported = frozenset()
 
