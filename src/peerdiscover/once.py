@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["aresolve", "resolve"]
 
+_TOO_SHORT = 0.1
+"""Seconds in which no lookup is begun."""
+
 
 def resolve(
     service: str | ServiceName,
@@ -99,8 +102,9 @@ class Once:
 
         return {
             "retry": tenacity.retry_if_result(lambda found: found is None),
-            "stop": lambda _: self._left() <= 0,
-            "wait": lambda state: 0.0 if self._doubted else min(self._backoff(state), max(0.0, self._left())),
+            # A last question without time for an answer would hide what the earlier ones met with.
+            "stop": lambda state: self._left() - state.upcoming_sleep < _TOO_SHORT,
+            "wait": lambda state: 0.0 if self._doubted else self._backoff(state),
             "retry_error_callback": self._give_up,
         }
 
@@ -110,7 +114,7 @@ class Once:
         self._core.begin()
         return Ask(
             service=self._core.service,
-            timeout=max(0.1, self._left()),
+            timeout=max(_TOO_SHORT, self._left()),
             second_opinion=self._doubted,
         )
 

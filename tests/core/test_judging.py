@@ -236,6 +236,18 @@ def test_the_ask_names_those_unseen_for_longest_first() -> None:
     assert set(told.ask.known) == {"web-0", "web-1", "web-2", "web-3"}
 
 
+def test_nobody_waits_for_ever_for_being_asked_by_name() -> None:
+    """Past a cut that is always at the same place each has its turn: who was seen goes to the end."""
+    told = Told().hears(pods(*range(8)))
+    for n, own_name in enumerate([4, 5, 6, 7, 4, 5]):
+        told.hears(partial(0, 1, 2, 3, own_name, ordered=True), at=5 * n + 5)
+        told.hears(FAILED)
+        assert told.ask is not None
+        others = [f"web-{i}" for i in range(4, 8) if i != own_name]
+        assert set(list(told.ask.known)[:3]) == set(others)
+    assert list(told.ask.known)[0] == "web-6"
+
+
 def test_a_partial_answer_after_the_hold_settles_a_suspect() -> None:
     told = Told().hears(pods(0, 1)).hears(EMPTY, at=0).hears(partial(0, ordered=True), at=29)
     assert told.suspects == [1]

@@ -124,7 +124,7 @@ def test_a_hint_is_part_of_not_found() -> None:
     told = Told().hears(NOT_FOUND.with_(hint="web.stage has pods", name="web.prod.svc.cluster.local."))
     error = told.core.not_found(0)
     assert isinstance(error, NameNotFoundError)
-    assert str(error).endswith(". web.stage has pods")
+    assert str(error).endswith("; web.stage has pods")
     assert error.outcome is Outcome.NOT_FOUND
 
 
@@ -256,7 +256,7 @@ def test_explain_before_the_first_answer() -> None:
 def test_explain_tells_chances_and_families() -> None:
     told = Told().hears(pods(*range(4))).hears(partial(0, 1).with_(failed_families=frozenset({6})), at=1)
     text = told.core.explain(1)
-    assert "web-2 at 10.0.0.2:80: in: missing from partial answers; by chance with probability 0.5" in text
+    assert "web-2 at 10.0.0.2:80: in: missing from 1 partial answer, by chance with probability 0.5" in text
     assert "no answer for IPv6" in text
 
 

@@ -164,8 +164,7 @@ class Membership:
         self.begun += 1
         self._second_opinion = self._schedule.begin()
         judge = self._judge
-        unseen = [p for p in judge.peers if p.key in judge.suspects or p.key in judge.doubts]
-        unseen.sort(key=lambda p: judge.doubts.get(p.key, -math.inf))
+        unseen = [judge.peers.by_key[key] for key in (*judge.suspects, *judge.doubts)]
         known: dict[str, tuple[str, ...]] = {}
         for peer in [*unseen, *judge.peers]:
             if peer.hostname is not None:
@@ -289,7 +288,7 @@ class Membership:
         asked = f"{last.answer.name} " if last.answer.name else ""
         servers = f" (asked {', '.join(last.answer.servers)})" if last.answer.servers else ""
         why = f": {_reason(last.answer)}" if not last.answer.is_evidence else ""
-        hint = f". {last.answer.hint}" if last.answer.hint else ""
+        hint = f"; {last.answer.hint}" if last.answer.hint else ""
         return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{hint}"
 
     def _error(self, kind: type[E], text: str) -> E:
@@ -309,9 +308,7 @@ class Membership:
         change = Change.between(before, self.peers)
         self.notes.append((logging.INFO, f"{self.service}: {counted(len(self.peers), 'peer')}: {change}"))
         if without_evidence:
-            text = (
-                f"emptied without evidence: max_stale={self.policy.max_stale:g} s without an answer"
-            )
+            text = f"emptied without evidence: max_stale={self.policy.max_stale:g} s without an answer"
             self.notes.append((logging.WARNING, f"{self.service}: {text}"))
 
     def _note_answer(self, answer: Answer, now: float, seconds: float) -> None:

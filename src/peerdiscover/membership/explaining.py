@@ -84,8 +84,10 @@ def _peer_line(peer: Peer, judge: Judge, now: float) -> str:
             left = max(0.0, held.agree_at - now)
             why += f"; goes when a complete answer in {left:.1f} s or later agrees"
     elif peer.key in judge.doubts:
-        chance = math.exp(judge.doubts[peer.key])
-        why = f"in: missing from partial answers; by chance with probability {chance:.1g}"
+        doubt = judge.doubts[peer.key]
+        why = f"in: missing from {counted(doubt.answers, 'partial answer')}"
+        if doubt.log_chance:
+            why += f", by chance with probability {math.exp(doubt.log_chance):.1g}"
     else:
         why = "in: the last answers have it"
     return f"  {_name(peer)}{me}: {why}"
@@ -105,7 +107,7 @@ def _heard_line(h: Heard, now: float) -> str:
     if h.endpoints:
         text += f", {counted(h.endpoints, 'endpoint')}"
     if a.ttl is not None:
-        text += f", TTL {a.ttl:g} s"
+        text += ", for good" if math.isinf(a.ttl) else f", TTL {a.ttl:g} s"
     if a.servers:
         text += f", from {', '.join(a.servers)}"
     text += f", in {h.seconds * 1000:.1f} ms"

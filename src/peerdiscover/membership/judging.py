@@ -44,6 +44,16 @@ _LOG_CHANCE = math.log(1e-6)
 
 
 @dataclass(slots=True)
+class Doubt:
+    """What partial answers that lacked a peer say of it."""
+
+    answers: int = 0
+    """How many lacked it since it was last seen."""
+    log_chance: float = 0.0
+    """Logarithm of the probability that they lacked it by chance."""
+
+
+@dataclass(slots=True)
 class Suspicion:
     """Why a peer is held."""
 
@@ -63,8 +73,8 @@ class Judge:
         self._identity = identity
         self.peers = PeerSet(service, kind=kind)
         self.suspects: dict[str, Suspicion] = {}
-        self.doubts: dict[str, float] = {}
-        """Logarithm of the chance that a peer which is there was missing from all partial answers since."""
+        self.doubts: dict[str, Doubt] = {}
+        """What partial answers lacked, those unseen for longest first."""
         self.confirmed_at: float | None = None
         """When an answer last confirmed the set."""
         self.left: deque[tuple[float, Peer, str]] = deque(maxlen=20)
@@ -210,9 +220,11 @@ class Judge:
                 held.answers += 1
                 if now - held.since >= self._policy.hold:
                     continue
+            doubt = self.doubts.setdefault(key, Doubt())
+            doubt.answers += 1
             if not fixed:
-                self.doubts[key] = self.doubts.get(key, 0.0) + math.log1p(-share)
-                if self.doubts[key] < _LOG_CHANCE:
+                doubt.log_chance += math.log1p(-share)
+                if doubt.log_chance < _LOG_CHANCE:
                     del self.doubts[key]
                     continue
             stays.add(key)
