@@ -244,7 +244,7 @@ def test_what_is_no_pods_address_is_dropped_and_said(server: Authoritative) -> N
     )
     answer: Answer = lookup(DNS([server.nameserver]), f"{SERVICE}:8080")
     assert answer.outcome is Outcome.RESOLVED
-    assert hostnames(answer.endpoints) == ["web-0", "web-1"]
+    assert {*hostnames(answer.endpoints)} == {"web-0", "web-1"}
     said = "\n".join(answer.dropped)
     assert "0.0.0.0" in said
     assert "db.example.com" in said
@@ -253,5 +253,5 @@ def test_what_is_no_pods_address_is_dropped_and_said(server: Authoritative) -> N
 def test_networks_narrow_what_is_believed(server: Authoritative) -> None:
     server.publish(SERVICE, pods_of("web", 2) + pods_of("odd", 1, first="192.0.2.1"))
     answer = lookup(DNS([server.nameserver], networks=["10.244.0.0/16"]), f"{SERVICE}:8080")
-    assert hostnames(answer.endpoints) == ["web-0", "web-1"]
+    assert {*hostnames(answer.endpoints)} == {"web-0", "web-1"}
     assert "192.0.2.1" in "\n".join(answer.dropped)
