@@ -79,11 +79,11 @@ class AsyncDiscovery(Surface):
         _processes.closed(self)
         self._tasks.cancel_scope.cancel()
         try:
-            await self._tasks.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if error is None or not _within(error, group):
+            # The group is not told what the body raised: that goes on as itself, wrapped in nothing.
+            await self._tasks.__aexit__(None, None, None)
+        except anyio.get_cancelled_exc_class():
+            if error is None:
                 raise
-            # What the body raised goes on as itself: returning lets it.
         finally:
             self._tell_news()
 
@@ -227,11 +227,3 @@ class _Changes:
             self._over = True
             raise StopAsyncIteration
         return self._reader.change
-
-
-def _within(error: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
-    """Whether it is one of the group, which may be nested."""
-    return any(
-        inner is error or (isinstance(inner, BaseExceptionGroup) and _within(error, inner))
-        for inner in group.exceptions
-    )

@@ -202,16 +202,21 @@ class Discovery(Surface):
         self._thread.start()
 
     def _run(self) -> None:
-        me = threading.current_thread()
-        while self._state is State.OPEN and self._thread is me:  # in a fork's child another one goes on
-            with self._lock:
-                due = self._due()
-                if isinstance(due, Ask):
-                    self._ask(due)
-                elif not self._has_news():
-                    self._changed.wait(min(due, threading.TIMEOUT_MAX))
+        while self._go_on():
             self._tell_news()
         self._tell_news()
+
+    def _go_on(self) -> bool:
+        """Ask what is due, or wait for it; False at the end."""
+        with self._lock:
+            if self._state is not State.OPEN or self._thread is not threading.current_thread():
+                return False  # in the child of a fork that came from a callback another thread goes on
+            due = self._due()
+            if isinstance(due, Ask):
+                self._ask(due)
+            elif not self._has_news():
+                self._changed.wait(min(due, threading.TIMEOUT_MAX))
+        return True
 
     def _ask(self, ask: Ask) -> None:
         """Ask and take the answer in, or begin to watch. The lock is given up meanwhile."""

@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .answers import Answer, Ask, PullSource, Source
 from .attempts import Failover
@@ -40,7 +40,6 @@ log = logging.getLogger("peerdiscover")
 
 Callback = Callable[[Change], object]
 P = TypeVar("P", RoundRobin, Random)
-T = TypeVar("T")
 
 
 class State(enum.Enum):
@@ -59,6 +58,8 @@ def parsed(service: str | ServiceName) -> ServiceName:
 def identity_for(service: ServiceName, me: Identity | None) -> Identity:
     """Who oneself is: as given, or as the pod's surroundings tell."""
     if me is not None:
+        if not isinstance(me, Identity):
+            raise ConfigurationError(f"me={me!r}: an Identity is wanted, such as Identity(name='web-0')")
         return me
     from .sources.surroundings import Surroundings
 
@@ -120,9 +121,9 @@ class Surface:
     ) -> None:
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"policy={policy!r}: a Policy is wanted")
-        if me is not None and not isinstance(me, Identity):
-            raise ConfigurationError(f"me={me!r}: an Identity is wanted, such as Identity(name='web-0')")
         self._service = parsed(service)
+        if me is not None:
+            identity_for(self._service, me)  # refuses what is none
         self._policy = policy
         self._me = me
         self._source: Source = source_for(self._service, source)
@@ -245,7 +246,7 @@ class Surface:
             patience=self._policy.ready_timeout,
         )
 
-    def _broadcast(self, limit: int, include_self: bool) -> Broadcast[T]:
+    def _broadcast(self, limit: int, include_self: bool) -> Broadcast[Any]:
         self._require_open()
         return Broadcast(self.peers, limit=limit, include_self=include_self)
 

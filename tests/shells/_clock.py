@@ -43,7 +43,7 @@ def run_virtually(backend: str, main: Callable[[], Awaitable[T]]) -> T:
         import trio
         from trio.testing import MockClock
 
-        return trio.run(main, clock=MockClock(autojump_threshold=0))  # type: ignore[arg-type]
+        return trio.run(main, clock=MockClock(autojump_threshold=0))
 
     async def run() -> T:
         return await main()

@@ -9,7 +9,7 @@ Rules of this room:
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -135,16 +135,16 @@ class Watch:
 
 
 class AsyncWatch:
-    """Watched by a task: at these times after its beginning it hands over these. Each watch has its own list."""
+    """Watched by a task: so many seconds after its beginning it hands over this. Each watch has a list."""
 
     kind = "test"
 
-    def __init__(self, *watches: list[tuple[float, Answer | BaseException]]) -> None:
+    def __init__(self, *watches: Sequence[tuple[float, Answer | BaseException]]) -> None:
         self._watches = list(watches)
         self.at: list[float] = []
         self.ended = 0
 
-    async def watch(self, ask: Ask) -> AsyncIterator[Answer]:
+    async def watch(self, _ask: Ask) -> AsyncIterator[Answer]:
         began = anyio.current_time()
         self.at.append(began)
         script = self._watches.pop(0) if self._watches else None

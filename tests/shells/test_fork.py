@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,11 +21,11 @@ from typing import Any
 import anyio
 import pytest
 
-from peerdiscover import DNS, AsyncDiscovery, Change, ClosedError, Discovery, Policy
+from peerdiscover import DNS, Answer, Ask, AsyncDiscovery, Change, ClosedError, Discovery, Policy
 from peerdiscover.testing import HeadlessService
 
 from ._script import run_script
-from ._sources import FAILED, Script, Watch, pods, told
+from ._sources import FAILED, Script, pods, told
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
@@ -139,7 +140,12 @@ def test_a_fork_while_lookups_are_under_way() -> None:
     with silent_server() as silent:
         port = silent.getsockname()[1]
         web = Discovery("web.prod:80", source=DNS(nameservers=[f"127.0.0.1:{port}"]))
-        entering = threading.Thread(target=lambda: pytest.raises(ClosedError, web.start))
+
+        def entered_in_vain() -> None:
+            with pytest.raises(ClosedError):
+                web.start()
+
+        entering = threading.Thread(target=entered_in_vain)
         entering.start()
         try:
             assert silent.recv(512)
@@ -172,7 +178,7 @@ def test_a_fork_while_threads_wait() -> None:
 
         def child() -> list[object]:
             source.__init__(pods(0, 1, ttl=SLOW))  # type: ignore[misc]  # with a lock of its own
-            found = [len(web.refresh()), len(web.wait(2, timeout=5))]
+            found: list[object] = [len(web.refresh()), len(web.wait(2, timeout=5))]
             with pytest.raises(TimeoutError):
                 web.wait(3, timeout=0.1)
             web.close()
@@ -195,7 +201,7 @@ def test_a_fork_from_a_callback() -> None:
     def callback(change: Change) -> None:
         def child() -> list[object]:
             source.__init__(pods(0, 1, 2, 3, ttl=SLOW))  # type: ignore[misc]
-            found = [len(change.after), len(web.refresh()), len(web.wait(4, timeout=5))]
+            found: list[object] = [len(change.after), len(web.refresh()), len(web.wait(4, timeout=5))]
             web.close()
             return found
 
@@ -213,22 +219,40 @@ def test_a_fork_from_a_callback() -> None:
         assert len(web.refresh()) == 3
 
 
+class Telling:
+    """A watch without a lock: one that is held in the moment of a fork would stay so in the child."""
+
+    kind = "test"
+
+    def __init__(self, *says: Answer) -> None:
+        self.says = list(says)
+        self.begun = 0
+
+    def watch(self, ask: Ask) -> Iterator[Answer]:
+        self.begun += 1
+        told = 0
+        while not ask.cancelled():
+            if told < len(self.says):
+                yield self.says[told]
+                told += 1
+            else:
+                time.sleep(0.005)
+
+
 def test_a_fork_with_a_watch() -> None:
-    source = Watch()
-    source.tell(told(0))
+    source = Telling(told(0))
     with Discovery("web", source=source, policy=PATIENT) as web:
 
         def child() -> list[object]:
-            begun = source.begun
-            source.__init__()  # type: ignore[misc]
-            source.tell(told(0, 1))
-            found = [begun, len(web.wait(2, timeout=5)), source.begun]
+            source.says.append(told(0, 1))
+            found: list[object] = [len(web.wait(2, timeout=5)), source.begun]
             web.close()
-            return found
+            return [*found, threading.active_count()]
 
-        assert Child(child).result() == [1, 2, 1]
-        source.tell(told(0, 1, 2))
+        assert Child(child).result() == [2, 2, 1]
+        source.says.append(told(0, 1, 2))
         assert len(web.wait(3, timeout=20)) == 3
+        assert source.begun == 1
 
 
 def test_a_fork_while_the_source_fails() -> None:
@@ -237,8 +261,8 @@ def test_a_fork_while_the_source_fails() -> None:
         web.refresh()
 
         def child() -> list[object]:
-            source.__init__(pods(0, 1, ttl=SLOW))  # type: ignore[misc]
             before = [len(web.peers), web.status.stale]
+            source.__init__(pods(0, 1, ttl=SLOW))  # type: ignore[misc]
             return [*before, len(web.refresh()), web.status.stale]
 
         assert Child(child).result() == [1, True, 2, False]

@@ -27,7 +27,7 @@ QUICK = Policy(min_refresh=0.001, max_refresh=600, retry_initial=0.001, retry_ma
 SLOW = 600.0
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     """An error whose own text cannot be had."""
 
     def __str__(self) -> str:
@@ -55,6 +55,10 @@ def junk_inside(**fields: Any) -> Callable[[Ask], Any]:
     return lambda _: pods(0).with_(**fields)
 
 
+def without_end(ask: Ask) -> Any:
+    return without_end(ask)
+
+
 ANYTHING: dict[str, Callable[[Ask], Any]] = {
     "Exception": raised(Exception("anything")),
     "OSError": raised(OSError(24, "Too many open files")),
@@ -65,8 +69,8 @@ ANYTHING: dict[str, Callable[[Ask], Any]] = {
     "CancelledError": raised(asyncio.CancelledError()),
     "group": raised(ExceptionGroup("several", [ValueError(), OSError()])),
     "group with SystemExit": raised(BaseExceptionGroup("several", [ValueError(), SystemExit()])),
-    "RecursionError": lambda ask: ANYTHING["RecursionError"](ask),
-    "unspeakable": raised(Unspeakable()),
+    "RecursionError": without_end,
+    "unspeakable": raised(UnspeakableError()),
     "None": lambda _: None,
     "text": lambda _: "10.0.0.1:80",
     "list": lambda _: ["10.0.0.1:80"],
@@ -82,9 +86,11 @@ ANYTHING: dict[str, Callable[[Ask], Any]] = {
     "gone: None": junk_inside(gone=None, outcome=Outcome.PARTIAL, endpoints=(Endpoint(("10.0.0.9",), 80),)),
     "warnings: None": junk_inside(warnings=None),
     "dropped: numbers": junk_inside(dropped=5),
-    "error: unspeakable": lambda _: Answer.failed(Unspeakable()),
+    "error: unspeakable": lambda _: Answer.failed(UnspeakableError()),
     "hint: None, failed": lambda _: Answer.failed("x").with_(servers=None, name=None, hint=None),
 }
+
+
 IN_THREADS = ANYTHING | {"KeyboardInterrupt": raised(KeyboardInterrupt())}
 
 
@@ -152,7 +158,7 @@ def test_a_watch_in_threads(what: str) -> None:
     source = Watch()
     source.tell(told(0))
     with Discovery("web", source=source, policy=QUICK) as web:
-        source.tell(error[what])  # type: ignore[arg-type]
+        source.tell(error[what])
         source.wait_begun(2)
         source.tell(None, told(0, 1))  # type: ignore[arg-type]  # junk
         assert len(web.wait(2, timeout=20)) == 2
@@ -163,7 +169,7 @@ def test_a_watch_that_is_none() -> None:
     class Source:
         kind = "test"
 
-        def watch(self, ask: Ask) -> Any:
+        def watch(self, _ask: Ask) -> Any:
             return 5
 
     with (
@@ -173,7 +179,13 @@ def test_a_watch_that_is_none() -> None:
         pytest.fail(f"entered with {web.peers}")
 
 
-CALLBACK_ERRORS = [Exception("x"), SystemExit(3), GeneratorExit(), asyncio.CancelledError(), Unspeakable()]
+CALLBACK_ERRORS = [
+    Exception("x"),
+    SystemExit(3),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+    UnspeakableError(),
+]
 
 
 @pytest.mark.parametrize("error", [*CALLBACK_ERRORS, KeyboardInterrupt()], ids=lambda e: type(e).__name__)
@@ -364,7 +376,7 @@ def test_a_watch_that_raises_while_it_is_closed(anyio_backend: str) -> None:
     class Source:
         kind = "test"
 
-        async def watch(self, ask: Ask) -> Any:
+        async def watch(self, _ask: Ask) -> Any:
             try:
                 yield told(0)
                 await anyio.sleep_forever()
@@ -380,7 +392,8 @@ def test_a_watch_that_raises_while_it_is_closed(anyio_backend: str) -> None:
 
 def test_watches_are_not_leaked(anyio_backend: str) -> None:
     async def main() -> None:
-        source = AsyncWatch(*[[(0, told(0)), (1, OSError("again"))] for _ in range(10)])
+        each: list[tuple[float, Answer | BaseException]] = [(0, told(0)), (1, OSError("again"))]
+        source = AsyncWatch(*[each] * 10)
         async with AsyncDiscovery("web", source=source, policy=Policy(retry_max=1)):
             await anyio.sleep(100)
         assert source.ended == len(source.at) == 11

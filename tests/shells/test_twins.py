@@ -33,7 +33,7 @@ def asynchronous(text: str) -> str:
 
 
 def signature(member: Any) -> list[tuple[str, object, object, str]]:
-    function = member.fget if isinstance(member, property) else member
+    function: Any = member.fget if isinstance(member, property) else member
     found = [
         (p.name, p.kind, p.default, asynchronous(str(p.annotation)))
         for p in inspect.signature(function).parameters.values()

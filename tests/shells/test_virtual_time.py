@@ -36,9 +36,7 @@ def keys(web: AsyncDiscovery) -> list[str]:
     return [peer.key for peer in web.peers]
 
 
-@pytest.mark.parametrize(
-    ("ttl", "gap"), [(7, 7), (0, 5), (None, 5), (0.1, 1), (1000, 30)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("ttl", "gap"), [(7, 7), (0, 5), (None, 5), (0.1, 1), (1000, 30)], ids=str)
 def test_the_ttl_says_when_to_ask_again(run: Run, ttl: float | None, gap: float) -> None:
     async def main() -> None:
         source = AsyncScript(pods(0, 1, ttl=ttl))
@@ -64,7 +62,7 @@ def test_an_infinite_ttl_is_never_asked_again(run: Run) -> None:
     async def main() -> None:
         source = AsyncScript(pods(0, ttl=math.inf))
         async with AsyncDiscovery("web", source=source) as web:
-            await anyio.sleep(1e6)
+            await anyio.sleep(80_000)
             assert len(source.at) == 1
             assert web.status.next_refresh == math.inf
             await web.refresh()
@@ -221,7 +219,7 @@ def test_a_lookup_that_never_ends_is_a_failure(run: Run) -> None:
             assert source.cancelled == 1
             source.takes = 0
             await web.refresh()
-            assert web.status.outcome is Outcome.RESOLVED
+            assert str(web.status.outcome) == "resolved"
 
     run(main)
 
@@ -248,10 +246,10 @@ def test_a_slow_reader_loses_nobody_and_the_end_ends_it(run: Run) -> None:
                 got.append(change)
                 await anyio.sleep(17)
 
-        async with anyio.create_task_group() as tasks:
-            async with AsyncDiscovery("web", source=source, policy=STEADY) as web:
-                tasks.start_soon(read, web)
-                await anyio.sleep(50)
+        web = AsyncDiscovery("web", source=source, policy=STEADY)
+        async with anyio.create_task_group() as tasks, web:
+            tasks.start_soon(read, web)
+            await anyio.sleep(50)
         assert len(got) == 2
         assert {p.key for p in got[1].added} == {"web-1", "web-2", "web-3"}
         assert {p.key for p in got[1].removed} == {"web-0"}
@@ -321,7 +319,9 @@ def test_callbacks_are_called_in_the_refreshing_task(run: Run) -> None:
 
 def test_a_watch_is_believed_at_once(run: Run) -> None:
     async def main() -> None:
-        source = AsyncWatch([(0, told(0, 1, 2, 3)), (10, told(0)), (20, told()), (30, told(5)), (1e9, FAILED)])
+        source = AsyncWatch(
+            [(0, told(0, 1, 2, 3)), (10, told(0)), (20, told()), (30, told(5)), (1e9, FAILED)]
+        )
         async with AsyncDiscovery("web", source=source, policy=STEADY) as web:
             began = anyio.current_time()
             seen = {}
@@ -449,19 +449,18 @@ def test_before_the_start_and_after_the_end(run: Run) -> None:
 
 def test_waiting_ends_when_it_is_closed(run: Run) -> None:
     async def main() -> None:
-        async with anyio.create_task_group() as tasks:
-            async with AsyncDiscovery("web", source=AsyncScript(pods(0), takes=0.3)) as web:
-                ended: list[str] = []
+        ended: list[str] = []
 
-                async def waits(call: Callable[[], Awaitable[object]]) -> None:
-                    with pytest.raises(ClosedError):
-                        await call()
-                    ended.append("yes")
+        async def waits(call: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(ClosedError):
+                await call()
+            ended.append("yes")
 
-                source_slow = web.refresh
-                tasks.start_soon(waits, source_slow)
-                tasks.start_soon(waits, lambda: web.wait(5))
-                await anyio.sleep(0.1)
+        web = AsyncDiscovery("web", source=AsyncScript(pods(0), takes=0.3))
+        async with anyio.create_task_group() as tasks, web:
+            tasks.start_soon(waits, web.refresh)
+            tasks.start_soon(waits, lambda: web.wait(5))
+            await anyio.sleep(0.1)
         assert ended == ["yes", "yes"]
 
     run(main)

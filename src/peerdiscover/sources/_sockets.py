@@ -15,19 +15,21 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ._exchange import Try
 
 __all__ = ["Flight"]
 
-_open: WeakSet[socket.socket] = WeakSet()
+_open: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
+"""The open sockets, and the process that opened each: the child may ask before it closes the others."""
 
 
 def _close_in_child() -> None:
-    for sock in list(_open):
-        sock.close()
-    _open.clear()
+    for sock, pid in list(_open.items()):
+        if pid != os.getpid():
+            sock.close()
+            del _open[sock]
 
 
 if hasattr(os, "register_at_fork"):
@@ -46,7 +48,7 @@ class Flight:
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         kind = socket.SOCK_STREAM if attempt.tcp else socket.SOCK_DGRAM
         self.socket = socket.socket(family, kind)
-        _open.add(self.socket)
+        _open[self.socket] = os.getpid()
         try:
             self.socket.setblocking(False)
             if attempt.tcp:

@@ -131,11 +131,10 @@ def _run(answer: Awaitable[object], ask: Ask) -> object:
     async def in_time() -> object:
         lookup = asyncio.ensure_future(awaited())
         until = asyncio.get_running_loop().time() + ask.timeout + _LATE
-        while not lookup.done():
+        while not (await asyncio.wait({lookup}, timeout=_GLANCE))[0]:
             if ask.cancelled() or asyncio.get_running_loop().time() > until:
                 lookup.cancel()
                 raise TimeoutError(f"no answer in {ask.timeout:g} s")
-            await asyncio.wait({lookup}, timeout=_GLANCE)
         return lookup.result()
 
     try:
@@ -158,7 +157,8 @@ async def _pulled(source: PullSource, ask: Ask) -> Any:
     act = getattr(both, "alookup", both.lookup)
     if inspect.iscoroutinefunction(act):
         return await act(ask)
-    answer = await anyio.to_thread.run_sync(act, ask, abandon_on_cancel=True)
+    # In a tuple, since trio wants no thread to return a coroutine, as the lookup of `Called` may.
+    (answer,) = await anyio.to_thread.run_sync(lambda: (act(ask),), abandon_on_cancel=True)
     return await answer if inspect.isawaitable(answer) else answer
 
 

@@ -33,6 +33,8 @@ class Called:
         if not callable(function):
             raise ConfigurationError(f"{function!r}: a callable without arguments is wanted")
         self._function = function
+        if inspect.iscoroutinefunction(function):
+            self.alookup = self._alookup  # no thread is needed to ask it
 
     def __repr__(self) -> str:
         return f"Called({self._function!r})"
@@ -43,6 +45,9 @@ class Called:
         if inspect.isawaitable(returned):
             return self._awaited(returned)
         return self._answer(returned)
+
+    async def _alookup(self, ask: Ask) -> Answer:  # noqa: ARG002 -- as above
+        return self._answer(await self._function())
 
     async def _awaited(self, returned: Awaitable[object]) -> Answer:
         return self._answer(await returned)
