@@ -153,4 +153,4 @@ class Once:
     def _give_up(self, _: object) -> None:
         if self._core.status(self._now).outcome in (Outcome.EMPTY, Outcome.NOT_FOUND):
             raise self._core.not_found(self._now)
-        raise self._core.too_few(1, True, self._timeout, self._now)
+        raise self._core.too_few(1, True, self._now - self.began, self._now)

@@ -245,7 +245,7 @@ def test_nobody_waits_for_ever_for_being_asked_by_name() -> None:
         assert told.ask is not None
         others = [f"web-{i}" for i in range(4, 8) if i != own_name]
         assert set(list(told.ask.known)[:3]) == set(others)
-    assert list(told.ask.known)[0] == "web-6"
+    assert next(iter(told.ask.known)) == "web-6"
 
 
 def test_a_partial_answer_after_the_hold_settles_a_suspect() -> None:
