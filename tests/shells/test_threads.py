@@ -731,7 +731,8 @@ def test_a_callable_is_a_source(asynchronous: bool) -> None:
 
 
 def test_arguments_are_checked_at_once() -> None:
-    for wrong in ({"policy": 5}, {"me": "web-0"}, {"source": 7}, {"source": DNS}):
+    arguments: list[dict[str, Any]] = [{"policy": 5}, {"me": "web-0"}, {"source": 7}, {"source": DNS}]
+    for wrong in arguments:
         with pytest.raises(ConfigurationError):
             Discovery("web", **wrong)
     with pytest.raises(ConfigurationError, match="static"):
