@@ -16,7 +16,8 @@ def run_script(text: str, *arguments: str, status: int = 0, stderr: str | None =
         timeout=20,
         env={**os.environ, "PYTHONFAULTHANDLER": "1"},
     )
-    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    if stderr is not None:
-        assert done.stderr == stderr
+    # The event loop's development mode remarks on a busy machine, which is nobody's fault here.
+    said = "".join(line for line in done.stderr.splitlines(True) if not line.startswith("Executing <"))
+    if done.returncode != status or stderr not in (None, said):
+        raise AssertionError(f"status {done.returncode}, {status} was expected\n{done.stdout}\n{said}")
     return done.stdout
