@@ -248,6 +248,15 @@ def test_nobody_waits_for_ever_for_being_asked_by_name() -> None:
     assert next(iter(told.ask.known)) == "web-6"
 
 
+def test_who_went_is_not_asked_for() -> None:
+    told = Told().hears(pods(0, 1, 2)).hears(partial(0), at=5).hears(partial(0, gone={"web-1"}), at=10)
+    told.hears(EMPTY, at=11)
+    assert told.core.report_failure(told.peer(2), 12)
+    told.hears(FAILED, at=12)
+    assert told.ask is not None
+    assert list(told.ask.known) == ["web-0"]
+
+
 def test_a_partial_answer_after_the_hold_settles_a_suspect() -> None:
     told = Told().hears(pods(0, 1)).hears(EMPTY, at=0).hears(partial(0, ordered=True), at=29)
     assert told.suspects == [1]

@@ -117,6 +117,7 @@ class Judge:
                 members[key] = known[key]
             else:
                 self.suspects.pop(key, None)
+                self.doubts.pop(key, None)
         if answer.outcome is not Outcome.PARTIAL:
             self.doubts.clear()
         if self.suspects and not held_before:
@@ -133,6 +134,7 @@ class Judge:
         if peer.key not in self.suspects or self.peers.get(peer.key) != peer:
             return False
         del self.suspects[peer.key]
+        self.doubts.pop(peer.key, None)
         self._goes(peer.key, "a suspect that failed when the application called it", now)
         self._publish([p for p in self.peers if p.key != peer.key], self.peers.kind)
         if not self.suspects:
@@ -225,7 +227,6 @@ class Judge:
             if not fixed:
                 doubt.log_chance += math.log1p(-share)
                 if doubt.log_chance < _LOG_CHANCE:
-                    del self.doubts[key]
                     continue
             stays.add(key)
         return stays
