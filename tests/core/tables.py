@@ -67,6 +67,12 @@ class Told:
         return self.ask.second_opinion
 
     @property
+    def known(self) -> dict[str, tuple[str, ...]]:
+        """The hostnames that the last question carried, in their order."""
+        assert self.ask is not None
+        return dict(self.ask.known)
+
+    @property
     def numbers(self) -> list[int | None]:
         """The ordinals of those in the set, in its order."""
         return [peer.ordinal for peer in self.core.peers]

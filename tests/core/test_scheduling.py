@@ -234,3 +234,58 @@ def test_the_child_of_a_fork_asks_at_once() -> None:
     assert told.status.next_refresh == 7
     told.hears(pods(0), at=7)
     assert told.core.finished == 2
+
+
+# while a watch is up
+
+
+def _watched(*answers: Answer, policy: Policy | None = None) -> Told:
+    told = Told(policy)
+    told.core.begin()
+    told.core.watched = True
+    for answer in answers:
+        told.core.take(answer, 0)
+    return told
+
+
+TRUTH = pods(0, 1).with_(authoritative=True)
+
+
+def test_a_watch_that_is_up_is_not_asked() -> None:
+    told = _watched(TRUTH)
+    assert told.wait == INF
+    assert told.status.next_refresh == INF
+    assert told.core.request(1) <= told.core.finished  # it has told everything already
+    told.core.report_failure(told.peer(0), 2)
+    assert told.wait == INF
+
+
+@pytest.mark.parametrize("answers", [(), (FAILED,), (TRUTH, FAILED)])
+def test_of_a_watch_that_has_said_nothing_or_fails_the_next_word_counts(answers: tuple[Answer, ...]) -> None:
+    told = _watched(*answers)
+    assert told.wait == INF
+    wanted = told.core.request(1)
+    assert told.core.finished < wanted
+    told.core.take(TRUTH, 2)
+    assert told.core.finished >= wanted
+
+
+def test_max_stale_counts_while_a_watch_fails() -> None:
+    told = _watched(TRUTH, policy=Policy(max_stale=60))
+    assert told.wait == INF
+    told.core.take(FAILED, 10)
+    assert told.core.wake == 60
+    told.core.expire(59)
+    assert len(told.core.peers) == 2
+    told.core.expire(60)
+    assert len(told.core.peers) == 0
+    assert told.generation == told.core.status(60).changes == 2
+    assert told.core.wake == INF
+
+
+def test_a_watch_that_ended_is_begun_again_after_the_wait_of_a_failure() -> None:
+    told = _watched(TRUTH)
+    told.core.watched = False
+    told.core.take(FAILED, 10)
+    assert 10 < told.core.wake <= 11
+    assert told.numbers == [0, 1]
