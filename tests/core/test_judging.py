@@ -241,7 +241,7 @@ def test_nobody_waits_for_ever_for_being_asked_by_name() -> None:
     for n, own_name in enumerate([4, 5, 6, 7, 4, 5]):
         told.hears(partial(0, 1, 2, 3, own_name, ordered=True), at=5 * n + 5)
         told.hears(FAILED)
-            others = [f"web-{i}" for i in range(4, 8) if i != own_name]
+        others = [f"web-{i}" for i in range(4, 8) if i != own_name]
         assert set(list(told.known)[:3]) == set(others)
     assert next(iter(told.known)) == "web-6"
 
