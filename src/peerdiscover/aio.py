@@ -1,31 +1,26 @@
-"""The shell for asyncio and trio: it waits, asks the source, and hands the answer to the core.
+"""The shell for asyncio and trio: what a caller sees of it, and its twin is `discovery`.
 
 Rules of this room:
 
-* One task refreshes, in a task group that the `async with` holds. It never dies but by cancellation:
-  whatever a source or a callback raises is an outcome, is logged, and the next question is due.
-* The core is touched between awaits only, by one event loop: there is no lock.
+* No call decides anything: it asks the core (`membership`, by way of `surface`) and waits
+  (`_in_tasks`).
 * An exception from the body of `async with` comes out as itself, not wrapped in a group.
-* In the child of a fork it is closed: there is no event loop there.
-* A source that only blocks is asked in a thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
 from . import _processes
-from .answers import Ask
-from .attempts import AsyncAttempts, Pause
+from ._in_tasks import Changes, InTasks
+from .attempts import AsyncAttempts
 from .broadcast import Broadcast, Receipt, in_tasks
 from .peers import Change, Peer, PeerSet
-from .sources import asking
-from .surface import Reader, State, Surface, identity_for
+from .surface import Reader, State, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -38,7 +33,7 @@ __all__ = ["AsyncDiscovery"]
 T = TypeVar("T")
 
 
-class AsyncDiscovery(Surface):
+class AsyncDiscovery(InTasks):
     """The pods behind a service, kept up to date, for asyncio and trio.
 
         async with AsyncDiscovery("web-headless.prod:8080") as web:
@@ -47,11 +42,6 @@ class AsyncDiscovery(Surface):
     The arguments are those of `Discovery`; a source's `lookup` may be a coroutine function. Entering
     waits as `Discovery` does. It belongs to one event loop and is not to be used from other threads.
     """
-
-    _tasks: anyio.abc.TaskGroup
-    _changed: anyio.Event
-    _passing = (KeyboardInterrupt,)  # event loops raise it wherever they happen to be
-    _told = 0.0
 
     async def __aenter__(self) -> Self:
         if self._state is not State.NEW:
@@ -62,8 +52,7 @@ class AsyncDiscovery(Surface):
         await self._tasks.__aenter__()
         self._state = State.OPEN
         _processes.opened(self)
-        self._core.start(self._now())
-        self._tasks.start_soon(self._run)
+        self._begin_refreshing()
         try:
             await self.wait(self._policy.min_peers, self._policy.ready_timeout)
         except BaseException as error:
@@ -117,7 +106,7 @@ class AsyncDiscovery(Surface):
         A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
         when no change came for `timeout` seconds.
         """
-        return _Changes(Reader(self), self._wait_until, timeout)
+        return Changes(Reader(self), self._wait_until, timeout)
 
     async def broadcast(
         self,
@@ -150,80 +139,3 @@ class AsyncDiscovery(Surface):
         """
         self._require_open()
         return AsyncAttempts(self._failover(on, stop, wait, picker), self._pause)
-
-    async def _pause(self, pause: Pause) -> None:
-        await self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
-
-    # Waiting and refreshing
-
-    def _new_lock(self) -> AbstractContextManager[object]:
-        return nullcontext()
-
-    def _now(self) -> float:
-        with suppress(RuntimeError):  # read outside the event loop: how things were when it was last told
-            self._told = anyio.current_time()
-        return self._told
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until `ready`; False when `timeout` seconds are over."""
-        with anyio.move_on_after(timeout):
-            while not ready():
-                self._require_open()
-                await self._changed.wait()
-            return True
-        return ready()  # it may have become so in the very moment that time was over
-
-    async def _run(self) -> None:
-        while self._state is State.OPEN:
-            self._tell_news()
-            due, began = self._due(), self._now()
-            if isinstance(due, Ask):
-                if self._core.watched:
-                    self._tasks.start_soon(self._feed, due)
-                else:
-                    answer = await asking.alookup(self._source, due)
-                    self._take(answer, self._now() - began)
-            elif not self._has_news():
-                with anyio.move_on_after(due):
-                    await self._changed.wait()
-
-    async def _feed(self, ask: Ask) -> None:
-        """Hand on what a source tells by itself, until it ends."""
-        self._watch_ended(await asking.awatch(self._source, ask, self._take))
-
-    # For `_processes`
-
-    def _after_fork_in_child(self) -> None:
-        self._end()
-
-    def _at_exit(self) -> None:
-        """Its event loop is gone by then, and its task with it."""
-
-
-class _Changes:
-    """An iterator, and no generator: a loop over it may be left by `break`, with nothing to close."""
-
-    def __init__(
-        self,
-        reader: Reader,
-        wait_until: Callable[[Callable[[], bool], float | None], Awaitable[bool]],
-        timeout: float | None,
-    ) -> None:
-        self._reader = reader
-        self._wait_until = wait_until
-        self._timeout = timeout
-        self._over = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Change:
-        more = not self._over and await self._wait_until(self._reader.ready, self._timeout)
-        if not more or self._reader.change is None:
-            self._over = True
-            raise StopAsyncIteration
-        return self._reader.change

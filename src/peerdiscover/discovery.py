@@ -1,32 +1,25 @@
-"""The shell for threads: it waits, asks the source, and hands the answer to the core.
+"""The shell for threads: what a caller sees of it, and its twin is `aio`.
 
 Rules of this room:
 
-* One thread refreshes. It never dies: whatever a source or a callback raises is an outcome, is
-  logged, and the next question is due. A source that tells by itself has a second thread.
-* Who waits from within a callback does the refreshing thread's work meanwhile: it would wait for
-  itself otherwise.
-* After `os.fork()` the child keeps the set and gets a lock, pickers' places and a refreshing thread of
-  its own. Locks are taken before the fork, so that the child finds the core whole.
+* No call decides anything: it asks the core (`membership`, by way of `surface`) and waits
+  (`_in_threads`).
+* What may be called when is told in `surface`.
 * At the end of the process what is still open is closed.
 """
 
 from __future__ import annotations
 
-import math
-import threading
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import _processes
-from .answers import Answer, Ask
-from .attempts import Attempts, Pause
+from ._in_threads import InThreads
+from .attempts import Attempts
 from .broadcast import Broadcast, Receipt, in_threads
 from .peers import Change, Peer, PeerSet
-from .sources import asking
-from .surface import Reader, State, Surface, identity_for, log
+from .surface import Reader, State, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -39,7 +32,7 @@ __all__ = ["Discovery"]
 T = TypeVar("T")
 
 
-class Discovery(Surface):
+class Discovery(InThreads):
     """The pods behind a service, kept up to date, for threads.
 
         with Discovery("web-headless.prod:8080") as web:
@@ -53,11 +46,6 @@ class Discovery(Surface):
     `policy.ready_timeout` seconds; then it raises `ResolutionTimeoutError`. What cannot work at all
     raises `ConfigurationError`. It may be used from any thread, and across `os.fork()`.
     """
-
-    _changed: threading.Condition
-    """The lock, and the news that something changed under it."""
-    _thread: threading.Thread | None = None
-    _feeder: threading.Thread | None = None
 
     def start(self) -> Self:
         """Begin refreshing and wait for the first peers, as entering does; `close()` ends it."""
@@ -82,13 +70,10 @@ class Discovery(Surface):
         with self._lock:
             self._end()
             self._wake()
-            threads = [thread for thread in (self._thread, self._feeder) if thread and thread.is_alive()]
         _processes.closed(self)
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(self._policy.timeout + 1)
-                if thread.is_alive():
-                    log.warning("%s: the source did not return; its thread is left behind", self._service)
+        self._join()
+
+    _at_exit = close  # of the process
 
     def __enter__(self) -> Self:
         return self.start()
@@ -164,100 +149,3 @@ class Discovery(Surface):
         """
         self._require_open()
         return Attempts(self._failover(on, stop, wait, picker), self._pause)
-
-    def _pause(self, pause: Pause) -> None:
-        self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
-
-    # Waiting and refreshing
-
-    def _new_lock(self) -> threading.Condition:
-        self._changed = threading.Condition()
-        return self._changed
-
-    def _now(self) -> float:
-        return time.monotonic()
-
-    def _wake(self) -> None:
-        self._changed.notify_all()
-
-    def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until `ready` (asked with the lock held); False when `timeout` seconds are over."""
-        end = math.inf if timeout is None else self._now() + timeout
-        with self._lock:
-            while not ready():
-                self._require_open()
-                left = end - self._now()
-                if left <= 0:
-                    return False
-                due = self._due() if threading.current_thread() is self._thread else math.inf
-                if isinstance(due, Ask):
-                    self._ask(due)
-                else:
-                    self._changed.wait(min(due, left, threading.TIMEOUT_MAX))
-        return True
-
-    def _begin_refreshing(self) -> None:
-        self._core.start(self._now())
-        self._thread = threading.Thread(target=self._run, name=f"peerdiscover {self._service}", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while self._go_on():
-            self._tell_news()
-        self._tell_news()
-
-    def _go_on(self) -> bool:
-        """Ask what is due, or wait for it; False at the end."""
-        with self._lock:
-            if self._state is not State.OPEN or self._thread is not threading.current_thread():
-                return False  # in the child of a fork that came from a callback another thread goes on
-            due = self._due()
-            if isinstance(due, Ask):
-                self._ask(due)
-            elif not self._has_news():
-                self._changed.wait(min(due, threading.TIMEOUT_MAX))
-        return True
-
-    def _ask(self, ask: Ask) -> None:
-        """Ask and take the answer in, or begin to watch. The lock is given up meanwhile."""
-        began = self._now()
-        if self._core.watched:
-            self._feeder = threading.Thread(
-                target=self._feed, args=(ask,), name=f"peerdiscover watch {self._service}", daemon=True
-            )
-            try:
-                self._feeder.start()
-            except RuntimeError as error:  # no more threads
-                self._watch_ended(asking.failed(error))
-            return
-        lock = self._changed
-        lock.release()
-        try:
-            answer = asking.lookup(self._source, ask)
-        finally:
-            lock.acquire()
-        self._take(answer, self._now() - began)
-
-    def _feed(self, ask: Ask) -> None:
-        """Hand on what a source tells by itself, until it ends."""
-
-        def take(answer: Answer) -> None:
-            with self._lock:
-                self._take(answer)
-
-        ended = asking.watch(self._source, ask, take)
-        with self._lock:
-            self._watch_ended(ended)
-
-    # For `_processes`
-
-    def _after_fork_in_child(self) -> None:
-        self._lock = self._new_lock()
-        self._thread = self._feeder = None
-        if self._state is State.OPEN:
-            for picker in self._pickers.values():
-                picker.forked()
-            self._begin_refreshing()
-
-    def _at_exit(self) -> None:
-        self.close()
