@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import stat
 import threading
 import time
@@ -14,6 +15,10 @@ import pytest
 
 # Threads that a library keeps for reuse, by the beginning of their names.
 _KEPT_THREADS = ("Trio thread",)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So it is for what a shell script starts with `&`; programs that the tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
