@@ -101,6 +101,7 @@ class Web:
         while (step := failover.step()) is not None:
             if isinstance(step, Pause):
                 self.pauses.append(round(step.seconds, 6))
+                assert len(self.pauses) < 1000, "it never ends"
                 generation = self.peers.generation
                 at_pause()
                 if self.peers.generation == generation:
