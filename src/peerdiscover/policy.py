@@ -8,7 +8,10 @@ from typing import Literal, get_args
 
 from .errors import ConfigurationError
 
-__all__ = ["OnEmpty", "Policy"]
+__all__ = ["NO_TTL", "OnEmpty", "Policy"]
+
+NO_TTL = 5.0
+"""Seconds that count where an answer gives no TTL, or 0, which is no advice (CoreDNS's default TTL)."""
 
 OnEmpty = Literal["hold", "keep", "accept"]
 

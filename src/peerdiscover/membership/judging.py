@@ -33,12 +33,9 @@ from dataclasses import dataclass, replace
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.names import host_port
 from peerdiscover.peers import Identity, Peer, PeerSet, View
-from peerdiscover.policy import Policy
+from peerdiscover.policy import NO_TTL, Policy
 
-__all__ = ["NO_TTL", "Judge", "Suspicion"]
-
-NO_TTL = 5.0
-"""Seconds that count where an answer gives no TTL, or 0, which is no advice (CoreDNS's default TTL)."""
+__all__ = ["Judge", "Suspicion"]
 
 _LOG_CHANCE = math.log(1e-6)
 

@@ -23,9 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from peerdiscover.policy import Policy
-
-from .judging import NO_TTL
+from peerdiscover.policy import NO_TTL, Policy
 
 __all__ = ["Schedule"]
 
@@ -115,11 +113,6 @@ class Schedule:
     def settle(self, now: float, settles_at: float) -> None:
         """Ask no later than when an answer can settle a suspect."""
         self.due = min(self.due, max(settles_at, now + self._policy.min_refresh))
-
-    def told(self) -> None:
-        """The source told by itself, and will again."""
-        self._failures = self._held = 0
-        self.due = math.inf
 
     def _ttl_wait(self, ttl: float | None) -> float:
         if ttl == math.inf:
