@@ -160,11 +160,6 @@ class Exchange:
         what = what or error.strerror or str(error) or type(error).__name__
         self._ended(attempt, f"{what} (TCP)" if attempt.tcp else what, now)
 
-    def give_up(self, why: str) -> None:
-        """Nobody waits for the reply any more."""
-        self.attempt = None
-        self.reply = Reply.failed(self.question, why, self._asked)
-
     # What follows from it
 
     @property
