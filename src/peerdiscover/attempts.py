@@ -190,7 +190,7 @@ class Failover:
         future.set_exception(error)
         return future
 
-    def _with_notes(self, error: Exception | BaseException) -> BaseException:
+    def _with_notes(self, error: BaseException) -> BaseException:
         for note in self._notes:
             error.add_note(note)
         return error

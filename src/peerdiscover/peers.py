@@ -21,7 +21,7 @@ from typing import Any, overload
 from .errors import ConfigurationError, OrdinalNotFoundError
 from .names import host_port, ordinal_of
 
-__all__ = ["Change", "Identity", "Peer", "PeerSet", "View"]
+__all__ = ["Change", "Identity", "Peer", "PeerSet", "View", "place_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class PeerSet(Sequence[Peer]):
         generation: int = 0,
         kind: str = "unknown",
     ) -> None:
-        ordered = tuple(sorted(peers, key=_order))
+        ordered = tuple(sorted(peers, key=place_of))
         by_key = {peer.key: peer for peer in ordered}
         if len(by_key) != len(ordered):
             raise ValueError("two peers with one key")
@@ -190,7 +190,8 @@ class PeerSet(Sequence[Peer]):
         return self._by_key
 
 
-def _order(peer: Peer) -> tuple[bool, int, str]:
+def place_of(peer: Peer) -> tuple[bool, int, str]:
+    """Where it stands in a set: by ordinal, those without one after the others, then by key."""
     return (peer.ordinal is None, peer.ordinal or 0, peer.key)
 
 

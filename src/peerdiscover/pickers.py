@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 from .errors import NoPeersError
-from .peers import Peer, View
+from .peers import Peer, View, place_of
 
 __all__ = ["Picker", "Random", "RoundRobin", "pickable"]
 
@@ -117,7 +117,7 @@ class RoundRobin(_Bound):
     def _begin(self, candidates: tuple[Peer, ...]) -> Iterator[Peer]:
         if self._candidates:
             upcoming = next(self._next)
-            start = next((i for i, p in enumerate(candidates) if _place(p) >= _place(upcoming)), 0)
+            start = next((i for i, p in enumerate(candidates) if place_of(p) >= place_of(upcoming)), 0)
         else:
             start = random.randrange(len(candidates))
         return itertools.cycle(candidates[start:] + candidates[:start])
@@ -135,10 +135,6 @@ class Random(_Bound):
 def _same_objects(a: tuple[Peer, ...], b: tuple[Peer, ...]) -> bool:
     """Not equality: equal peers of a new set may have more told about them."""
     return len(a) == len(b) and all(map(operator.is_, a, b))
-
-
-def _place(peer: Peer) -> tuple[bool, int, str]:
-    return (peer.ordinal is None, peer.ordinal or 0, peer.key)
 
 
 def _why_nobody(view: View) -> str:
