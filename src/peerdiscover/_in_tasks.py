@@ -61,6 +61,7 @@ class InTasks(Surface):
 
     def _begin_refreshing(self) -> None:
         self._core.start(self._now())
+        self._blocked: set[object] = set()
         self._tasks.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -71,7 +72,7 @@ class InTasks(Surface):
                 if self._core.watched:
                     self._tasks.start_soon(self._feed, due)
                 else:
-                    answer = await asking.alookup(self._source, due)
+                    answer = await asking.alookup(self._source, due, self._blocked)
                     self._take(answer, self._now() - began)
             elif not self._has_news():
                 with anyio.move_on_after(due):

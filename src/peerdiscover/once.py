@@ -71,7 +71,7 @@ async def aresolve(
 
     async def ask() -> PeerSet | None:
         question = once.ask(anyio.current_time())
-        return once.take(await asking.alookup(once.source, question), anyio.current_time())
+        return once.take(await asking.alookup(once.source, question, once.blocked), anyio.current_time())
 
     once.began = anyio.current_time()
     return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))
@@ -95,6 +95,7 @@ class Once:
         self._doubted = False
         self._now = 0.0
         self.began = 0.0
+        self.blocked: set[object] = set()
 
     def retrying(self) -> dict[str, Any]:
         """How tenacity is to repeat."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from peerdiscover import DNS, Answer, Ask, AsyncDiscovery, Change, Discovery, Endpoint, Outcome, Policy
 from peerdiscover.sources._questions import Server
@@ -399,3 +400,43 @@ def test_watches_are_not_leaked(anyio_backend: str) -> None:
         assert source.ended == len(source.at) == 11
 
     run_virtually(anyio_backend, main)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_source_that_hangs_takes_no_threads_from_the_program(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerdiscover.sources.asking._LATE", 0.01)
+    go_on = threading.Event()
+    source = Script(pods(0, ttl=SLOW))
+
+    async def main() -> None:
+        async with AsyncDiscovery("web", source=source, policy=replace(QUICK, timeout=0.01)) as web:
+            source.say(lambda _: go_on.wait(60) and None)
+            for _ in range(10):
+                await web.refresh()
+            assert web.status.stale
+            assert web.status.error == "TimeoutError: the source has not returned from earlier lookups"
+            assert len(source.asks) == 3
+            assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
+            source.say(pods(0, 1, ttl=SLOW))
+            go_on.set()
+            await web.wait(2, timeout=20)
+            assert not web.status.stale
+
+    anyio.run(main, backend=backend)
+
+
+def test_many_beginnings_and_ends() -> None:
+    with HeadlessService("web.prod", replicas=2, pods=False) as svc:
+        for _ in range(30):
+            with Discovery("web.prod:http", source=svc.source) as web:
+                assert len(web.peers) == 2
+        for backend in "asyncio", "trio":
+
+            async def main() -> None:
+                for _ in range(30):
+                    async with AsyncDiscovery("web.prod:http", source=svc.source) as web:
+                        assert len(web.peers) == 2
+
+            anyio.run(main, backend=backend)

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tenacity import stop_after_attempt, wait_fixed
 
 from peerdiscover import (
     Answer,
@@ -15,7 +16,9 @@ from peerdiscover import (
     Change,
     ClosedError,
     ConfigurationError,
+    NoPeersError,
     Outcome,
+    Peer,
     Policy,
     ResolutionTimeoutError,
 )
@@ -215,7 +218,7 @@ def test_a_lookup_that_never_ends_is_a_failure(run: Run) -> None:
             assert web.status.next_refresh == 0  # one is under way
             await anyio.sleep(6.5)
             assert web.status.outcome is Outcome.FAILED
-            assert "Timeout" in str(web.status.error)
+            assert web.status.error == "TimeoutError: no answer in 5 s"
             assert source.cancelled == 1
             source.takes = 0
             await web.refresh()
@@ -391,6 +394,62 @@ def test_max_stale_counts_for_a_watch_that_is_down(run: Run) -> None:
                     break
             assert anyio.current_time() == pytest.approx(began + 100, abs=0.01)
             assert len(source.at) == 1
+
+    run(main)
+
+
+# Calling
+
+
+def test_failover_waits_for_somebody_and_ends_its_pause_when_the_set_changes(run: Run) -> None:
+    async def main() -> None:
+        source = AsyncScript(NOT_FOUND)
+        async with AsyncDiscovery("web", source=source, policy=Policy(min_peers=0, jitter=0)) as web:
+            began = anyio.current_time()
+            with pytest.raises(NoPeersError, match="nobody to try came in 60 s"):
+                await anext(aiter(web.attempts(on=OSError)))
+            assert anyio.current_time() == pytest.approx(began + 60)
+            source.say(pods(0, ttl=7), pods(0, 1, ttl=600))
+            tried = []
+            began = anyio.current_time()
+            async for attempt in web.attempts(on=OSError, stop=stop_after_attempt(2), wait=wait_fixed(1000)):
+                with attempt as peer:
+                    tried.append((peer.key, round(anyio.current_time() - began)))
+                    if len(tried) == 1:
+                        raise OSError
+            assert [key for key, _ in tried] == ["web-0", "web-1"]
+            assert tried[1][1] <= tried[0][1] + 2  # the failure asked again, and brought another pod
+
+    run(main)
+
+
+def test_a_broadcast_has_its_time(run: Run) -> None:
+    async def main() -> None:
+        async with AsyncDiscovery("web", source=AsyncScript(pods(0, 1, 2, ttl=600))) as web:
+            began = anyio.current_time()
+
+            async def call(peer: Peer) -> str:
+                await anyio.sleep(100 if peer.ordinal == 1 else 1)
+                return peer.key
+
+            receipt = await web.broadcast(call, timeout=10)
+            assert anyio.current_time() == pytest.approx(began + 10)
+            assert sorted(receipt.results.values()) == ["web-0", "web-2"]
+            assert [type(error) for error in receipt.errors.values()] == [TimeoutError]
+
+    run(main)
+
+
+def test_a_reader_that_is_cancelled_may_go_on(run: Run) -> None:
+    async def main() -> None:
+        source = AsyncScript(pods(0, ttl=10), pods(0, 1, ttl=600))
+        async with AsyncDiscovery("web", source=source, policy=STEADY) as web:
+            changes = web.changes()
+            await anext(changes)
+            with anyio.move_on_after(1) as scope:
+                await anext(changes)
+            assert scope.cancelled_caught
+            assert [peer.key for peer in (await anext(changes)).added] == ["web-1"]
 
     run(main)
 

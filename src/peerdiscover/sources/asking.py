@@ -25,6 +25,9 @@ _log = logging.getLogger("peerdiscover")
 _LATE = 1.0
 """Seconds that a source has over its time before it is cancelled: it can say more about why it failed."""
 
+_HANGING = 2
+"""How many lookups of one discovery may be stuck in threads before no more are tried."""
+
 _GLANCE = 0.1
 """Seconds between looks at whether anybody still waits."""
 
@@ -42,15 +45,20 @@ def lookup(source: Source, ask: Ask) -> Answer:
         return failed(error)
 
 
-async def alookup(source: Source, ask: Ask) -> Answer:
-    """One answer. A source that only blocks is asked in a thread."""
+async def alookup(source: Source, ask: Ask, blocked: set[object]) -> Answer:
+    """One answer. A source that only blocks is asked in a thread.
+
+    `blocked` keeps those threads between lookups. They cannot be ended: of a source that hangs there
+    are never more than `_HANGING`.
+    """
     import anyio
 
     async def act() -> object:
-        with anyio.fail_after(ask.timeout + _LATE):
+        with anyio.move_on_after(ask.timeout + _LATE):
             if isinstance(source, PullSource):
-                return await _pulled(source, ask)
+                return await _pulled(source, ask, blocked)
             return await _afirst(source, ask)
+        raise TimeoutError(f"no answer in {ask.timeout:g} s")
 
     return await _outcome(act)
 
@@ -148,7 +156,7 @@ def _run(answer: Awaitable[object], ask: Ask) -> object:
         return thread.submit(lambda: asyncio.run(in_time())).result()
 
 
-async def _pulled(source: PullSource, ask: Ask) -> Any:
+async def _pulled(source: PullSource, ask: Ask, blocked: set[object]) -> Any:
     import inspect
 
     import anyio.to_thread
@@ -157,8 +165,20 @@ async def _pulled(source: PullSource, ask: Ask) -> Any:
     act = getattr(both, "alookup", both.lookup)
     if inspect.iscoroutinefunction(act):
         return await act(ask)
-    # In a tuple, since trio wants no thread to return a coroutine, as the lookup of `Called` may.
-    (answer,) = await anyio.to_thread.run_sync(lambda: (act(ask),), abandon_on_cancel=True)
+    if len(blocked) >= _HANGING:
+        raise TimeoutError("the source has not returned from earlier lookups")
+    token = object()
+
+    def block() -> tuple[Any]:
+        blocked.add(token)
+        try:
+            return (act(ask),)  # a tuple: trio wants no thread to return a coroutine, as a callable may
+        finally:
+            blocked.discard(token)
+
+    # A limiter of its own: the program's threads are not for us to take.
+    one = anyio.CapacityLimiter(1)
+    (answer,) = await anyio.to_thread.run_sync(block, abandon_on_cancel=True, limiter=one)
     return await answer if inspect.isawaitable(answer) else answer
 
 
