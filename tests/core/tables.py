@@ -1,11 +1,32 @@
-"""A membership on a clock of whole numbers, and short ways to write answers."""
+"""A membership on a clock of whole numbers, and short ways to write answers and sets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from peerdiscover import Answer, Ask, Endpoint, Identity, Outcome, Peer, Policy, ServiceName, Status
+from peerdiscover import (
+    Answer,
+    Ask,
+    Endpoint,
+    Identity,
+    Outcome,
+    Peer,
+    PeerSet,
+    Policy,
+    ServiceName,
+    Status,
+)
 from peerdiscover.membership import Membership
+
+
+def peer(i: int, *, me: bool = False) -> Peer:
+    """The pod web-<i> at 10.0.0.<i>, as it stands in a set."""
+    return Peer(f"web-{i}", f"10.0.0.{i}", 80, hostname=f"web-{i}", is_self=me)
+
+
+def peers(*numbers: int, me: int | None = None, generation: int = 1) -> PeerSet:
+    """A set of these pods."""
+    return PeerSet("web", [peer(i, me=i == me) for i in numbers], generation=generation)
 
 
 def endpoint(i: int, address: str | None = None, port: int = 80) -> Endpoint:

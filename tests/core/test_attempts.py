@@ -36,13 +36,11 @@ from peerdiscover.attempts import Attempt, Failover, Pause
 from peerdiscover.peers import View
 from peerdiscover.pickers import Picker, RoundRobin
 
+from .tables import peer
+
 if TYPE_CHECKING:
     from tenacity.stop import stop_base
     from tenacity.wait import wait_base
-
-
-def peer(i: int, *, me: bool = False) -> Peer:
-    return Peer(f"web-{i}", f"10.0.0.{i}", 80, hostname=f"web-{i}", is_self=me)
 
 
 @dataclass

@@ -15,15 +15,9 @@ import pytest
 from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery, Identity, Peer, PeerSet, Policy
 from peerdiscover.broadcast import Broadcast, in_tasks, in_threads
 
+from .tables import peer, peers
+
 NAMES = ("web-0=10.0.0.10:80", "web-1=10.0.0.11:80", "web-2=10.0.0.12:80")
-
-
-def peer(i: int, *, me: bool = False) -> Peer:
-    return Peer(f"web-{i}", f"10.0.0.{i}", 80, hostname=f"web-{i}", is_self=me)
-
-
-def peers(*numbers: int, me: int | None = None, generation: int = 1) -> PeerSet:
-    return PeerSet("web", [peer(i, me=i == me) for i in numbers], generation=generation)
 
 
 class Changing:

@@ -16,18 +16,15 @@ from peerdiscover import ClosedError, Discovery, NoPeersError, Peer, PeerSet, Pi
 from peerdiscover.peers import View
 from peerdiscover.pickers import Random, RoundRobin, pickable
 
-from .tables import EMPTY, Told, pods
-
-
-def peer(i: int, *, me: bool = False) -> Peer:
-    return Peer(f"web-{i}", f"10.0.0.{i}", 80, hostname=f"web-{i}", is_self=me)
+from .tables import EMPTY, Told, peer, peers, pods
 
 
 def view(
     *numbers: int, suspects: tuple[int, ...] = (), before: int = 0, me: int | None = None, generation: int = 1
 ) -> View:
-    peers = PeerSet("web", [peer(i, me=i == me) for i in numbers], generation=generation)
-    return View(peers, frozenset(f"web-{i}" for i in suspects), before)
+    return View(
+        peers(*numbers, me=me, generation=generation), frozenset(f"web-{i}" for i in suspects), before
+    )
 
 
 def bound(picker: RoundRobin | Random, to: View) -> RoundRobin | Random:

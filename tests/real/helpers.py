@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from peerdiscover import DNS, Answer, Ask, Discovery, PeerSet, Policy, ServiceName
+from tests.waiting import eventually
 
 __all__ = [
     "QUICK",
@@ -17,7 +17,6 @@ __all__ = [
     "addresses",
     "changed_to",
     "entering",
-    "eventually",
     "hostnames",
     "lookup",
     "policy",
@@ -66,14 +65,6 @@ def changed_to(web: Discovery, wanted: Callable[[PeerSet], bool], timeout: float
         if wanted(change.after):
             return change.after
     raise AssertionError(f"no such set came in {timeout} s:\n{web.explain()}")
-
-
-def eventually(done: Callable[[], object], timeout: float = 20.0) -> None:
-    """Waits for what nobody announces; fails when it does not come."""
-    deadline = time.monotonic() + timeout
-    while not done():
-        assert time.monotonic() < deadline, f"did not come in {timeout} s"
-        time.sleep(0.005)
 
 
 @contextmanager

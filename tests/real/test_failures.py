@@ -16,9 +16,10 @@ from peerdiscover import (
     ResolutionTimeoutError,
     resolve,
 )
+from tests.waiting import eventually
 
 from ..servers import Authoritative, Bind, Knot, Unbound, pods_of
-from .helpers import SERVICE, changed_to, entering, eventually, hostnames, lookup, policy
+from .helpers import SERVICE, changed_to, entering, hostnames, lookup, policy
 
 NAME = f"{SERVICE}.svc.cluster.local."
 

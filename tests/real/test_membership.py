@@ -13,6 +13,7 @@ import pytest
 
 from peerdiscover import DNS, AsyncDiscovery, Change, Discovery, NoPeersError, Outcome, Peer, resolve
 from peerdiscover.testing import HeadlessService
+from tests.waiting import eventually
 
 from ..servers import (
     Authoritative,
@@ -28,7 +29,7 @@ from ..servers import (
     ask,
     pods_of,
 )
-from .helpers import SERVICE, addresses, changed_to, entering, eventually, hostnames, policy
+from .helpers import SERVICE, addresses, changed_to, entering, hostnames, policy
 
 NAME = f"{SERVICE}.svc.cluster.local."
 

@@ -27,6 +27,7 @@ from peerdiscover import (
     Policy,
     ResolutionTimeoutError,
 )
+from tests.waiting import eventually
 
 from ._sources import FAILED, NOT_FOUND, Script, Watch, pods, told
 
@@ -59,17 +60,9 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def until(condition: Callable[[], object]) -> None:
-    """For what nobody announces: that a thread has begun to wait."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.001)
-
-
 def waiting(web: Discovery, count: int) -> None:
     """Until so many threads wait for news."""
-    until(lambda: len(web._changed._waiters) >= count)  # type: ignore[attr-defined]
+    eventually(lambda: len(web._changed._waiters) >= count)  # type: ignore[attr-defined]
 
 
 # Refreshing
@@ -379,6 +372,45 @@ def test_no_lock_is_held_while_a_callback_runs() -> None:
         assert done.wait(20)
 
 
+def test_who_is_unsubscribed_by_an_earlier_callback_is_not_called() -> None:
+    source = Script(pods(0, ttl=SLOW))
+    got: list[str] = []
+    done = threading.Event()
+    with Discovery("web", source=source, policy=patient()) as web:
+
+        def first(_: Change) -> None:
+            got.append("first")
+            unsubscribe()
+
+        web.on_change(first)
+        unsubscribe = web.on_change(lambda _: got.append("second"))
+        web.on_change(lambda _: done.set())
+        called(web, source, pods(0, 1))
+        assert done.wait(20)
+        assert got == ["first"]
+
+
+def test_a_callback_is_a_plain_function() -> None:
+    async def asynchronous(_: Change) -> None: ...
+
+    with Discovery("web", source=Script(pods(0, ttl=SLOW))) as web:
+        for wrong in asynchronous, None, 5:
+            with pytest.raises(ConfigurationError, match="plain function"):
+                web.on_change(wrong)  # type: ignore[arg-type]
+
+
+def test_a_source_that_waits_for_itself() -> None:
+    source = Script(pods(0, ttl=SLOW))
+    with Discovery("web", source=source, policy=patient(retry_initial=0.01)) as web:
+        for call in web.refresh, lambda: web.wait(5), lambda: next(iter(web.changes())) and web.wait(5):
+            source.say(lambda _, call=call: call())
+            web.refresh()
+            assert web.status.outcome is Outcome.FAILED
+            assert "cannot wait" in str(web.status.error)
+        source.say(pods(0, 1, ttl=SLOW))
+        assert len(web.refresh()) == 2
+
+
 # Everything at once
 
 
@@ -665,7 +697,7 @@ def test_a_refresh_waits_for_a_watch_that_is_down() -> None:
     source = Watch()
     source.tell(told(0), FAILED)
     with Discovery("web", source=source, policy=patient()) as web, threads() as pool:
-        until(lambda: web.status.stale)
+        eventually(lambda: web.status.stale)
         refresh = pool.submit(web.refresh)
         waiting(web, 2)
         source.tell(told(0, 1))
