@@ -33,6 +33,7 @@ class InThreads(Surface):
     """The lock, and the news that something changed under it."""
     _thread: threading.Thread | None = None
     _feeder: threading.Thread | None = None
+    _asking = False
 
     def _pause(self, pause: Pause) -> None:
         self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
@@ -56,7 +57,11 @@ class InThreads(Surface):
                 left = end - self._now()
                 if left <= 0:
                     return False
-                due = self._due() if threading.current_thread() is self._thread else math.inf
+                due: Ask | float = math.inf
+                if threading.current_thread() is self._thread:
+                    if self._asking:
+                        raise RuntimeError("a source cannot wait for what it is asked for itself")
+                    due = self._due()
                 if isinstance(due, Ask):
                     self._ask(due)
                 else:
@@ -98,11 +103,13 @@ class InThreads(Surface):
                 self._watch_ended(asking.failed(error))
             return
         lock = self._changed
+        self._asking = True
         lock.release()
         try:
             answer = asking.lookup(self._source, ask)
         finally:
             lock.acquire()
+            self._asking = False
         self._take(answer, self._now() - began)
 
     def _feed(self, ask: Ask) -> None:
@@ -130,6 +137,7 @@ class InThreads(Surface):
     def _after_fork_in_child(self) -> None:
         self._lock = self._new_lock()
         self._thread = self._feeder = None
+        self._asking = False
         if self._state is State.OPEN:
             for picker in self._pickers.values():
                 picker.forked()

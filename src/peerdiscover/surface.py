@@ -12,6 +12,7 @@ Both shells (`discovery`, `aio`) are made of this. Rules of this room:
 from __future__ import annotations
 
 import enum
+import inspect
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -214,6 +215,10 @@ class Surface:
         It is called by whoever refreshes, with no lock held, and may call anything. Changes that
         come quickly may be told as one. What it raises is logged and stops nothing.
         """
+        if not callable(callback) or inspect.iscoroutinefunction(callback):
+            raise ConfigurationError(
+                f"on_change({callback!r}): a plain function is wanted; nobody would await it"
+            )
         token = object()
         with self._lock:
             self._require_open()
@@ -348,16 +353,17 @@ class Surface:
             notes = list(self._core.notes)
             self._core.notes.clear()
             due = [
-                (callback, change)
-                for callback, cursor in self._subscribers.values()
+                (token, callback, change)
+                for token, (callback, cursor) in self._subscribers.items()
                 if (change := cursor.advance(self.peers))
             ]
         for level, text in notes:
             with self._unharmed():
                 log.log(level, "%s", text)
-        for callback, change in due:
-            with self._unharmed():
-                callback(change)
+        for token, callback, change in due:
+            if token in self._subscribers:  # an earlier one may have ended it
+                with self._unharmed():
+                    callback(change)
 
     # For `_processes`; what the child of a fork and the end of the process mean depends on the shell
 

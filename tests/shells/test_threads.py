@@ -399,11 +399,16 @@ def test_a_callback_is_a_plain_function() -> None:
                 web.on_change(wrong)  # type: ignore[arg-type]
 
 
+def answer_of(call: Callable[[], object]) -> Callable[[Ask], object]:
+    return lambda _: call()
+
+
 def test_a_source_that_waits_for_itself() -> None:
     source = Script(pods(0, ttl=SLOW))
     with Discovery("web", source=source, policy=patient(retry_initial=0.01)) as web:
-        for call in web.refresh, lambda: web.wait(5), lambda: next(iter(web.changes())) and web.wait(5):
-            source.say(lambda _, call=call: call())
+        calls: list[Callable[[], object]] = [web.refresh, lambda: web.wait(5), lambda: list(web.changes())]
+        for call in calls:
+            source.say(answer_of(call))
             web.refresh()
             assert web.status.outcome is Outcome.FAILED
             assert "cannot wait" in str(web.status.error)
