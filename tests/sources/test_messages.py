@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,21 @@ def test_services_and_the_addresses_that_come_along() -> None:
     assert reply.services == (Srv(0, 50, 8080, f"web-0.{NAME}"), Srv(0, 50, 8080, f"web-1.{NAME}"))
     assert reply.glue == {f"web-0.{NAME}": ("10.0.0.1", "fd00::1")}
     assert reply.ttl == 20
+
+
+def test_records_of_another_class_are_none_of_ours() -> None:
+    glue = answered(
+        SERVICES, f"{NAME} 5 SRV 0 9 8080 web-0.{NAME}", additional=(f"web-0.{NAME} 5 A 10.0.0.1",)
+    )
+    a, other = struct.pack("!HHI", Kind.A, 1, 5), struct.pack("!HHI", Kind.A, 2, 5)
+    assert glue.count(a) == 1
+    reply = read(glue.replace(a, other), SERVICES, 7)
+    assert [service.target for service in reply.services] == [f"web-0.{NAME}"]
+    assert reply.glue == {}
+    nothing = answered(ASKED, authority=(f"{NAME} 5 SOA {SOA}",))
+    soa, other = struct.pack("!HHI", 6, 1, 5), struct.pack("!HHI", 6, 2, 5)
+    assert nothing.count(soa) == 1
+    assert (read(nothing, ASKED, 7).ttl, read(nothing.replace(soa, other), ASKED, 7).ttl) == (5, None)
 
 
 def test_letters_of_either_case_are_the_same_name() -> None:

@@ -88,11 +88,7 @@ def read(wire: bytes, question: Question, message_id: int) -> Reply:
 
 
 def _reply(message: dns.message.Message, question: Question, flags: int) -> Reply:
-    sets = {
-        (rrset.name, int(rrset.rdtype)): rrset
-        for rrset in reversed(message.answer)
-        if rrset.rdclass == dns.rdataclass.IN
-    }
+    sets = {(rrset.name, int(rrset.rdtype)): rrset for rrset in reversed(message.answer) if _is_ours(rrset)}
     name, ttls = dns.name.from_text(question.name), list[int]()
     hops = 0
     while (name, question.kind) not in sets and (alias := sets.get((name, int(dns.rdatatype.CNAME)))):
@@ -115,7 +111,7 @@ def _reply(message: dns.message.Message, question: Question, flags: int) -> Repl
         services = tuple(Srv(r.priority, r.weight, r.port, _text(r.target)) for r in records)
         targets = {r.target for r in records}
         for rrset in (*message.additional, *message.answer):
-            if int(rrset.rdtype) in (Kind.A, Kind.AAAA) and rrset.name in targets:
+            if _is_ours(rrset) and int(rrset.rdtype) in (Kind.A, Kind.AAAA) and rrset.name in targets:
                 ttls.append(rrset.ttl)
                 target = _text(rrset.name)
                 glue[target] = (*glue.get(target, ()), *(r.address for r in rrset))
@@ -137,7 +133,7 @@ def _negative(
 ) -> Reply:
     """A reply without the records that were asked for."""
     for rrset in message.authority:
-        if rrset.rdtype == dns.rdatatype.SOA:
+        if _is_ours(rrset) and rrset.rdtype == dns.rdatatype.SOA:
             ttls = [*ttls, rrset.ttl, *(soa.minimum for soa in rrset)]  # RFC 2308, 5
             break
     else:
@@ -153,6 +149,11 @@ def _negative(
         ttls = []
     status = Status.NXDOMAIN if message.rcode() == dns.rcode.NXDOMAIN else Status.NODATA
     return Reply(question, status, canonical=canonical, ttl=min(ttls, default=None))
+
+
+def _is_ours(rrset: dns.rrset.RRset) -> bool:
+    """Whether it is of the Internet's class: records of another one mean, and hold, something else."""
+    return rrset.rdclass == dns.rdataclass.IN
 
 
 def _text(name: dns.name.Name) -> str:
