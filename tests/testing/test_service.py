@@ -457,7 +457,7 @@ def test_more_services_in_one_zone() -> None:
 
 
 def test_other_namespaces_domains_and_ports() -> None:
-    with HeadlessService("web", namespace="stage", cluster_domain="k8s.example", ports=80, ttl=30) as svc:
+    with HeadlessService("web", namespace="stage", cluster_domain="k8s.example", ports=8082, ttl=30) as svc:
         assert isinstance(svc.source, DNS)
         answer = ask(svc, "web.stage.svc.k8s.example.", "SRV")
         assert answer.answer[0].ttl == 30
