@@ -14,7 +14,7 @@ from .servers import in_ci
 
 def test_ci_tests_the_installed_wheel() -> None:
     if not in_ci():
-        pytest.skip("an editable install is fine outside CI")
+        pytest.skip("outside CI a checkout's own code may be tested, too")
     assert "site-packages" in Path(peerdiscover.__file__).parts
 
 
