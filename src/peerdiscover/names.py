@@ -21,6 +21,8 @@ from ipaddress import ip_address
 from .errors import ConfigurationError
 
 __all__ = [
+    "DNS_LABEL",
+    "LABEL",
     "SCHEMES",
     "ServiceName",
     "StaticEntry",
@@ -33,8 +35,10 @@ __all__ = [
 
 SCHEMES = ("dns", "static")
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123
-_DNS_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.ASCII)  # outside a cluster
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+"""A label of a Service, a namespace, a pod (RFC 1123)."""
+DNS_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.ASCII)
+"""What servers outside a cluster have in their names, too."""
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)  # RFC 6335
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _ORDINAL = re.compile(r"-([0-9]{1,9})$", re.ASCII)
@@ -197,7 +201,7 @@ def _split_srv(labels: list[str], text: str) -> tuple[int | str, str, list[str]]
 
 def _absolute_outside(labels: list[str], text: str) -> str:
     for label in labels[:-1]:
-        if not _DNS_LABEL.fullmatch(label):
+        if not DNS_LABEL.fullmatch(label):
             raise _refuse(text, label, "not a DNS label")
     name = ".".join(labels)
     if len(name) > 254:
@@ -207,7 +211,7 @@ def _absolute_outside(labels: list[str], text: str) -> str:
 
 def _split_cluster(labels: list[str], text: str) -> tuple[str, str | None, str | None]:
     for label in labels:
-        if not _LABEL.fullmatch(label):
+        if not LABEL.fullmatch(label):
             raise _refuse(
                 text,
                 label,
@@ -251,7 +255,7 @@ def parse_host_port(entry: str, text: str | None = None) -> StaticEntry:
     """`ADDRESS:PORT`, `[IPv6]:PORT`, or either behind `name=`."""
     whole = entry if text is None else text
     name, equals, address_port = entry.rpartition("=")
-    if equals and not _LABEL.fullmatch(name):
+    if equals and not LABEL.fullmatch(name):
         raise _refuse(whole, name or entry, "not a hostname (one DNS label, without dots)")
     address, colon, port = address_port.rpartition(":")
     if not colon or (":" in address and not (address.startswith("[") and address.endswith("]"))):

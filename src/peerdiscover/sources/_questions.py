@@ -19,7 +19,7 @@ from typing import NamedTuple
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import host_port
 
-__all__ = ["NEGATIVE", "Batch", "Kind", "Question", "Reply", "Server", "Srv", "Status"]
+__all__ = ["MAX_HOPS", "Batch", "Kind", "Question", "Reply", "Server", "Srv", "Status"]
 
 MAX_HOPS = 8
 """CNAMEs that are followed, within a message and from one to the next."""
@@ -40,10 +40,6 @@ class Status(enum.Enum):
     NODATA = "no such records"
     NXDOMAIN = "no such name"
     FAILED = "failed"
-
-
-NEGATIVE = frozenset({Status.NODATA, Status.NXDOMAIN})
-"""The server says that there is nothing. That is an answer; `FAILED` is none."""
 
 
 class Server(NamedTuple):
@@ -144,4 +140,5 @@ class Reply:
 
     @property
     def is_negative(self) -> bool:
-        return self.status in NEGATIVE
+        """The server says that there is nothing. That is an answer; `FAILED` is none."""
+        return self.status in (Status.NODATA, Status.NXDOMAIN)

@@ -14,12 +14,11 @@ Rules of this room:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from peerdiscover.names import dashed_address
+from peerdiscover.names import DNS_LABEL, dashed_address
 
 from ._questions import Srv
 
@@ -27,7 +26,6 @@ __all__ = ["Network", "label_of", "refuse_address", "refuse_target"]
 
 Network = IPv4Network | IPv6Network
 
-_HOSTNAME = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.ASCII)
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -63,7 +61,7 @@ def label_of(target: str, parents: Iterable[str]) -> str | None:
         if target == parent:
             return ""
         label = target.removesuffix("." + parent)
-        if label != target and (_HOSTNAME.fullmatch(label) or dashed_address(label)):
+        if label != target and (DNS_LABEL.fullmatch(label) or dashed_address(label)):
             return label
     return None
 

@@ -23,7 +23,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import ServiceName
+from peerdiscover.names import LABEL, ServiceName
 from peerdiscover.peers import Identity
 
 from ._questions import Server
@@ -33,12 +33,10 @@ __all__ = ["ResolvConf", "Surroundings", "checked_domain", "checked_namespace", 
 RESOLV_CONF = Path("/etc/resolv.conf")
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123
-
 
 def checked_namespace(text: str, where: str) -> str:
     """The namespace; `ConfigurationError` where it cannot be one."""
-    if not isinstance(text, str) or not _LABEL.fullmatch(text):
+    if not isinstance(text, str) or not LABEL.fullmatch(text):
         raise ConfigurationError(
             f"{where}{text!r}: a namespace is one label of lower-case letters, digits, hyphens"
         )
@@ -48,7 +46,7 @@ def checked_namespace(text: str, where: str) -> str:
 def checked_domain(text: str, where: str) -> str:
     """The cluster domain without dots at its ends; `ConfigurationError` where it cannot be one."""
     domain = text.strip(".").lower() if isinstance(text, str) else ""
-    if not domain or len(domain) > 200 or not all(_LABEL.fullmatch(label) for label in domain.split(".")):
+    if not domain or len(domain) > 200 or not all(LABEL.fullmatch(label) for label in domain.split(".")):
         raise ConfigurationError(f"{where}{text!r}: a cluster domain is a DNS name, such as cluster.local")
     return domain
 
@@ -109,7 +107,7 @@ def _cluster_search(search: Sequence[str]) -> tuple[str, str] | None:
     """Namespace and cluster domain, told by `NS.svc.ZONE` and `svc.ZONE` in one search list."""
     for entry in search:
         namespace, dot, rest = entry.partition(".")
-        if dot and rest.startswith("svc.") and rest in search and _LABEL.fullmatch(namespace):
+        if dot and rest.startswith("svc.") and rest in search and LABEL.fullmatch(namespace):
             return namespace, rest.removeprefix("svc.")
     return None
 
@@ -150,7 +148,7 @@ class Surroundings:
             return checked_namespace(given, "PEERDISCOVER_NAMESPACE=")
         with suppress(OSError, UnicodeDecodeError):
             text = self.namespace_file.read_text(encoding="ascii").strip()
-            if _LABEL.fullmatch(text):
+            if LABEL.fullmatch(text):
                 return text
         found = _cluster_search(self.resolv_conf.search)
         return found[0] if found else None

@@ -19,7 +19,17 @@ from typing import Literal, Protocol, TypeVar
 
 from peerdiscover.errors import ConfigurationError
 
-__all__ = ["AddressesOnly", "Family", "OwnAddresses", "Place", "Places", "SharedAddress", "can_bind_127"]
+__all__ = [
+    "AddressesOnly",
+    "Family",
+    "OwnAddresses",
+    "Place",
+    "Places",
+    "SharedAddress",
+    "can_bind_127",
+    "listener",
+    "udp_and_tcp",
+]
 
 Family = Literal["ipv4", "ipv6", "dual"]
 T = TypeVar("T")

@@ -28,6 +28,7 @@ __all__ = [
     "labels_of",
     "name_of",
     "read_question",
+    "write_error",
     "write_reply",
 ]
 
