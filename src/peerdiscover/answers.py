@@ -14,14 +14,11 @@ A source is any object with `kind` and `lookup` (pull), or `kind` and `watch` (p
         kind = "file"
 
         def __init__(self, path):
-            self.path = path
+            self.path = Path(path)
 
         def lookup(self, ask):
-            try:
-                lines = open(self.path).read().split()
-            except OSError as error:
-                return Answer.failed(str(error))
-            return Answer.of([Endpoint.parse(line) for line in lines], ttl=10)
+            lines = self.path.read_text().split()  # raises: a failed answer, and nobody goes
+            return Answer.of([Endpoint.parse(line) for line in lines], ttl=10, kind=self.kind)
 
     Discovery("web", source=FromFile("/etc/peers"))
 
