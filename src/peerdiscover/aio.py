@@ -18,7 +18,7 @@ import anyio
 from . import _processes
 from ._in_tasks import Changes, InTasks
 from .attempts import AsyncAttempts
-from .broadcast import Broadcast, Receipt, in_tasks
+from .broadcast import Broadcast, Receipt, call_in_tasks
 from .peers import Change, Peer, PeerSet
 from .surface import Reader, State, identity_for
 
@@ -122,7 +122,7 @@ class AsyncDiscovery(InTasks):
         cancelled and counts as failed.
         """
         steps: Broadcast[T] = self._broadcast(limit, include_self)
-        await in_tasks(steps, call, timeout)
+        await call_in_tasks(steps, call, timeout)
         return steps.receipt(self.peers, timeout)
 
     def attempts(

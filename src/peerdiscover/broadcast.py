@@ -8,7 +8,7 @@ Rules of this room:
 * What is not done by `timeout` is an error (`TimeoutError`). A thread cannot be stopped: its late
   result is discarded. A task is cancelled.
 
-`Broadcast` says who is called and keeps the results; `in_threads` and `in_tasks` only call.
+`Broadcast` says who is called and keeps the results; `call_in_threads` and `call_in_tasks` only call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 from .errors import ConfigurationError
 from .peers import Peer, PeerSet
 
-__all__ = ["Broadcast", "Receipt", "in_tasks", "in_threads"]
+__all__ = ["Broadcast", "Receipt", "call_in_tasks", "call_in_threads"]
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class Broadcast(Generic[T]):
         )
 
 
-def in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: float | None) -> None:
+def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: float | None) -> None:
     """Call everybody, each in one of `width` threads; back when all are done, or after `timeout` seconds."""
     state = threading.Condition()
 
@@ -152,7 +152,7 @@ def in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: floa
             worker.join()
 
 
-async def in_tasks(
+async def call_in_tasks(
     broadcast: Broadcast[T], call: Callable[[Peer], Awaitable[T]], timeout: float | None
 ) -> None:
     """Call everybody, each in one of `width` tasks; return when all are done, or after `timeout` seconds."""

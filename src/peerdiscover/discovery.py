@@ -2,10 +2,8 @@
 
 Rules of this room:
 
-* No call decides anything: it asks the core (`membership`, by way of `surface`) and waits
-  (`_in_threads`).
-* What may be called when is told in `surface`.
-* At the end of the process what is still open is closed.
+* No call decides anything: it asks the core (`membership`, by way of `surface`, which says what may
+  be called when) and waits (`_in_threads`).
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from . import _processes
 from ._in_threads import InThreads
 from .attempts import Attempts
-from .broadcast import Broadcast, Receipt, in_threads
+from .broadcast import Broadcast, Receipt, call_in_threads
 from .peers import Change, Peer, PeerSet
 from .surface import Reader, State, identity_for
 
@@ -132,7 +130,7 @@ class Discovery(InThreads):
         counts as failed; its thread runs on, and its result is discarded.
         """
         steps: Broadcast[T] = self._broadcast(limit, include_self)
-        in_threads(steps, call, timeout)
+        call_in_threads(steps, call, timeout)
         return steps.receipt(self.peers, timeout)
 
     def attempts(

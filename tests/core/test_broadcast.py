@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 
 from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery, Identity, Peer, PeerSet, Policy
-from peerdiscover.broadcast import Broadcast, in_tasks, in_threads
+from peerdiscover.broadcast import Broadcast, call_in_tasks, call_in_threads
 
 from .tables import peer, peers
 
@@ -179,7 +179,7 @@ def test_threads_keep_the_limit_and_use_it(limit: int) -> None:
             running -= 1
 
     steps: Broadcast[None] = Broadcast(peers(*range(9)), limit=limit)
-    in_threads(steps, call, None)
+    call_in_threads(steps, call, None)
     assert steps.receipt(peers(*range(9)), None).complete
     assert most == limit
 
@@ -189,7 +189,7 @@ def test_threads_collect_whatever_is_raised() -> None:
         raise (ValueError, SystemExit, KeyboardInterrupt)[p.ordinal or 0]
 
     steps: Broadcast[None] = Broadcast(peers(0, 1, 2))
-    in_threads(steps, call, None)
+    call_in_threads(steps, call, None)
     receipt = steps.receipt(peers(0, 1, 2), None)
     assert [type(e) for e in receipt.errors.values()] == [ValueError, SystemExit, KeyboardInterrupt]
     with pytest.raises(BaseExceptionGroup):
@@ -219,7 +219,7 @@ def test_threads_discard_what_comes_late() -> None:
 
     with stuck() as release:
         steps: Broadcast[str] = Broadcast(peers(0, 1, 2))
-        in_threads(steps, call, 0.05)
+        call_in_threads(steps, call, 0.05)
         receipt = steps.receipt(peers(0, 1, 2), 0.05)
         release.set()
         assert done.wait(10)
@@ -237,7 +237,7 @@ def test_threads_begin_nobody_after_the_timeout() -> None:
 
     with stuck() as release:
         steps: Broadcast[None] = Broadcast(peers(0, 1, 2), limit=1)
-        in_threads(steps, call, 0.05)
+        call_in_threads(steps, call, 0.05)
         receipt = steps.receipt(peers(0, 1, 2), 0.05)
     assert called == [0]
     assert len(receipt.errors) == 3
@@ -310,7 +310,7 @@ async def test_tasks_keep_the_limit_and_use_it(limit: int) -> None:
         running -= 1
 
     steps: Broadcast[None] = Broadcast(peers(*range(9)), limit=limit)
-    await in_tasks(steps, call, 10)
+    await call_in_tasks(steps, call, 10)
     assert steps.receipt(peers(*range(9)), None).complete
     assert most == limit
 
@@ -324,7 +324,7 @@ async def test_tasks_collect_what_is_raised() -> None:
         return p.key
 
     steps: Broadcast[str] = Broadcast(peers(0, 1, 2))
-    await in_tasks(steps, call, None)
+    await call_in_tasks(steps, call, None)
     receipt = steps.receipt(peers(0, 1, 2), None)
     assert set(receipt.results) == {peer(0), peer(2)}
     assert [str(e) for e in receipt.errors.values()] == ["refused"]
@@ -344,7 +344,7 @@ async def test_tasks_cancel_what_comes_late() -> None:
         raise AssertionError("not reached")
 
     steps: Broadcast[str] = Broadcast(peers(0, 1, 2, 3), limit=3)
-    await in_tasks(steps, call, 0.05)
+    await call_in_tasks(steps, call, 0.05)
     receipt = steps.receipt(peers(0, 1, 2, 3), 0.05)
     assert sorted(cancelled, key=str) == [1, 2, 3]
     assert receipt.results == {peer(0): "web-0"}
@@ -364,7 +364,7 @@ async def test_tasks_are_cancelled_with_their_caller() -> None:
 
     async def run() -> None:
         nonlocal over
-        await in_tasks(steps, call, None)
+        await call_in_tasks(steps, call, None)
         over = True
 
     async with anyio.create_task_group() as tasks:
@@ -384,7 +384,7 @@ def test_a_call_that_cancels_itself_is_an_error_of_that_call_alone() -> None:
 
     async def run() -> None:
         steps: Broadcast[str] = Broadcast(peers(0, 1, 2), limit=1)
-        await in_tasks(steps, call, 10)
+        await call_in_tasks(steps, call, 10)
         receipt = steps.receipt(peers(0, 1, 2), 10)
         assert receipt.results == {peer(1): "web-1", peer(2): "web-2"}
         assert type(receipt.errors[peer(0)]) is asyncio.CancelledError
