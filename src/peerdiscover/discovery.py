@@ -4,6 +4,7 @@ Rules of this room:
 
 * No call decides anything: it asks the core (`membership`, by way of `surface`, which says what may
   be called when) and waits (`_in_threads`).
+* At the end of the process what is still open is closed.
 """
 
 from __future__ import annotations
