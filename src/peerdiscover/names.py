@@ -202,7 +202,7 @@ def _split_srv(labels: list[str], text: str) -> tuple[int | str, str, list[str]]
 def _absolute_outside(labels: list[str], text: str) -> str:
     for label in labels[:-1]:
         if not DNS_LABEL.fullmatch(label):
-            raise _refuse(text, label, "not a DNS label")
+            raise _refuse(text, label or "..", "not a DNS label")
     name = ".".join(labels)
     if len(name) > 254:
         raise _refuse(text, "", "longer than the 253 characters of a DNS name")
@@ -214,7 +214,7 @@ def _split_cluster(labels: list[str], text: str) -> tuple[str, str | None, str |
         if not LABEL.fullmatch(label):
             raise _refuse(
                 text,
-                label,
+                label or "..",
                 "not a DNS label (1 to 63 lower-case letters, digits and inner hyphens)",
             )
     if len(".".join(labels)) > 253:

@@ -76,7 +76,8 @@ class PeerSet(Sequence[Peer]):
 
     `service` is the text the caller wrote. `generation` rises by one with each change. `kind` says
     what was found: "headless", "cluster-ip" (one virtual address: picking among it is no
-    discovery), "external" (a name outside the cluster), "static", "callable", or "unknown".
+    discovery), "external" (a name outside the cluster), "static", "callable", or "unknown". Before
+    anybody was found it is the kind of the source, such as "dns".
     """
 
     __slots__ = ("_by_key", "_hash", "_peers", "generation", "kind", "service")

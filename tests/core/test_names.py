@@ -88,7 +88,7 @@ BAD = [
     ("web:ht--tp", "('ht--tp')"),
     ("web:a-name-of-sixteen", "at most 15"),
     ("web:٣", "a port is a number"),
-    ("web..prod", "not a DNS label"),
+    ("web..prod", "at character 4 ('..'): not a DNS label"),
     (".web", "not a DNS label"),
     ("-web.prod", "at character 1 ('-web')"),
     ("web-.prod", "('web-')"),
