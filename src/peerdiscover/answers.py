@@ -146,7 +146,7 @@ class Answer:
     name: str = ""
     """The absolute name that was asked."""
     error: BaseException | str | None = None
-    """Why it failed. A `ConfigurationError` is raised to whoever waits for the first peers."""
+    """Why it, or a family, failed. A `ConfigurationError` is raised to who waits for the first peers."""
     hint: str = ""
     """Why the name may not be there: one sentence."""
 

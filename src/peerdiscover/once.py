@@ -122,7 +122,7 @@ class Once:
     def take(self, answer: Answer, now: float) -> PeerSet | None:
         """The peers, or None: ask again. Raises what ends it."""
         asked_at, self._now = self._now, now
-        self._core.take(answer, now, now - asked_at)
+        answer = self._core.take(answer, now, now - asked_at)
         self._log(answer)
         if (error := self._core.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error

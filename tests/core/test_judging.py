@@ -425,6 +425,27 @@ def test_nobody_from_one_family_speaks_only_against_its_own() -> None:
     assert told.numbers == [1, 3]
 
 
+def test_nobody_from_the_family_that_nobody_has_is_a_failure() -> None:
+    no_v4 = EMPTY.with_(failed_families=frozenset({4}))
+    told = Told().hears(pods(1, 2)).hears(no_v4, at=5)
+    assert told.numbers == [1, 2]
+    assert told.status.outcome is Outcome.FAILED
+    assert told.status.stale
+    assert told.status.error == "IPv4 could not be asked, and nobody is known to be anywhere else"
+    told.hears(NOT_FOUND.with_(failed_families=frozenset({4}), error="A: SERVFAIL"), at=10)
+    assert told.status.error == "A: SERVFAIL"
+    assert told.status.failures == 2
+
+
+def test_before_anybody_is_known_nobody_from_one_family_is_no_evidence() -> None:
+    told = Told().hears(EMPTY.with_(failed_families=frozenset({4})))
+    assert told.status.outcome is Outcome.FAILED
+    assert not told.core.satisfies(0)
+    told.hears(NOT_FOUND.with_(failed_families=frozenset({4})), at=1)  # the name itself is not there
+    assert told.status.outcome is Outcome.NOT_FOUND
+    assert told.core.satisfies(0)
+
+
 def test_the_preferred_family_stays_the_preferred_one() -> None:
     told = Told().hears(Answer.of([_both(1)], ttl=5))
     told.hears(texts("web-1=[fd00::9]:80").with_(failed_families=frozenset({4})), at=5)

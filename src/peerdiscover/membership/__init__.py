@@ -199,10 +199,15 @@ class Membership:
 
     # What came
 
-    def take(self, answer: Answer, now: float, seconds: float = 0.0) -> None:
-        """Take in what the source answered; `seconds` is how long it took, for `explain`."""
+    def take(self, answer: Answer, now: float, seconds: float = 0.0) -> Answer:
+        """Take in what the source answered; `seconds` is how long it took, for `explain`.
+
+        Returns the answer as it counts.
+        """
         if answer.outcome is Outcome.RESOLVED and not (answer.endpoints or answer.unnamed):
             answer = answer.with_(outcome=Outcome.EMPTY)
+        if self._judge.is_mute(answer):
+            answer = answer.with_(outcome=Outcome.FAILED, error=answer.error or _mute(answer))
         before, first = self.peers, not self._evidence
         doubt = self._judge.judge(answer, now)
         self.begun = self.finished = max(self.finished + 1, self.begun)
@@ -215,6 +220,7 @@ class Membership:
             self._changed(before, without_evidence=not answer.is_evidence)
         if first and answer.is_evidence and not self.peers:
             self.notes.append((logging.INFO, f"{self.service}: nobody yet ({answer.outcome})"))
+        return answer
 
     def expire(self, now: float) -> None:
         """A watch is up, and has been failing for so long that the set may have to be emptied."""
@@ -327,6 +333,12 @@ class Membership:
                 if line not in self._said and len(self._said) < 1000:
                     self._said.add(line)
                     self.notes.append((level, f"{name}: {line}"))
+
+
+def _mute(answer: Answer) -> str:
+    """Why "nobody" from one family says nothing."""
+    families = " and ".join(f"IPv{family}" for family in sorted(answer.failed_families))
+    return f"{families} could not be asked, and nobody is known to be anywhere else"
 
 
 def _reason(answer: Answer) -> str:

@@ -20,7 +20,8 @@ answer that is no failure ("keep": unless that says "nobody" again); whoever the
 as failed goes at once, since that is the second evidence. A failure neither ends nor restarts a hold.
 
 "One TTL" is min(max(TTL, `min_refresh`), `hold`). A family that could not be asked speaks against
-nobody: its peers stay, and are no suspects.
+nobody: its peers stay, and are no suspects. Where only that family has peers, or could have the
+first, "nobody" from the other one says nothing (`is_mute`), and counts as failed.
 """
 
 from __future__ import annotations
@@ -125,6 +126,18 @@ class Judge:
             self.confirmed_at = now
         self._publish(members.values(), answer.kind if seen else self.peers.kind)
         return bool(set(self.suspects) - held_before)
+
+    def is_mute(self, answer: Answer) -> bool:
+        """Whether it is "nobody" from one family, while every peer may be of the other, which failed.
+
+        "Not found" is said of the name, whatever the family (RFC 8020): it stands where nobody is known.
+        """
+        failed = answer.failed_families
+        if not failed or not answer.is_nobody or answer.authoritative:
+            return False
+        if not self.peers:
+            return answer.outcome is Outcome.EMPTY
+        return all(any(family_of(a) in failed for a in peer.addresses) for peer in self.peers)
 
     def report_failure(self, peer: Peer, now: float) -> bool:
         """The application saw it fail. Returns whether it went, which only a suspect does."""

@@ -387,16 +387,16 @@ class _Lookup:
     def _verdict(self, replies: Mapping[int, Reply], srv: Reply | None) -> Answer:
         """No family has addresses: is nobody there, or is it unknown?"""
         failed = [reply for reply in replies.values() if reply.status is Status.FAILED]
+        errors = "; ".join(dict.fromkeys(f"{r.question.kind.name}: {r.error}" for r in failed))
         if len(failed) == len(replies):
-            errors = dict.fromkeys(f"{r.question.kind.name}: {r.error}" for r in failed)
-            return self._reading.failed("; ".join(errors))
+            return self._reading.failed(errors)
         if srv is not None and srv.status is Status.ANSWER:
             if self._reading.dropped and not any(srv.glue.values()):
                 return self._reading.refused()
             return self._reading.failed("SRV names pods, while A and AAAA say that nobody is there")
         said = [r for r in (*replies.values(), srv) if r is not None and r.is_negative]
         families = frozenset(f for f, r in replies.items() if r.status is Status.FAILED)
-        return self._reading.nobody(said).with_(failed_families=families)
+        return self._reading.nobody(said).with_(failed_families=families, error=errors or None)
 
     def _kind_by_address(self, targets: Mapping[str, Target]) -> str:
         if targets:
