@@ -30,6 +30,8 @@ __all__ = ["aresolve", "resolve"]
 
 _TOO_SHORT = 0.1
 """Seconds in which no lookup is begun."""
+_LAST = 0.3
+"""Seconds that are left to the last lookup, where the time ends in failures."""
 
 
 def resolve(
@@ -149,7 +151,10 @@ class Once:
         return self.began + self._timeout - self._now
 
     def _backoff(self, state: RetryCallState) -> float:
-        return min(0.1 * 2.0 ** min(state.attempt_number, 5), 1.0) * (0.5 + random.random() / 2)
+        wait = min(0.1 * 2.0 ** min(state.attempt_number, 5), 1.0) * (0.5 + random.random() / 2)
+        # The last wait is shortened, so that the time is used to its end.
+        latest = self._left() - _LAST
+        return min(wait, latest) if latest >= _TOO_SHORT else wait
 
     def _give_up(self, _: object) -> None:
         if self._core.status(self._now).outcome in (Outcome.EMPTY, Outcome.NOT_FOUND):

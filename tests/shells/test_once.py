@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import pickle
 import socket
 import time
@@ -107,6 +108,29 @@ def test_time_is_over(once: Callable[..., PeerSet]) -> None:
     assert time.monotonic() - began < 5
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_failures_are_repeated_until_the_time_is_over(
+    backend: str, chance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerdiscover.once.random.random", lambda: chance)
+    asked_at: list[float] = []
+
+    async def fails() -> list[str]:
+        asked_at.append(anyio.current_time())
+        await anyio.lowlevel.checkpoint()
+        raise OSError("no network")
+
+    async def main() -> None:
+        with pytest.raises(ResolutionTimeoutError):
+            await aresolve("web", source=fails, timeout=5)
+
+    run_virtually(backend, main)
+    # The last question comes near the end, with time left for an answer.
+    assert 4.5 <= asked_at[-1] - asked_at[0] <= 4.8
+    assert max(later - earlier for earlier, later in itertools.pairwise(asked_at)) < 1.01
 
 
 def test_what_is_wrong_is_said_at_once(once: Callable[..., PeerSet]) -> None:
