@@ -137,8 +137,12 @@ def test_what_is_not_ours_is_ignored_and_told_if_nothing_better_comes() -> None:
     assert story.reply.error.startswith("10.96.0.10: no answer in 0.4 s, 4 ignored: wrong id, another")
     story = Story(FIRST)
     assert not story.hears(GOOD, foreign=True)
+    assert not story.hears(b"junk")
     assert story.hears(GOOD)
     assert story.reply.status is Status.ANSWER
+    assert story.reply.ignored == (
+        f"2 ignored from 10.96.0.10, no answer to A {NAME}: wrong id, too short for a DNS message",
+    )
 
 
 @pytest.mark.parametrize("code", ["NXDOMAIN", "NOERROR"])

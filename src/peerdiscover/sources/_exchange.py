@@ -179,6 +179,8 @@ class Exchange:
         following = next(self._steps, None)
         if following is None and self.reply is None:
             self.reply = Reply.failed(self.question, self._account(), self._asked)
+        elif following is None and self.reply is not None and self._junk:
+            self.reply = replace(self.reply, ignored=self._ignored())
         self.attempt = following
 
     def _run(self) -> Iterator[Try]:
@@ -254,6 +256,14 @@ class Exchange:
         wire = write(self.question, message_id, edns=edns)
         ends = min(starts + seconds, self.until)
         return Try(server, tcp, wire, starts, max(ends, starts), message_id)
+
+    def _ignored(self) -> tuple[str, ...]:
+        """What came from the servers and was ignored; of a failed reply `_account` tells it."""
+        asked = f"{self.question.kind.name} {self.question.name}"
+        return tuple(
+            f"{junk.total()} ignored from {server}, no answer to {asked}: {', '.join(junk)}"
+            for server, junk in self._junk.items()
+        )
 
     def _account(self) -> str:
         """What each server did."""

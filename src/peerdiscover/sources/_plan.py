@@ -373,7 +373,10 @@ class _Lookup:
             onward = tuple(Question(replies[i].canonical, replies[i].question.kind) for i in opened)
             for i, reply in zip(opened, (yield Batch(onward, share, limit, fresh)), strict=True):
                 ttls = [t for t in (replies[i].ttl, reply.ttl) if t is not None]
-                replies[i] = replace(reply, question=questions[i], ttl=min(ttls, default=None))
+                ignored = replies[i].ignored + reply.ignored
+                replies[i] = replace(
+                    reply, question=questions[i], ttl=min(ttls, default=None), ignored=ignored
+                )
         for i, reply in enumerate(replies):
             if reply.unfinished:
                 replies[i] = Reply.failed(questions[i], f"more than {MAX_HOPS} CNAMEs in a row", reply.asked)

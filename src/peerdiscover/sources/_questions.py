@@ -129,6 +129,8 @@ class Reply:
     """Why it failed: what each server did."""
     note: str = ""
     """What the user should know about the servers."""
+    ignored: tuple[str, ...] = ()
+    """What came meanwhile and was no answer to the question: one line a server, with the count."""
     server: Server | None = None
     """Who gave it."""
     asked: tuple[Server, ...] = ()

@@ -106,6 +106,7 @@ class Reading:
         self.setting = setting
         self.dropped: dict[str, None] = {}
         self.warnings: dict[str, None] = {}
+        self._ignored: list[str] = []
         self._servers: dict[Server, None] = {}
         self._ttls: list[float] = []
 
@@ -116,6 +117,7 @@ class Reading:
         self._servers.update(dict.fromkeys(reply.asked or ((reply.server,) if reply.server else ())))
         if reply.note:
             self.warnings[reply.note] = None
+        self._ignored += reply.ignored
 
     def rests_on(self, reply: Reply) -> None:
         """The answer rests on this reply: its TTL counts."""
@@ -141,7 +143,7 @@ class Reading:
         return {
             "name": self.setting.name,
             "servers": tuple(map(str, self._servers)),
-            "dropped": tuple(self.dropped),
+            "dropped": (*self.dropped, *self._ignored),
             "warnings": tuple(self.warnings),
         }
 
