@@ -155,9 +155,7 @@ class Surface:
         """For people: each peer and why it is in, held or out; what was dropped; when next."""
         with self._lock:
             text = self._core.explain(self._now())
-        if self._state is State.OPEN:
-            return text
-        return f"{text.rsplit(chr(10), 1)[0]}\nNext question: none, the discovery is {self._state.value}"
+        return text if self._state is State.OPEN else f"{text}: the discovery is {self._state.value}"
 
     # Picking
 
@@ -338,6 +336,7 @@ class Surface:
     def _end(self) -> None:
         """The end: nothing is picked any more. Called with the lock held."""
         self._state = State.CLOSED
+        self._core.end()
         self._subscribers.clear()
         for picker in self._pickers.values():
             picker.end(self._closed_error)

@@ -534,7 +534,8 @@ def test_before_the_start_and_after_the_end() -> None:
             web.start()
     assert len(web.peers) == 2
     assert web.status.generation == 1
-    assert "closed" in web.explain()
+    assert web.status.next_refresh == math.inf
+    assert web.explain().endswith("Next question: none is due: the discovery is closed")
     refuses("closed")
     for gone in picker, anybody:
         with pytest.raises(ClosedError, match="closed"):

@@ -159,6 +159,11 @@ class Membership:
         self.watched = False
         self._schedule.start(now)
 
+    def end(self) -> None:
+        """Nothing is asked any more."""
+        self.watched = False
+        self._schedule.stop()
+
     def begin(self) -> Ask:
         """A lookup goes out; what to ask."""
         self.begun += 1

@@ -50,6 +50,11 @@ class Schedule:
         self._requested = math.inf
         self.due = now
 
+    def stop(self) -> None:
+        """No question is due any more."""
+        self.under_way = False
+        self._requested = self.due = math.inf
+
     def begin(self) -> bool:
         """A question goes out. Returns whether it is to be a second opinion."""
         self.under_way, self.due = True, math.inf
