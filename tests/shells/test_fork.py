@@ -108,12 +108,17 @@ def test_the_child_sees_what_comes_after_the_fork() -> None:
     ):
         generation = web.status.generation
 
+        reads, writes = os.pipe()
+
         def child() -> list[object]:
             kept = [len(web.peers), web.status.generation]
+            os.write(writes, b".")
             return [*kept, len(web.wait(4, timeout=15)), len(web.refresh()), web.status.stale]
 
         one = Child(child)
         other = Child(child)
+        with os.fdopen(reads, "rb", buffering=0) as looked, os.fdopen(writes, "wb"):
+            assert len(looked.read(1) + looked.read(1)) == 2  # before anything changed
         svc.scale(4)
         assert one.result() == other.result() == [2, generation, 4, 4, False]
         assert len(web.wait(4, timeout=15)) == 4
