@@ -442,7 +442,7 @@ def test_before_anybody_is_known_nobody_from_one_family_is_no_evidence() -> None
     assert told.status.outcome is Outcome.FAILED
     assert not told.core.satisfies(0)
     told.hears(NOT_FOUND.with_(failed_families=frozenset({4})), at=1)  # the name itself is not there
-    assert told.status.outcome is Outcome.NOT_FOUND
+    assert told.core.status(1).outcome is Outcome.NOT_FOUND
     assert told.core.satisfies(0)
 
 
