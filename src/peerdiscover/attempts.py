@@ -203,11 +203,11 @@ class Attempt:
 
     def __init__(self, failover: Failover, peer: Peer, number: int, began: float) -> None:
         self._failover = failover
-        self.peer = peer
+        self.peer: Peer = peer
         """The pod that is tried."""
-        self.number = number
+        self.number: int = number
         """The first attempt is number 1."""
-        self.began = began
+        self.began: float = began
 
     def __enter__(self) -> Peer:
         return self.peer

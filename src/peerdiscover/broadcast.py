@@ -69,9 +69,9 @@ class Broadcast(Generic[T]):
         self._waiting: Iterator[Peer] = iter(self._peers)
         self._results: dict[Peer, T] = {}
         self._errors: dict[Peer, BaseException] = {}
-        self.over = False
+        self.over: bool = False
         """Nobody else is to be called, and no result counts any more."""
-        self.width = min(limit, len(self._peers))
+        self.width: int = min(limit, len(self._peers))
         """How many calls run at once."""
 
     def _of(self, peers: PeerSet) -> tuple[Peer, ...]:

@@ -59,7 +59,7 @@ class ResolutionError(PeerDiscoverError):
         super().__init__(message)
         self.service = service
         self.name = name
-        self.servers = tuple(servers)
+        self.servers: tuple[str, ...] = tuple(servers)
         self.outcome = outcome
 
     def __reduce__(self) -> tuple[object, ...]:

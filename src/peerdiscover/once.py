@@ -13,7 +13,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from .answers import Answer, Ask, Outcome
+from .answers import Answer, Ask, Outcome, Source
 from .errors import ConfigurationError
 from .membership import Membership
 from .names import ServiceName
@@ -88,7 +88,7 @@ class Once:
         if not timeout > 0:
             raise ConfigurationError(f"timeout={timeout!r}: must be above 0")
         name = parsed(service)
-        self.source = source_for(name, source)
+        self.source: Source = source_for(name, source)
         self._policy = Policy(timeout=timeout, on_empty="accept")
         self._core = Membership(
             name, self._policy, identity_for(name, me), random.random, getattr(self.source, "kind", "unknown")
@@ -96,7 +96,7 @@ class Once:
         self._timeout = timeout
         self._doubted = False
         self._now = 0.0
-        self.began = 0.0
+        self.began: float = 0.0
         self.blocked: set[object] = set()
 
     def retrying(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Callback", "Reader", "State", "Surface", "identity_for", "log", "parsed"]
 
-log = logging.getLogger("peerdiscover")
+log: logging.Logger = logging.getLogger("peerdiscover")
 
 Callback = Callable[[Change], object]
 P = TypeVar("P", RoundRobin, Random)
@@ -73,7 +73,7 @@ class Cursor:
     __slots__ = ("last",)
 
     def __init__(self, last: PeerSet) -> None:
-        self.last = last
+        self.last: PeerSet = last
 
     def advance(self, now: PeerSet) -> Change | None:
         """The difference to what was told last, or None; what is returned counts as told."""

@@ -93,11 +93,11 @@ class Membership:
         self._schedule = Schedule(policy, random)
         self.notes: deque[tuple[int, str]] = deque(maxlen=1000)
         """(logging level, text), oldest first."""
-        self.begun = 0
+        self.begun: int = 0
         """The number of the last lookup that went out."""
-        self.finished = 0
+        self.finished: int = 0
         """The number of the last lookup that was answered, or failed."""
-        self.watched = False
+        self.watched: bool = False
         """A watch is up: the source tells by itself, and there is nothing to ask. Set by the shells."""
         self._second_opinion = False
         self._failures = 0

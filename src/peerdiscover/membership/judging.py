@@ -69,7 +69,7 @@ class Judge:
     def __init__(self, service: str, policy: Policy, identity: Identity, kind: str = "unknown") -> None:
         self._policy = policy
         self._identity = identity
-        self.peers = PeerSet(service, kind=kind)
+        self.peers: PeerSet = PeerSet(service, kind=kind)
         self.suspects: dict[str, Suspicion] = {}
         self.doubts: dict[str, Doubt] = {}
         """What partial answers lacked, those unseen for longest first."""

@@ -36,8 +36,8 @@ class Schedule:
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
-        self.due = math.inf
-        self.under_way = False
+        self.due: float = math.inf
+        self.under_way: bool = False
         self._requested = math.inf
         self._second_opinion = False
         self._failures = 0

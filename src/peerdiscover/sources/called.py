@@ -34,7 +34,7 @@ class Called:
             raise ConfigurationError(f"{function!r}: a callable without arguments is wanted")
         self._function = function
         if inspect.iscoroutinefunction(function):
-            self.alookup = self._alookup  # no thread is needed to ask it
+            self.alookup: Callable[[Ask], Awaitable[Answer]] = self._alookup  # no thread is needed to ask it
 
     def __repr__(self) -> str:
         return f"Called({self._function!r})"

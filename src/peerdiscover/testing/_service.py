@@ -98,10 +98,10 @@ class HeadlessService:
         shared = pods and (shared_address or family != "ipv4" or not can_bind_127())
         if shared and isinstance(hostnames, str):
             raise ConfigurationError(f"hostnames={hostnames!r}: pods with one name need an address each")
-        self.service = parsed.service
-        self.namespace = parsed.namespace or namespace or "default"
-        self.cluster_domain = (parsed.domain or cluster_domain).strip(".")
-        self.ports = _ports(ports, parsed.port)
+        self.service: str = parsed.service
+        self.namespace: str = parsed.namespace or namespace or "default"
+        self.cluster_domain: str = (parsed.domain or cluster_domain).strip(".")
+        self.ports: Mapping[str, int] = _ports(ports, parsed.port)
         self._name = name or parsed.service.removesuffix("-headless")
         self._hostnames = hostnames
         self._replicas = replicas
@@ -127,7 +127,7 @@ class HeadlessService:
         self.queries: list[Query] = []
         """What the nameserver was asked, the oldest first. May be cleared."""
         zone = Zone(self.cluster_domain, self._ttl, pod_names=self._pod_names)
-        self.dns = Nameserver(zone)
+        self.dns: Nameserver = Nameserver(zone)
         """The nameserver without its sockets. `dns.zone` can be given more Services."""
         self._nameserver = ""
 
