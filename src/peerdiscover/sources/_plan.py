@@ -31,18 +31,17 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import replace
 
 from peerdiscover.answers import Answer, Ask, Endpoint, Outcome, family_of
 
 from . import _hints
-from ._questions import MAX_HOPS, Batch, Kind, Question, Reply, Status
-from ._reading import Reading, Setting, Target, without_port
+from ._batches import Asking
+from ._questions import Batch, Reply, Status
+from ._reading import Setting, Target
 
 __all__ = ["OWN_NAMES", "lookup"]
 
 Steps = Generator[Batch, list[Reply], Answer]
-Replies = Generator[Batch, list[Reply], list[Reply]]
 
 OWN_NAMES = 16
 """How many pods are asked for by their own names in one lookup."""
@@ -52,24 +51,18 @@ SRV_SHARE = 0.5
 """The part of the time that SRV may use where A can still serve; less of it where it failed last time."""
 HINT_SECONDS = 1.0
 
-_KINDS = {4: Kind.A, 6: Kind.AAAA}
-
 
 def lookup(ask: Ask, setting: Setting) -> Steps:
     """The plan for one question to the source."""
     return _Lookup(ask, setting).run()
 
 
-class _Lookup:
+class _Lookup(Asking):
     def __init__(self, ask: Ask, setting: Setting) -> None:
+        super().__init__(setting, doubted=ask.second_opinion)
         self._known: Mapping[str, tuple[str, ...]] = ask.known
-        self._doubted = ask.second_opinion
-        self._setting = setting
         self._service = setting.service
         self._name = setting.name
-        self._parent = setting.name
-        """Beneath which the pods' own names are: another service, where a CNAME leads there."""
-        self._reading = Reading(setting)
 
     def run(self) -> Steps:
         port = self._service.port
@@ -331,59 +324,6 @@ class _Lookup:
         told = all(reply.status is not Status.FAILED for reply in replies.values())
         absent = any(reply.status is Status.NXDOMAIN for reply in replies.values())
         return addresses, told or absent or bool(addresses)
-
-    # Asking
-
-    def _ask_srv(
-        self, name: str, share: float = 1.0, *, fresh: bool = False
-    ) -> Generator[Batch, list[Reply], Reply]:
-        (reply,) = yield from self._ask([Question(name, Kind.SRV)], share, fresh=fresh)
-        return reply
-
-    def _ask_addresses(self, name: str) -> Generator[Batch, list[Reply], dict[int, Reply]]:
-        return (yield from self._ask_many([name]))[name]
-
-    def _ask_many(self, names: list[str]) -> Generator[Batch, list[Reply], dict[str, dict[int, Reply]]]:
-        """Addresses of names: for each its replies by family."""
-        families = self._setting.families
-        replies = yield from self._ask([Question(n, _KINDS[f]) for n in names for f in families])
-        by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
-        for reply in replies:
-            family = 4 if reply.question.kind is Kind.A else 6
-            by_name[reply.question.name][family] = reply
-        return by_name
-
-    def _ask(
-        self,
-        questions: list[Question],
-        share: float = 1.0,
-        *,
-        limit: float = float("inf"),
-        fresh: bool = False,
-    ) -> Replies:
-        """The replies, CNAMEs followed to their end."""
-        if not questions:
-            return []
-        fresh = fresh or self._doubted
-        replies = yield Batch(tuple(questions), share, limit, fresh)
-        for _ in range(MAX_HOPS):
-            opened = [i for i, reply in enumerate(replies) if reply.unfinished]
-            if not opened:
-                break
-            onward = tuple(Question(replies[i].canonical, replies[i].question.kind) for i in opened)
-            for i, reply in zip(opened, (yield Batch(onward, share, limit, fresh)), strict=True):
-                ttls = [t for t in (replies[i].ttl, reply.ttl) if t is not None]
-                ignored = replies[i].ignored + reply.ignored
-                replies[i] = replace(
-                    reply, question=questions[i], ttl=min(ttls, default=None), ignored=ignored
-                )
-        for i, reply in enumerate(replies):
-            if reply.unfinished:
-                replies[i] = Reply.failed(questions[i], f"more than {MAX_HOPS} CNAMEs in a row", reply.asked)
-            self._reading.heard(replies[i])
-            if reply.status is Status.ANSWER and without_port(questions[i].name) == self._name:
-                self._parent = without_port(reply.canonical)
-        return replies
 
     # Verdicts
 
