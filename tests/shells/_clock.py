@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Run = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 class _JumpingSelector(selectors.DefaultSelector):

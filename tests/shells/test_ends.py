@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -12,16 +11,9 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, ClosedError, Discovery, Policy, ResolutionTimeoutError
 
-from ._clock import run_virtually
+from ._clock import Run, run_virtually
 from ._script import run_script
 from ._sources import FAILED, AsyncScript, AsyncWatch, Script, pods, told
-
-Run = Callable[[Callable[[], Awaitable[None]]], None]
-
-
-@pytest.fixture
-def run(anyio_backend: str) -> Run:
-    return lambda main: run_virtually(anyio_backend, main)
 
 
 @pytest.fixture(params=["idle", "asking", "watching"])

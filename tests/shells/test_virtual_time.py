@@ -23,16 +23,10 @@ from peerdiscover import (
     ResolutionTimeoutError,
 )
 
-from ._clock import run_virtually
+from ._clock import Run
 from ._sources import FAILED, NOT_FOUND, AsyncScript, AsyncWatch, pods, told
 
-Run = Callable[[Callable[[], Awaitable[None]]], None]
 STEADY = Policy(jitter=0)
-
-
-@pytest.fixture
-def run(anyio_backend: str) -> Run:
-    return lambda main: run_virtually(anyio_backend, main)
 
 
 def keys(web: AsyncDiscovery) -> list[str]:
