@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-import anyio
 import dns.flags
 import dns.message
 import dns.name
@@ -13,10 +12,10 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from peerdiscover import DNS, Answer, Ask, Outcome, ServiceName
+from peerdiscover import DNS, Answer, Outcome
 
 from ..servers import FromElsewhere, Knot, Proxy, pods_of
-from .helpers import SERVICE, hostnames, lookup
+from .helpers import SERVICE, hostnames, lookup, lookup_in
 
 Wrong = Callable[[dns.message.Message, bytes], bytes | FromElsewhere]
 
@@ -77,10 +76,7 @@ WRONG: list[Wrong] = [junk, empty, wrong_id, wrong_name, wrong_type, wrong_sourc
 
 
 def look(world: str, source: DNS, timeout: float = 3.0) -> Answer:
-    ask = Ask(ServiceName.parse(f"{SERVICE}:8080"), timeout=timeout)
-    if world == "threads":
-        return source.lookup(ask)
-    return anyio.run(source.alookup, ask, backend=world)
+    return lookup_in(world, source, f"{SERVICE}:8080", timeout=timeout)
 
 
 @pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator
 
 import anyio
@@ -309,6 +310,19 @@ def test_two_servers_that_disagree_about_everything() -> None:
                 web.refresh()
             assert len(web.peers) == 8
             assert web.status.changes <= 2
+
+
+def test_two_servers_that_disagree_about_one_pod() -> None:
+    """It comes and goes with each answer, at the pace of the TTL: no question comes sooner for it."""
+    with Bind() as one, Bind() as other, Proxy(one, other) as proxy:
+        one.publish(SERVICE, pods_of("web", 3))
+        other.publish(SERVICE, pods_of("web", 4))
+        terms = policy(max_refresh=30)
+        began = time.monotonic()
+        with Discovery(f"{SERVICE}:http", source=DNS([proxy.nameserver]), policy=terms) as web:
+            eventually(lambda: web.status.changes >= 3)
+            assert web.status.lookups <= 2 + (time.monotonic() - began) / 1.0
+            assert web.status.suspects == ()
 
 
 def test_one_of_two_servers_lost_the_name() -> None:

@@ -25,12 +25,20 @@ from peerdiscover import (
 )
 from peerdiscover.sources.surroundings import ResolvConf, Surroundings
 
-from ..servers import Authoritative, Bind, Knot, Pod, Proxy, pods_of
-from .helpers import SERVICE, addresses, hostnames, lookup
+from ..servers import Authoritative, Bind, Knot, Pod, Proxy, free_endpoint, pods_of
+from .helpers import SERVICE, addresses, hostnames, lookup, lookup_in
 
 NAME = f"{SERVICE}.svc.cluster.local."
 
 Find = Callable[..., PeerSet]
+
+
+def has_ipv6() -> bool:
+    try:
+        free_endpoint("::1")
+    except (AssertionError, OSError):
+        return False
+    return True
 
 
 @pytest.fixture(params=[Knot, Bind])
@@ -215,6 +223,17 @@ def test_a_cname_is_followed(server: Authoritative, find: Find) -> None:
     server.publish("db.prod", pods_of("db", 2))
     server.put(SERVICE, [dns.rrset.from_text(NAME, 5, "IN", "CNAME", "db.prod.svc.cluster.local.")])
     assert hostnames(find(f"{SERVICE}:8080")) == ["db-0", "db-1"]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+@pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])
+def test_a_nameserver_that_speaks_ipv6(world: str) -> None:
+    with Knot(address="::1") as server:
+        server.publish(SERVICE, pods_of("web", 30))  # over TCP, too
+        source = DNS([server.nameserver])
+        answer = lookup_in(world, source, f"{SERVICE}:http")
+        assert len(answer.endpoints) == 30
+        assert answer.servers == (server.nameserver,)
 
 
 def test_a_name_outside_the_cluster(server: Authoritative, find: Find) -> None:
