@@ -246,7 +246,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who oneself is: a hostname, addresses, or both; and the topology zone where it is known.
+    """Who oneself is: a hostname, addresses, or both. `ConfigurationError` for what is no address.
 
     One given by hand is taken at its word: `name` is compared with the peers' hostnames whatever
     their namespace, and `addresses` may be loopback ones.
