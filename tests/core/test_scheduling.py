@@ -131,6 +131,15 @@ def test_a_second_opinion_that_fails_is_not_asked_at_once_again() -> None:
     assert not told.hears(EMPTY, at=6).asked_twice
 
 
+def test_who_is_kept_for_ever_is_asked_for_at_the_ceiling() -> None:
+    told = Told(Policy(on_empty="keep", max_refresh=16)).hears(pods(0)).hears(EMPTY, at=1).hears(EMPTY)
+    waits = []
+    for _ in range(9):
+        waits.append(told.wait)
+        told.hears(EMPTY, at=told.core.wake)
+    assert waits == [1, 2, 4, 8, 15, 16, 16, 16, 16]  # 15: at 31 another answer could settle it
+
+
 def test_settling_waits_for_the_floor() -> None:
     """A suspect that can be settled now is no reason to ask sooner than the floor."""
     told = Told(Policy(hold=1, min_refresh=4, max_refresh=30)).hears(pods(0), at=0)

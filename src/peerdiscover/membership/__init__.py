@@ -251,9 +251,10 @@ class Membership:
         else:
             schedule.saw_somebody(now, answer.ttl)
         if doubt:
-            schedule.doubt(now, by_second_opinion=self._second_opinion, settles_at=self._judge.settles_at())
+            settles_at = self._judge.settles_at(now)
+            schedule.doubt(now, by_second_opinion=self._second_opinion, settles_at=settles_at)
         elif self._judge.suspects:
-            schedule.settle(now, self._judge.settles_at())
+            schedule.settle(now, self._judge.settles_at(now))
 
     # Whether what a caller waits for is there
 

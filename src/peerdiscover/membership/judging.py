@@ -86,15 +86,14 @@ class Judge:
         """What pickers choose from."""
         return View(self.peers, frozenset(self.suspects), self._before)
 
-    def settles_at(self) -> float:
-        """The earliest time at which an answer may settle a suspect; infinite without suspects."""
-        return min(
-            (
-                min(s.since + self._policy.hold, math.inf if s.agree_at is None else s.agree_at)
-                for s in self.suspects.values()
-            ),
-            default=math.inf,
-        )
+    def settles_at(self, now: float) -> float:
+        """The earliest time after `now` from which on an answer may settle a suspect; else infinite.
+
+        Who could have been settled by now, and was not, is no reason to hurry: the next answer may be
+        like the last one ("keep", or a family that goes on failing).
+        """
+        times = (time for s in self.suspects.values() for time in (s.since + self._policy.hold, s.agree_at))
+        return min((time for time in times if time is not None and time > now), default=math.inf)
 
     def judge(self, answer: Answer, now: float) -> bool:
         """Take an answer in. Returns whether somebody became a suspect by it: a second opinion is wanted."""

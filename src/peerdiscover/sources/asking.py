@@ -58,7 +58,7 @@ async def alookup(source: Source, ask: Ask, blocked: set[object]) -> Answer:
             if isinstance(source, PullSource):
                 return await _pulled(source, ask, blocked)
             return await _afirst(source, ask)
-        raise TimeoutError(f"no answer in {ask.timeout:g} s")
+        raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
 
     return await _outcome(act)
 
@@ -142,7 +142,7 @@ def _run(answer: Awaitable[object], ask: Ask) -> object:
         while not (await asyncio.wait({lookup}, timeout=_GLANCE))[0]:
             if ask.cancelled() or asyncio.get_running_loop().time() > until:
                 lookup.cancel()
-                raise TimeoutError(f"no answer in {ask.timeout:g} s")
+                raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
         return lookup.result()
 
     try:
