@@ -256,10 +256,13 @@ class Identity:
     addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str | None):
+            raise ConfigurationError(f"Identity(name={self.name!r}): a hostname is wanted, or None")
         addresses = (self.addresses,) if isinstance(self.addresses, str) else self.addresses
         try:
-            canonical = tuple(str(ip_address(address)) for address in addresses)
-        except ValueError as error:
+            # By way of the text: a number is an address for `ip_address`, and a mistake here.
+            canonical = tuple(str(ip_address(str(address))) for address in addresses)
+        except (TypeError, ValueError) as error:
             raise ConfigurationError(f"Identity(addresses={self.addresses!r}): {error}") from None
         object.__setattr__(self, "addresses", canonical)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -307,6 +308,10 @@ def test_any_of_ones_addresses_counts_in_canonical_text() -> None:
 def test_an_identity_with_an_address_that_is_none() -> None:
     with pytest.raises(ConfigurationError, match=r"'10\.0\.0\.300'"):
         Identity(addresses=("10.0.0.300",))
+    wrong: tuple[dict[str, Any], ...] = ({"addresses": 5}, {"addresses": [5]}, {"name": 5})
+    for options in wrong:
+        with pytest.raises(ConfigurationError, match="5"):
+            Identity(**options)
 
 
 # endpoints
