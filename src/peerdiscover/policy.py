@@ -36,7 +36,7 @@ class Policy:
     on_empty: OnEmpty = "hold"
     """What "nobody" does to a set that has somebody: hold it, keep it for ever, accept at once."""
     max_stale: float | None = None
-    """Empty the set when failures went on for this long. Off by default: it removes without evidence."""
+    """Empty the set when an answer fails, and none confirmed it for so long. It removes without evidence."""
     retry_initial: float = 1.0
     """First wait after a failure or a doubtful answer; it doubles from there."""
     retry_max: float = 30.0

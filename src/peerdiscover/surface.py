@@ -285,9 +285,13 @@ class Surface:
             self._show()
             self._wake()
             return 0.0
-        ask = replace(self._core.begin(), cancelled=lambda: self._state is State.CLOSED)
+        try:
+            ask = self._core.begin()
+        except Exception as error:  # noqa: BLE001 - a fault of ours, and an outcome like any other
+            self._take(self._fault("a question could not be made", error))
+            return 0.0
         self._core.watched = not isinstance(self._source, PullSource)
-        return ask
+        return replace(ask, cancelled=lambda: self._state is State.CLOSED)
 
     def _watch_ended(self, answer: Answer) -> None:
         """What the watch ended with. It is begun again when the core says so. Called with the lock held."""
@@ -300,18 +304,18 @@ class Surface:
             return
         try:
             self._core.take(answer, self._now(), seconds)
-        except Exception as error:  # noqa: BLE001 - see below
-            # A fault of ours, or an answer that no source should give: an outcome like any other.
-            import traceback
-
-            self._core.notes.append(
-                (logging.ERROR, f"an answer could not be judged: {traceback.format_exc()}")
-            )
-            self._core.take(
-                Answer.failed(f"an answer could not be judged: {type(error).__name__}"), self._now()
-            )
+        except Exception as error:  # noqa: BLE001 - a fault of ours, or an answer that no source should give
+            self._core.take(self._fault("an answer could not be judged", error), self._now())
         self._show()
         self._wake()
+
+    def _fault(self, what: str, error: Exception) -> Answer:
+        """An error that the rules do not foresee is a failed answer, and stands in the log as it is."""
+        import traceback
+
+        text = "".join(traceback.format_exception(error))
+        self._core.notes.append((logging.ERROR, f"{self._service}: {what}: {text}"))
+        return Answer.failed(f"{what}: {type(error).__name__}")
 
     def _show(self) -> None:
         """Show what the core has: pickers first, so that none picks from an older set than is shown."""

@@ -214,7 +214,7 @@ def test_explain_reads_well() -> None:
         "  web-0 at 10.0.0.0:80: in: the last answers have it",
         "  web-1 at 10.0.0.1:80: in: the last answers have it",
         *(
-            f"  web-{i} at 10.0.0.{i}:80: held: missing from 1 answer since 3.0 s ago; "
+            f"  web-{i} at 10.0.0.{i}:80: held: missing from 1 answer, first 3.0 s ago; "
             "goes when a complete answer in 2.0 s or later agrees"
             for i in range(2, 6)
         ),

@@ -16,6 +16,7 @@ import pytest
 from anyio import to_thread
 
 from peerdiscover import DNS, Answer, Ask, AsyncDiscovery, Change, Discovery, Endpoint, Outcome, Policy
+from peerdiscover.membership import Membership
 from peerdiscover.sources._questions import Server
 from peerdiscover.sources.surroundings import ResolvConf, Surroundings
 from peerdiscover.testing import HeadlessService
@@ -440,3 +441,20 @@ def test_many_beginnings_and_ends() -> None:
                         assert len(web.peers) == 2
 
             anyio.run(main, backend=backend)
+
+
+def test_a_fault_of_ours_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that trips over a case that nobody foresaw must not end the refresher."""
+    begin, faults = Membership.begin, iter([KeyError("unforeseen")])
+
+    def tripping(self: Membership) -> Ask:
+        ask = begin(self)
+        for fault in faults:
+            raise fault
+        return ask
+
+    policy = Policy(retry_initial=0.01, retry_max=0.01, ready_timeout=20)
+    monkeypatch.setattr(Membership, "begin", tripping)
+    with Discovery("web", source=lambda: ["10.0.0.1:80"], policy=policy) as web:
+        assert web.status.failures == 1
+        assert web.status.outcome is Outcome.RESOLVED

@@ -79,7 +79,7 @@ def _peer_line(peer: Peer, judge: Judge, now: float) -> str:
     me = " (self)" if peer.is_self else ""
     held = judge.suspects.get(peer.key)
     if held is not None:
-        why = f"held: missing from {counted(held.answers, 'answer')} since {_ago(now - held.since)}"
+        why = f"held: missing from {counted(held.answers, 'answer')}, first {_ago(now - held.since)}"
         if held.agree_at is not None:
             left = max(0.0, held.agree_at - now)
             why += f"; goes when a complete answer in {left:.1f} s or later agrees"
