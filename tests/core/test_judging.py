@@ -141,6 +141,46 @@ def test_two_caches_that_disagree_make_no_storm_of_changes() -> None:
     assert told.generation == 1
 
 
+def test_a_ttl_that_runs_down_is_the_same_answer_out_of_a_cache() -> None:
+    """A cache counts whole seconds: it gives an answer, at TTL 0, up to a second past its TTL."""
+    told = Told().hears(pods(*TEN)).hears(pods(0, ttl=3), at=10).hears(pods(0, ttl=3))
+    assert told.hears(pods(0, ttl=0), at=13).numbers == list(TEN)
+    assert told.hears(pods(0, ttl=0), at=13.9).numbers == list(TEN)
+    assert told.hears(pods(0, ttl=3), at=14).numbers == [0]  # asked anew: a second answer
+
+
+def test_a_cache_that_tells_its_ttl_late_is_found_out_too() -> None:
+    """dnsmasq passes the first answer on with the TTL of its server, then counts down its own."""
+    told = Told().hears(pods(*TEN)).hears(pods(0, ttl=1), at=10).hears(pods(0, ttl=4))
+    assert told.hears(pods(0, ttl=3), at=11).numbers == list(TEN)
+    assert told.hears(pods(*TEN), at=14).generation == 1
+
+
+def test_two_servers_that_know_nobody_in_common_settle_on_everybody() -> None:
+    told = Told()
+    for second in range(0, 300, 5):
+        told.hears(pods(0, 1, 2) if second % 10 == 0 else pods(3, 4, 5), at=second)
+        if second > 40:
+            assert told.numbers == [0, 1, 2, 3, 4, 5]
+    assert told.generation <= 6
+
+
+def test_who_comes_and_goes_is_held_and_goes_when_a_second_answer_agrees() -> None:
+    told = Told()
+    for second in range(0, 25, 5):  # there, gone, back, gone, back …
+        told.hears(pods(0, 1, 2) if second % 10 == 0 else pods(0, 1), at=second)
+    assert told.hears(pods(0, 1), at=25).suspects == [2]
+    assert told.hears(pods(0, 1), at=30).numbers == [0, 1]
+
+
+def test_who_went_longer_than_the_hold_ago_comes_as_anybody_does() -> None:
+    told = Told()
+    for second in range(0, 400, 40):
+        told.hears(pods(0, 1, 2) if second % 80 == 0 else pods(0, 1), at=second)
+        assert told.numbers == ([0, 1, 2] if second % 80 == 0 else [0, 1])
+        assert told.suspects == []
+
+
 def test_nobody_who_is_lacking_stays_without_being_a_suspect() -> None:
     """Held by a mass removal, and fewer lacking later: those go or are held, each by its own evidence."""
     told = Told().hears(pods(*TEN)).hears(pods(0, 1, 2), at=0).hears(pods(0, 1), at=1)

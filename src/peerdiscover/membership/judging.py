@@ -7,7 +7,8 @@ answer                     | the set
 authoritative              | replaced at once, an empty one too
 resolved                   | replaced. Where more than `mass_removal` of four or more known peers are
                            | missing at once, those are suspects: they go when a second such answer,
-                           | one TTL later, agrees
+                           | one TTL later, agrees. So is whoever went and came back twice within
+                           | `hold` and is missing again: two servers that disagree take turns
 partial                    | added to. A peer goes when its own name is gone, or when it was missing
                            | so often that chance is below one in a million; where the answer is
                            | always cut at the same place, absence says nothing
@@ -19,9 +20,12 @@ For every suspect: whoever is seen again is cleared; whoever was unseen for `hol
 answer that is no failure ("keep": unless that says "nobody" again); whoever the application reports
 as failed goes at once, since that is the second evidence. A failure neither ends nor restarts a hold.
 
-"One TTL" is min(max(TTL, `min_refresh`), `hold`). A family that could not be asked speaks against
-nobody: its peers stay, and are no suspects. Where only that family has peers, or could have the
-first, "nobody" from the other one says nothing (`is_mute`), and counts as failed.
+"One TTL" is min(max(TTL, `min_refresh`), `hold`). An answer whose TTL has run down since the first one
+comes out of the same cache and is no second answer; caches count whole seconds.
+
+A family that could not be asked speaks against nobody: its peers stay, and are no suspects. Where only
+that family has peers, or could have the first, "nobody" from the other one says nothing (`is_mute`),
+and counts as failed.
 """
 
 from __future__ import annotations
@@ -29,38 +33,20 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.names import host_port
 from peerdiscover.peers import Identity, Peer, PeerSet, View
 from peerdiscover.policy import NO_TTL, Policy
 
-__all__ = ["Judge", "Suspicion"]
+from .evidence import Doubt, Flap, Suspicion
+
+__all__ = ["Judge"]
 
 _LOG_CHANCE = math.log(1e-6)
-
-
-@dataclass(slots=True)
-class Doubt:
-    """What partial answers that lacked a peer say of it."""
-
-    answers: int = 0
-    """How many lacked it since it was last seen."""
-    log_chance: float = 0.0
-    """Logarithm of the probability that they lacked it by chance."""
-
-
-@dataclass(slots=True)
-class Suspicion:
-    """Why a peer is held."""
-
-    since: float
-    """When an answer first lacked it."""
-    agree_at: float | None = None
-    """From when on a second complete answer removes it; None: only answers of "nobody" speak against it."""
-    answers: int = 1
-    """How many answers lacked it since."""
+_FLAPPING = 2
+"""How often a peer that flaps came back."""
 
 
 class Judge:
@@ -79,6 +65,7 @@ class Judge:
         """Who went lately, when and why."""
         self._before = 0
         self._last_partial: tuple[str, ...] = ()
+        self._flaps: dict[str, Flap] = {}
         self._unnamed_since: dict[str, float] = {}
 
     @property
@@ -105,6 +92,7 @@ class Judge:
         held_before = set(self.suspects)
         exempt = self._keep_families(seen, answer) if answer.failed_families else set[str]()
         members = dict(seen) | {key: known[key] for key in exempt}
+        self._note_flaps(seen, now)
         for key in seen:
             self.suspects.pop(key, None)
         missing = [key for key in known if key not in members]
@@ -197,6 +185,7 @@ class Judge:
         fresh = [key for key in missing if key not in in_doubt]
         trusted = len(self.peers) - len(in_doubt)
         mass = len(self.peers) >= 4 and len(fresh) > policy.mass_removal * trusted
+        flapping = {key for key, flap in self._flaps.items() if flap.returns >= _FLAPPING}
         stays = set[str]()
         for key in missing:
             held = self.suspects.get(key)
@@ -206,12 +195,25 @@ class Judge:
                     continue
             if held is not None and held.agree_at is not None:
                 if now < held.agree_at:
+                    held.lacked_by(answer.ttl or 0.0, now)
                     stays.add(key)
-            elif mass:
+                elif held.is_lacked_by_the_same(answer.ttl or 0.0, now):
+                    stays.add(key)
+            elif mass or key in flapping:
                 held = self.suspects.setdefault(key, Suspicion(now))
+                held.lacked_by(answer.ttl or 0.0, now)
                 held.agree_at = now + self._one_ttl(answer.ttl)
                 stays.add(key)
         return stays
+
+    def _note_flaps(self, seen: dict[str, Peer], now: float) -> None:
+        """Who is back counts as having come back, if it went less than `hold` ago."""
+        hold = self._policy.hold
+        self._flaps = {key: flap for key, flap in self._flaps.items() if now - flap.last <= hold}
+        for key, flap in self._flaps.items():
+            if key in seen:
+                flap.returns += key not in self.peers.by_key
+                flap.last = now if key in self.suspects or key not in self.peers.by_key else flap.last
 
     def _stay_partial(
         self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float
@@ -323,6 +325,7 @@ class Judge:
             self.peers = new  # the same pods, told more about
 
     def _goes(self, key: str, why: str, now: float) -> None:
+        self._flaps.setdefault(key, Flap()).last = now
         self.left.append((now, self.peers.by_key[key], why))
 
 

@@ -1,0 +1,54 @@
+"""What speaks against a peer: kept for each while it lasts, and weighed in `judging`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Doubt", "Flap", "Suspicion"]
+
+_CACHE_SECOND = 1.0
+"""Seconds by which a cache may give an answer for longer than the TTL that it told."""
+
+
+@dataclass(slots=True)
+class Doubt:
+    """What partial answers that lacked a peer say of it."""
+
+    answers: int = 0
+    """How many lacked it since it was last seen."""
+    log_chance: float = 0.0
+    """Logarithm of the probability that they lacked it by chance."""
+
+
+@dataclass(slots=True)
+class Flap:
+    """That a peer went, and whether it came back."""
+
+    last: float = -math.inf
+    """When it last went or came."""
+    returns: int = 0
+    """How often it came back within `hold`."""
+
+
+@dataclass(slots=True)
+class Suspicion:
+    """Why a peer is held."""
+
+    since: float
+    """When an answer first lacked it."""
+    agree_at: float | None = None
+    """From when on a second complete answer removes it; None: only answers of "nobody" speak against it."""
+    answers: int = 1
+    """How many answers lacked it since."""
+    _ttl: float = 0.0
+    _runs_out: float = -math.inf
+
+    def lacked_by(self, ttl: float, now: float) -> None:
+        """A complete answer lacked it, for the first time, or before a second one counts."""
+        self._ttl = max(self._ttl, ttl)
+        self._runs_out = max(self._runs_out, now + ttl + _CACHE_SECOND)
+
+    def is_lacked_by_the_same(self, ttl: float, now: float) -> bool:
+        """Whether an answer with that TTL is one of those, out of a cache: its TTL has run down."""
+        return ttl < self._ttl and now + ttl < self._runs_out
