@@ -44,7 +44,8 @@ def resolve(
     """The peers behind a name, asked once. Never empty: `NameNotFoundError` instead.
 
     Failures are repeated until `timeout` seconds are over; then `ResolutionTimeoutError` says what
-    each server did. The arguments are those of `Discovery`.
+    each server did. A source that blocks for longer than it may holds the caller for as long. The
+    arguments are those of `Discovery`.
     """
     import tenacity
 

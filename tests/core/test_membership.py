@@ -290,3 +290,9 @@ def test_the_ask_carries_service_timeout_and_what_is_known() -> None:
 def test_the_kind_outlives_nobody(outcome: Outcome) -> None:
     told = Told().hears(pods(0)).hears(Answer(outcome=outcome))
     assert told.core.peers.kind == "headless"
+
+
+def test_a_cut_is_said_once() -> None:
+    told = Told().hears(pods(0, 1)).hears(partial(0), at=5).hears(partial(1), at=10)
+    said = [text for level, text in told.core.notes if level == logging.WARNING]
+    assert said == ["web.prod:80: an answer was cut short: it holds some of the pods only"]

@@ -334,7 +334,10 @@ class Membership:
             self.notes.append((logging.WARNING, f"{name}: no answer: {_reason(answer)}{kept}"))
         elif answer.is_evidence and failed_before:
             self.notes.append((logging.INFO, f"{name}: answers again: {answer.outcome}{count}"))
-        for level, lines in ((logging.WARNING, answer.warnings), (logging.INFO, answer.dropped)):
+        warnings = answer.warnings
+        if answer.outcome is Outcome.PARTIAL:
+            warnings = ("an answer was cut short: it holds some of the pods only", *warnings)
+        for level, lines in ((logging.WARNING, warnings), (logging.INFO, answer.dropped)):
             for line in lines:
                 if line not in self._said and len(self._said) < 1000:
                     self._said.add(line)
