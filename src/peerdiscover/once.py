@@ -30,6 +30,8 @@ __all__ = ["aresolve", "resolve"]
 
 _TOO_SHORT = 0.1
 """Seconds in which no lookup is begun."""
+_AMPLE = 1.0
+"""Seconds in which each server can show what it does."""
 _LAST = 0.3
 """Seconds that are left to the last lookup, where the time ends in failures."""
 
@@ -96,6 +98,8 @@ class Once:
         )
         self._timeout = timeout
         self._doubted = False
+        self._allowed = timeout
+        self._failure: Answer | None = None
         self._now = 0.0
         self.began: float = 0.0
         self.blocked: set[object] = set()
@@ -116,16 +120,17 @@ class Once:
         """What to ask now."""
         self._now = now
         self._core.begin()
+        self._allowed = max(_TOO_SHORT, self._left())
         return Ask(
             service=self._core.service,
-            timeout=max(_TOO_SHORT, self._left()),
+            timeout=self._allowed,
             second_opinion=self._doubted,
         )
 
     def take(self, answer: Answer, now: float) -> PeerSet | None:
         """The peers, or None: ask again. Raises what ends it."""
         asked_at, self._now = self._now, now
-        answer = self._core.take(answer, now, now - asked_at)
+        answer = self._core.take(self._telling(answer), now, now - asked_at)
         self._log(answer)
         if (error := self._core.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
@@ -135,6 +140,14 @@ class Once:
             raise self._core.not_found(now)
         self._doubted = answer.is_nobody
         return None
+
+    def _telling(self, answer: Answer) -> Answer:
+        """Of failures, the one that says most: a lookup that had little time says that it had little time."""
+        if answer.is_evidence:
+            return answer
+        if self._failure is None or self._allowed >= min(_AMPLE, self._timeout / 2):
+            self._failure = answer
+        return self._failure
 
     @staticmethod
     def found(peers: PeerSet | None) -> PeerSet:
