@@ -290,4 +290,4 @@ class View:
     suspects: frozenset[str] = frozenset()
     """Keys of the suspects."""
     before: int = 0
-    """How many peers there were before the first of them became a suspect."""
+    """How many peers there were before the first suspect became one; 0 without suspects."""

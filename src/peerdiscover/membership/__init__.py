@@ -7,7 +7,7 @@ to ask and when it wants to be woken. The shells wait, ask and pass on.
     membership.start(now)
     while True:
         wait until membership.wake
-        ask = membership.begin(now)
+        ask = membership.begin()
         membership.take(source's answer to ask, now)
 
 Rules of this room:

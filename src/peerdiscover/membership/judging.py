@@ -71,7 +71,7 @@ class Judge:
     @property
     def view(self) -> View:
         """What pickers choose from."""
-        return View(self.peers, frozenset(self.suspects), self._before)
+        return View(self.peers, frozenset(self.suspects), self._before if self.suspects else 0)
 
     def settles_at(self, now: float) -> float:
         """The earliest time after `now` from which on an answer may settle a suspect; else infinite.
@@ -107,8 +107,6 @@ class Judge:
             self.doubts.clear()
         if self.suspects and not held_before:
             self._before = len(known)
-        elif not self.suspects:
-            self._before = 0
         if seen or not members:
             self.confirmed_at = now
         self._publish(members.values(), answer.kind if seen else self.peers.kind)
@@ -134,8 +132,6 @@ class Judge:
         self.doubts.pop(peer.key, None)
         self._goes(peer.key, "a suspect that failed when the application called it", now)
         self._publish([p for p in self.peers if p.key != peer.key], self.peers.kind)
-        if not self.suspects:
-            self._before = 0
         return True
 
     def expires_at(self) -> float:
@@ -156,7 +152,6 @@ class Judge:
             self._goes(peer.key, f"max_stale: no answer for {now - self.confirmed_at:.1f} s", now)
         self.suspects.clear()
         self.doubts.clear()
-        self._before = 0
         self._publish((), self.peers.kind)
 
     # Who stays though the answer lacks them
@@ -210,10 +205,11 @@ class Judge:
         """Who is back counts as having come back, if it went less than `hold` ago."""
         hold = self._policy.hold
         self._flaps = {key: flap for key, flap in self._flaps.items() if now - flap.last <= hold}
-        for key, flap in self._flaps.items():
-            if key in seen:
-                flap.returns += key not in self.peers.by_key
-                flap.last = now if key in self.suspects or key not in self.peers.by_key else flap.last
+        for key in self._flaps.keys() & seen.keys():
+            is_back = key not in self.peers.by_key
+            self._flaps[key].returns += is_back
+            if is_back or key in self.suspects:
+                self._flaps[key].last = now
 
     def _stay_partial(
         self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float

@@ -45,6 +45,15 @@ def _exchanges(
     ]
 
 
+def _step(plan: Plan, replies: list[Reply] | None) -> Batch | Answer:
+    """What the plan wants asked after those replies (None: at its start), or the answer."""
+    try:
+        return next(plan) if replies is None else plan.send(replies)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+
+
 def _replies(exchanges: list[Exchange]) -> list[Reply]:
     return [exchange.reply for exchange in exchanges if exchange.reply is not None]
 
@@ -61,12 +70,10 @@ def drive(
     began = clock()
     replies: list[Reply] | None = None
     while True:
-        try:
-            batch = next(plan) if replies is None else plan.send(replies)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer
-        exchanges = _exchanges(batch, servers, memory, began, timeout, clock())
+        step = _step(plan, replies)
+        if isinstance(step, Answer):
+            return step
+        exchanges = _exchanges(step, servers, memory, began, timeout, clock())
         if not _Together(exchanges, clock).run(cancelled):
             plan.close()
             return Answer.failed("cancelled")
@@ -178,12 +185,10 @@ async def adrive(plan: Plan, servers: Sequence[Server], memory: Memory, timeout:
     began = anyio.current_time()
     replies: list[Reply] | None = None
     while True:
-        try:
-            batch = next(plan) if replies is None else plan.send(replies)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer
-        exchanges = _exchanges(batch, servers, memory, began, timeout, anyio.current_time())
+        step = _step(plan, replies)
+        if isinstance(step, Answer):
+            return step
+        exchanges = _exchanges(step, servers, memory, began, timeout, anyio.current_time())
         room = anyio.Semaphore(AT_ONCE)
         async with anyio.create_task_group() as group:
             for exchange in exchanges:
