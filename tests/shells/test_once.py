@@ -280,6 +280,31 @@ def test_its_time_is_kept(backend: str) -> None:
     run_virtually(backend, main)
 
 
+class Hasty:
+    """Says what the servers did where it has time for it; else that it had none."""
+
+    kind = "test"
+
+    def __init__(self) -> None:
+        self.allowed: list[float] = []
+
+    async def lookup(self, ask: Ask) -> Answer:
+        self.allowed.append(ask.timeout)
+        return Answer.failed("SERVFAIL" if ask.timeout >= 1 else "no time was left to ask it")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_of_several_failures_the_one_that_says_most_is_told(backend: str) -> None:
+    async def main() -> None:
+        source = Hasty()
+        with pytest.raises(ResolutionTimeoutError, match="SERVFAIL"):
+            await aresolve("web", source=source, timeout=30)
+        assert source.allowed[0] == 30
+        assert source.allowed[-1] < 1
+
+    run_virtually(backend, main)
+
+
 def test_asyncio_cancels_it() -> None:
     async def main() -> None:
         task = asyncio.create_task(aresolve("web", source=AsyncScript(pods(0), takes=100), timeout=50))
