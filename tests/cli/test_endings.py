@@ -144,3 +144,27 @@ sys.exit(main(["resolve", "web.prod:1", *sys.argv[1:]]))
         assert "peerdiscover: unexpected RuntimeError: broken\n" in done.stderr
         assert len(done.stderr.splitlines()) >= lines
         assert ("Traceback" in done.stderr) == bool(more)
+
+
+@pytest.mark.parametrize(("sent", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_python_wraps(sent: str, status: int) -> None:
+    """On 3.11 a signal that comes while a class is being made arrives as the cause of a RuntimeError."""
+    program = f"""
+import os, signal, sys
+from peerdiscover import cli
+
+class Attribute:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.{sent})
+        for _ in range(1000):
+            pass
+
+def command(*_):
+    class Made:
+        attribute = Attribute()
+
+cli._run = command
+sys.exit(cli.main(["demo"]))
+"""
+    with running(command=(sys.executable, "-c", program)) as process:
+        assert ended(process) == (status, "", "")

@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say_error(error)
         return status_of(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a line in place of a traceback
-        return _unexpected(error, verbose)
+        status = _status_of_signal(error)
+        return _unexpected(error, verbose) if status is None else _ended_by(status)
     finally:
         _let_go(sys.stdout)
         _let_go(sys.stderr)
@@ -98,6 +99,19 @@ def _run(command: str, arguments: Namespace) -> int:
 
 def _terminate(_signal: int, _frame: object) -> None:
     raise _Terminated
+
+
+def _status_of_signal(error: BaseException) -> int | None:
+    """The status where a signal is at the bottom of it, as when one comes while a class is being made.
+
+    Python 3.11 then raises a RuntimeError, with what the handler raised as its cause.
+    """
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | _Terminated):
+            return INTERRUPTED if isinstance(cause, KeyboardInterrupt) else TERMINATED
+        cause = cause.__cause__
+    return None
 
 
 def _ended_by(status: int) -> int:
