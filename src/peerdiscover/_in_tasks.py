@@ -80,7 +80,7 @@ class InTasks(Surface):
 
     async def _feed(self, ask: Ask) -> None:
         """Hand on what a source tells by itself, until it ends."""
-        self._watch_ended(await asking.awatch(self._source, ask, self._take))
+        self._watch_ended(await asking.awatch(self._source, ask, self._watch_told))
 
     # For `_processes`
 

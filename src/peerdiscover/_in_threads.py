@@ -17,6 +17,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from .answers import Answer, Ask
 from .attempts import Pause
@@ -33,6 +34,7 @@ class InThreads(Surface):
     """The lock, and the news that something changed under it."""
     _thread: threading.Thread | None = None
     _feeder: threading.Thread | None = None
+    _cancellation = asking.Cancellation()
     _asking = False
 
     def _pause(self, pause: Pause) -> None:
@@ -70,6 +72,7 @@ class InThreads(Surface):
 
     def _begin_refreshing(self) -> None:
         self._core.start(self._now())
+        self._cancellation = asking.Cancellation()
         self._thread = threading.Thread(target=self._run, name=f"peerdiscover {self._service}", daemon=True)
         self._thread.start()
 
@@ -93,6 +96,7 @@ class InThreads(Surface):
     def _ask(self, ask: Ask) -> None:
         """Ask and take the answer in, or begin to watch. The lock is given up meanwhile."""
         began = self._now()
+        ask = replace(ask, on_cancelled=self._cancellation.then)
         if self._core.watched:
             self._feeder = threading.Thread(
                 target=self._feed, args=(ask,), name=f"peerdiscover watch {self._service}", daemon=True
@@ -117,14 +121,15 @@ class InThreads(Surface):
 
         def take(answer: Answer) -> None:
             with self._lock:
-                self._take(answer)
+                self._watch_told(answer)
 
         ended = asking.watch(self._source, ask, take)
         with self._lock:
             self._watch_ended(ended)
 
     def _join(self) -> None:
-        """Wait for the threads to end, if not for ever."""
+        """Wake a source that blocks, and wait for the threads to end, if not for ever."""
+        self._cancellation.cancel()
         for thread in (self._thread, self._feeder):
             if thread is None or not thread.is_alive() or thread is threading.current_thread():
                 continue

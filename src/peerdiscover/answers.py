@@ -112,8 +112,16 @@ class Ask:
     """The last answer is doubted: ask another server or replica, past caches where that can be had."""
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Hostnames that are in the set now, with their addresses; those unseen for longest first."""
+    zone: str | None = None
+    """The zone that the program runs in, where it is known."""
     cancelled: Callable[[], bool] = lambda: False
     """Whether nobody waits for the answer any more. A blocking source looks at it now and then."""
+    on_cancelled: Callable[[Callable[[], object]], Callable[[], object]] = lambda act: lambda: None
+    """`on_cancelled(act)` has `act` called, from another thread, once nobody waits any more.
+
+    It wakes a source that blocks in a thread: `act` may set an event, or shut a socket down. It is
+    called at once where that moment is over. Returns what forgets `act` again.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

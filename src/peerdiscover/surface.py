@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .answers import Answer, Ask, PullSource, Source
+from .answers import Answer, Ask, PullSource, PushSource, Source
 from .attempts import Failover
 from .broadcast import Broadcast
 from .errors import ClosedError, ConfigurationError, NoPeersError, ResolutionTimeoutError
@@ -140,8 +140,15 @@ class Surface:
         return f"<{type(self).__name__} {str(self._service)!r}, {self._state.value}, {len(self.peers)} peers>"
 
     def _new_core(self, identity: Identity) -> Membership:
-        kind = getattr(self._source, "kind", "unknown")
-        return Membership(self._service, self._policy, identity, random.random, kind)
+        return Membership(
+            self._service,
+            self._policy,
+            identity,
+            random.random,
+            getattr(self._source, "kind", "unknown"),
+            tells=isinstance(self._source, PushSource),
+            asked=isinstance(self._source, PullSource),
+        )
 
     # What is known
 
@@ -290,20 +297,27 @@ class Surface:
         except Exception as error:  # noqa: BLE001 - a fault of ours, and an outcome like any other
             self._take(self._fault("a question could not be made", error))
             return 0.0
-        self._core.watched = not isinstance(self._source, PullSource)
         return replace(ask, cancelled=lambda: self._state is State.CLOSED)
+
+    def _take(self, answer: Answer, seconds: float = 0.0) -> None:
+        """The answer to a question. Called with the lock held."""
+        if not self._core.watched:  # a watch that works again meanwhile knows better
+            self._take_in(answer, lambda answer, now: self._core.take(answer, now, seconds))
+
+    def _watch_told(self, answer: Answer) -> None:
+        """What a watch told. Called with the lock held."""
+        self._take_in(answer, self._core.told)
 
     def _watch_ended(self, answer: Answer) -> None:
         """What the watch ended with. It is begun again when the core says so. Called with the lock held."""
-        self._core.watched = False
-        self._take(answer)
+        self._take_in(answer, self._core.watch_ended)
 
-    def _take(self, answer: Answer, seconds: float = 0.0) -> None:
+    def _take_in(self, answer: Answer, take: Callable[[Answer, float], object]) -> None:
         """An answer came; after the end it changes nothing. Called with the lock held."""
         if self._state is not State.OPEN:
             return
         try:
-            self._core.take(answer, self._now(), seconds)
+            take(answer, self._now())
         except Exception as error:  # noqa: BLE001 - a fault of ours, or an answer that no source should give
             self._core.take(self._fault("an answer could not be judged", error), self._now())
         self._show()

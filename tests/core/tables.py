@@ -64,10 +64,17 @@ class Told:
         chance: float = 0.0,
         me: Identity | None = None,
         service: str = "web.prod:80",
+        tells: bool = False,
+        asked: bool = True,
     ) -> None:
         self.now = 0.0
         self.core = Membership(
-            ServiceName.parse(service), policy or Policy(), me or Identity(), lambda: chance
+            ServiceName.parse(service),
+            policy or Policy(),
+            me or Identity(),
+            lambda: chance,
+            tells=tells,
+            asked=asked,
         )
         self.core.start(0.0)
         self.ask: Ask | None = None

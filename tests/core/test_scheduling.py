@@ -249,11 +249,11 @@ def test_the_child_of_a_fork_asks_at_once() -> None:
 
 
 def _watched(*answers: Answer, policy: Policy | None = None) -> Told:
-    told = Told(policy)
+    told = Told(policy, tells=True, asked=False)
     told.core.begin()
-    told.core.watched = True
+    assert told.core.watched
     for answer in answers:
-        told.core.take(answer, 0)
+        told.core.told(answer, 0)
     return told
 
 
@@ -275,14 +275,14 @@ def test_of_a_watch_that_has_said_nothing_or_fails_the_next_word_counts(answers:
     assert told.wait == INF
     wanted = told.core.request(1)
     assert told.core.finished < wanted
-    told.core.take(TRUTH, 2)
+    told.core.told(TRUTH, 2)
     assert told.core.finished >= wanted
 
 
 def test_max_stale_counts_while_a_watch_fails() -> None:
     told = _watched(TRUTH, policy=Policy(max_stale=60))
     assert told.wait == INF
-    told.core.take(FAILED, 10)
+    told.core.told(FAILED, 10)
     assert told.core.wake == 60
     told.core.expire(59)
     assert len(told.core.peers) == 2
@@ -294,7 +294,7 @@ def test_max_stale_counts_while_a_watch_fails() -> None:
 
 def test_a_watch_that_ended_is_begun_again_after_the_wait_of_a_failure() -> None:
     told = _watched(TRUTH)
-    told.core.watched = False
-    told.core.take(FAILED, 10)
+    told.core.watch_ended(FAILED, 10)
+    assert not told.core.watched
     assert 10 < told.core.wake <= 11
     assert told.numbers == [0, 1]

@@ -10,10 +10,13 @@ to ask and when it wants to be woken. The shells wait, ask and pass on.
         ask = membership.begin()
         membership.take(source's answer to ask, now)
 
+A source that tells by itself is watched: where `watched` is true after `begin`, begin to watch, hand
+what it tells to `told`, and its end to `watch_ended`.
+
 Rules of this room:
 
-* Judging (`judging`) and scheduling (`scheduling`) know nothing of each other; this class introduces
-  them.
+* Judging (`judging`), scheduling (`scheduling`) and whether to ask or to watch (`floor`) know nothing of
+  each other; this class introduces them.
 * What is to be logged is put into `notes`, for the shell to log when it holds no lock.
 * A lookup has a number. A refresh is answered by a lookup with a higher number than those that had
   begun when it was wanted.
@@ -41,6 +44,7 @@ from peerdiscover.peers import Change, Identity, Peer, PeerSet, View
 from peerdiscover.policy import Policy
 
 from .explaining import Heard, counted, explain
+from .floor import Floor
 from .judging import Judge
 from .scheduling import Schedule
 
@@ -85,6 +89,9 @@ class Membership:
         identity: Identity,
         random: Callable[[], float],
         kind: str = "unknown",
+        *,
+        tells: bool = False,
+        asked: bool = True,
     ) -> None:
         self.service = service
         self.policy = policy
@@ -97,8 +104,7 @@ class Membership:
         """The number of the last lookup that went out."""
         self.finished: int = 0
         """The number of the last lookup that was answered, or failed."""
-        self.watched: bool = False
-        """A watch is up: the source tells by itself, and there is nothing to ask. Set by the shells."""
+        self._floor = Floor(tells=tells, asked=asked)
         self._second_opinion = False
         self._failures = 0
         self._changes = 0
@@ -118,6 +124,11 @@ class Membership:
     def view(self) -> View:
         """The set and its suspects, for pickers."""
         return self._judge.view
+
+    @property
+    def watched(self) -> bool:
+        """The source tells by itself, and there is nothing to ask."""
+        return self._floor.watched
 
     def status(self, now: float) -> Status:
         """How things are."""
@@ -140,7 +151,14 @@ class Membership:
     def explain(self, now: float) -> str:
         """For each peer, why it is in, held or out; what was dropped; the last answers; when next."""
         return explain(
-            self.service, self._judge, self._identity, self._heard, self._last, self.status(now), now
+            self.service,
+            self._judge,
+            self._identity,
+            self._heard,
+            self._last,
+            self.status(now),
+            now,
+            self._floor.down,
         )
 
     # When to ask, and what
@@ -156,16 +174,16 @@ class Membership:
     def start(self, now: float) -> None:
         """The first question is due; in the child of a fork, the next one is."""
         self.begun = self.finished
-        self.watched = False
+        self._floor.start()
         self._schedule.start(now)
 
     def end(self) -> None:
         """Nothing is asked any more."""
-        self.watched = False
+        self._floor.start()
         self._schedule.stop()
 
     def begin(self) -> Ask:
-        """A lookup goes out; what to ask."""
+        """A lookup goes out, or a watch begins (`watched`); what to ask."""
         self.begun += 1
         self._second_opinion = self._schedule.begin()
         judge = self._judge
@@ -175,6 +193,7 @@ class Membership:
             if peer.hostname is not None:
                 have = known.get(peer.hostname, ())
                 known[peer.hostname] = have + tuple(a for a in peer.addresses if a not in have)
+        self._floor.begin()
         return Ask(
             service=self.service,
             timeout=self.policy.timeout,
@@ -203,6 +222,37 @@ class Membership:
         return went
 
     # What came
+
+    def told(self, answer: Answer, now: float) -> None:
+        """Take in what a watch told."""
+        if not self._floor.both:
+            self.take(answer, now)
+        elif answer.is_evidence:
+            self.begun += 1  # it answers whoever waits for a question that is not asked any more
+            if self._floor.works():
+                self.notes.append((logging.INFO, f"{self.service}: the watch works again"))
+            self.take(answer, now)
+        else:
+            self._watch_is_down(answer, now)
+
+    def watch_ended(self, answer: Answer, now: float) -> None:
+        """The watch ended, and this is what it ended with. `begin` begins it anew when it is time."""
+        if self._floor.both:
+            self._watch_is_down(answer, now)
+        self._floor.ended()
+        if not self._floor.both:
+            self.take(answer, now)
+
+    def _watch_is_down(self, answer: Answer, now: float) -> None:
+        """Somebody else can be asked meanwhile: it is said once, and the set stays as it is."""
+        if self.watched:
+            self._schedule.start(now)
+        if self._floor.fails(_reason(answer)):
+            self._judge.told_by_others()
+            why = _reason(answer).partition("\n")[0]
+            self.notes.append(
+                (logging.WARNING, f"{self.service}: the watch is down, and is done without: {why}")
+            )
 
     def take(self, answer: Answer, now: float, seconds: float = 0.0) -> Answer:
         """Take in what the source answered; `seconds` is how long it took, for `explain`.

@@ -40,8 +40,9 @@ def explain(
     last: Answer | None,
     status: Status,
     now: float,
+    down: str | None = None,
 ) -> str:
-    """The text of `Discovery.explain`."""
+    """The text of `Discovery.explain`. `down`: why the watch is done without."""
     lines = [_head(service, judge, status)]
     lines += ["", "Peers:"] + ([_peer_line(peer, judge, now) for peer in judge.peers] or ["  nobody"])
     lines += _self_line(judge, identity)
@@ -54,6 +55,8 @@ def explain(
         lines += ["", "Warnings:", *(f"  {line}" for line in last.warnings)]
     answers = [_heard_line(h, now) for h in reversed(list(heard))]
     lines += ["", "Last answers:", *(answers or ["  none yet"])]
+    if down is not None:
+        lines += ["", f"The watch is down, and is done without: {down}"]
     lines += ["", f"Next question: {_next(status)}"]
     return "\n".join(lines)
 

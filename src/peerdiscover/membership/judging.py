@@ -8,7 +8,9 @@ authoritative              | replaced at once, an empty one too
 resolved                   | replaced. Where more than `mass_removal` of four or more known peers are
                            | missing at once, those are suspects: they go when a second such answer,
                            | one TTL later, agrees. So is whoever went and came back twice within
-                           | `hold` and is missing again: two servers that disagree take turns
+                           | `hold` and is missing again: two servers that disagree take turns. So is
+                           | whoever the first answer lacks after an authoritative source went
+                           | silent: a cache may be older than what that one said
 partial                    | added to. A peer goes when its own name is gone, or when it was missing
                            | so often that chance is below one in a million; where the answer is
                            | always cut at the same place, absence says nothing
@@ -66,6 +68,7 @@ class Judge:
         self._before = 0
         self._last_partial: tuple[str, ...] = ()
         self._flaps: dict[str, Flap] = {}
+        self._told_by_others = False
         self._unnamed_since: dict[str, float] = {}
 
     @property
@@ -124,6 +127,10 @@ class Judge:
             return answer.outcome is Outcome.EMPTY
         return all(any(family_of(a) in failed for a in peer.addresses) for peer in self.peers)
 
+    def told_by_others(self) -> None:
+        """What an authoritative source said so far, another one will say from now on."""
+        self._told_by_others = True
+
     def report_failure(self, peer: Peer, now: float) -> bool:
         """The application saw it fail. Returns whether it went, which only a suspect does."""
         if peer.key not in self.suspects or self.peers.get(peer.key) != peer:
@@ -180,6 +187,7 @@ class Judge:
         fresh = [key for key in missing if key not in in_doubt]
         trusted = len(self.peers) - len(in_doubt)
         mass = len(self.peers) >= 4 and len(fresh) > policy.mass_removal * trusted
+        mass, self._told_by_others = mass or self._told_by_others, False
         flapping = {key for key, flap in self._flaps.items() if flap.returns >= _FLAPPING}
         stays = set[str]()
         for key in missing:

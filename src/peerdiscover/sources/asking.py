@@ -18,7 +18,7 @@ from typing import Any
 from peerdiscover.answers import Answer, Ask, PullSource, Source
 from peerdiscover.errors import PeerDiscoverError
 
-__all__ = ["alookup", "awatch", "failed", "lookup", "watch"]
+__all__ = ["Cancellation", "alookup", "awatch", "failed", "lookup", "watch"]
 
 _log = logging.getLogger("peerdiscover")
 
@@ -30,6 +30,38 @@ _HANGING = 2
 
 _GLANCE = 0.1
 """Seconds between looks at whether anybody still waits."""
+
+
+class Cancellation:
+    """That nobody waits any more, and whom to wake then. See `Ask.on_cancelled`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._acts: dict[object, Callable[[], object]] = {}
+        self._over = False
+
+    def then(self, act: Callable[[], object]) -> Callable[[], object]:
+        """Have `act` called when it comes, or at once; returns what forgets it."""
+        token = object()
+        with self._lock:
+            over = self._over
+            if not over:
+                self._acts[token] = act
+        if over:
+            act()
+        return lambda: self._acts.pop(token, None)
+
+    def cancel(self) -> None:
+        """It has come. What an act raises is logged."""
+        with self._lock:
+            self._over = True
+            acts = list(self._acts.values())
+            self._acts.clear()
+        for act in acts:
+            try:
+                act()
+            except Exception:
+                _log.exception("a source could not be woken")
 
 
 def lookup(source: Source, ask: Ask) -> Answer:
