@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .pickers import Picker
     from .policy import Policy
     from .sources.dns import DNS
+    from .sources.fallback import Fallback
+    from .sources.kubernetes import Kubernetes
     from .sources.static import Static
 
 __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can check
@@ -45,7 +47,9 @@ __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can che
     "DNS",
     "Discovery",
     "Endpoint",
+    "Fallback",
     "Identity",
+    "Kubernetes",
     "NameNotFoundError",
     "NoPeersError",
     "OrdinalNotFoundError",
@@ -88,6 +92,8 @@ _ROOMS = {
     "pickers": ("Picker",),
     "policy": ("Policy",),
     "sources.dns": ("DNS",),
+    "sources.fallback": ("Fallback",),
+    "sources.kubernetes": ("Kubernetes",),
     "sources.static": ("Static",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -116,7 +116,7 @@ class Ask:
     """The zone that the program runs in, where it is known."""
     cancelled: Callable[[], bool] = lambda: False
     """Whether nobody waits for the answer any more. A blocking source looks at it now and then."""
-    on_cancelled: Callable[[Callable[[], object]], Callable[[], object]] = lambda act: lambda: None
+    on_cancelled: Callable[[Callable[[], object]], Callable[[], object]] = lambda _: lambda: None
     """`on_cancelled(act)` has `act` called, from another thread, once nobody waits any more.
 
     It wakes a source that blocks in a thread: `act` may set an event, or shut a socket down. It is
@@ -222,7 +222,7 @@ class PushSource(Protocol):
     `watch` hands over whole answers, the first as soon as it can: an iterator in threads, an
     asynchronous one under asyncio and trio. Answers should be authoritative. While it is down it
     hands over failed ones; when it ends or raises, that is a failure and it is started anew after
-    the wait that failures have.
+    the wait that failures have. A source that has `lookup`, too, is asked by it while the watch is down.
     """
 
     @property

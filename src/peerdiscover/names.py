@@ -33,7 +33,7 @@ __all__ = [
     "parse_static",
 ]
 
-SCHEMES = ("dns", "static")
+SCHEMES = ("auto", "dns", "k8s", "static")
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 """A label of a Service, a namespace, a pod (RFC 1123)."""
@@ -95,6 +95,10 @@ class ServiceName:
                 )
             port, protocol, labels = _split_srv(labels, text)
         if labels[-1] == "" and len(labels) > 1:
+            if scheme != "dns":
+                raise _refuse(
+                    text, f"{scheme}:", "a name that ends in a dot is outside the cluster: DNS alone knows it"
+                )
             service = _absolute_outside(labels, text)
             return cls(service, None, None, port, protocol, scheme, text)
         service, namespace, domain = _split_cluster(labels, text)

@@ -55,7 +55,7 @@ def resolve(
 
     def ask() -> PeerSet | None:
         question = once.ask(time.monotonic())
-        return once.take(asking.lookup(once.source, question), time.monotonic())
+        return once.take(asking.once(once.source, question), time.monotonic())
 
     once.began = time.monotonic()
     return once.found(tenacity.Retrying(**once.retrying())(ask))
@@ -76,7 +76,7 @@ async def aresolve(
 
     async def ask() -> PeerSet | None:
         question = once.ask(anyio.current_time())
-        return once.take(await asking.alookup(once.source, question, once.blocked), anyio.current_time())
+        return once.take(await asking.aonce(once.source, question, once.blocked), anyio.current_time())
 
     once.began = anyio.current_time()
     return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))

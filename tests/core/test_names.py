@@ -71,6 +71,20 @@ def test_good_texts(
     assert str(name) == text
 
 
+@pytest.mark.parametrize("scheme", ["k8s", "auto"])
+def test_schemes(scheme: str) -> None:
+    name = ServiceName.parse(f"{scheme}:web-headless.prod:http")
+    assert (name.scheme, name.service, name.namespace, name.port) == (scheme, "web-headless", "prod", "http")
+    assert str(name) == f"{scheme}:web-headless.prod:http"
+    assert name.absolute() == "web-headless.prod.svc.cluster.local."
+    assert ServiceName.parse(f"{scheme}:web").service == "web"
+    assert ServiceName.parse(f"{scheme}:_http._tcp.web").port == "http"
+    built = ServiceName("web", "prod", port=80, scheme=scheme)
+    assert str(built) == f"{scheme}:web.prod:80"
+    a_service_of_that_name = ServiceName.parse(f"{scheme}:8080")
+    assert (a_service_of_that_name.scheme, a_service_of_that_name.service) == ("dns", scheme)
+
+
 BAD = [
     # text, what the error shows of it
     ("", "''"),
@@ -117,6 +131,9 @@ BAD = [
     ("http:web:80", "('http:'): unknown scheme; known are"),
     ("http://web:80", "unknown scheme"),
     ("web:80:90", "unknown scheme"),
+    ("k8s:db.example.com.:80", "at character 1 ('k8s:'): a name that ends in a dot is outside the cluster"),
+    ("auto:db.example.com.", "DNS alone knows it"),
+    ("k8s:", "not a DNS label"),
 ]
 
 

@@ -15,8 +15,7 @@ from peerdiscover.answers import Answer, Ask, Endpoint, Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
-from peerdiscover.sources import Called, Static, source_for
-from peerdiscover.sources.dns import DNS
+from peerdiscover.sources import DNS, Called, Fallback, Kubernetes, Static, source_for
 
 ASK = Ask(ServiceName.parse("web"))
 
@@ -109,6 +108,9 @@ def test_the_source_that_a_name_means() -> None:
     assert isinstance(source_for(ServiceName.parse("dns:web.prod:80")), DNS)
     fixed = source_for(ServiceName.parse("static:10.0.0.1:80,b=10.0.0.2:81"))
     assert isinstance(fixed, Static)
+    assert isinstance(source_for(ServiceName.parse("k8s:web.prod:80")), Kubernetes)
+    both = source_for(ServiceName.parse("auto:web.prod:80"))
+    assert repr(both) == f"Fallback({Kubernetes()!r}, {DNS()!r})"
     assert fixed.lookup(ASK).endpoints == (Endpoint(("10.0.0.1",), 80), Endpoint(("10.0.0.2",), 81, "b"))
 
 
@@ -119,6 +121,10 @@ def test_a_source_that_is_given() -> None:
     dns = DNS()
     assert source_for(ServiceName.parse("dns:web.prod:80"), dns) is dns
     assert source_for(ServiceName.parse("dns:8080"), Other()), "a Service called dns"
+    kubernetes = Kubernetes()
+    assert source_for(ServiceName.parse("k8s:web.prod:80"), kubernetes) is kubernetes
+    both = Fallback(kubernetes, dns)
+    assert source_for(ServiceName.parse("auto:web.prod:80"), both) is both
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,12 @@ def test_a_source_that_is_given() -> None:
         ("dns:web.prod:80", Static(["10.0.0.1:80"])),
         ("dns:web.prod:80", Other()),
         ("dns:web.prod:80", find_nobody),
+        ("dns:web.prod:80", Kubernetes()),
+        ("dns:web.prod:80", Fallback(Kubernetes(), DNS())),
+        ("k8s:web.prod:80", DNS()),
+        ("k8s:web.prod:80", Fallback(Kubernetes(), DNS())),
+        ("auto:web.prod:80", Kubernetes()),
+        ("auto:web.prod:80", DNS()),
         ("web", DNS),
         ("web", 7),
         ("web", ["10.0.0.1:80"]),

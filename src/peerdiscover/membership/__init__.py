@@ -351,6 +351,7 @@ class Membership:
         servers = f" (asked {', '.join(last.answer.servers)})" if last.answer.servers else ""
         why = f": {_reason(last.answer)}" if not last.answer.is_evidence else ""
         hint = f"; {last.answer.hint}" if last.answer.hint else ""
+        hint += f"; the watch is down: {self._floor.down}" if self._floor.down else ""
         return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{hint}"
 
     def _error(self, kind: type[E], text: str) -> E:

@@ -19,12 +19,22 @@ from peerdiscover.names import ServiceName, parse_static
 if TYPE_CHECKING:
     from .called import Called
     from .dns import DNS
+    from .fallback import Fallback
+    from .kubernetes import Kubernetes
     from .static import Static
 
-__all__ = ["DNS", "Called", "Static", "source_for"]
+__all__ = ["DNS", "Called", "Fallback", "Kubernetes", "Static", "as_source", "source_for"]
 
 
-_ROOMS = {"DNS": "dns", "Static": "static", "Called": "called"}
+_ROOMS = {
+    "Called": "called",
+    "DNS": "dns",
+    "Fallback": "fallback",
+    "Kubernetes": "kubernetes",
+    "Static": "static",
+}
+_KIND_OF = {"auto": "fallback"}
+"""The kind of source that a scheme means, where it is not the scheme itself."""
 
 
 def __getattr__(name: str) -> object:
@@ -41,28 +51,46 @@ def source_for(service: ServiceName, source: object = None) -> Source:
     kind = getattr(source, "kind", None)
     scheme = _written_scheme(service)
     if source is None:
-        if service.scheme == "static":
-            from .static import Static
-
-            return Static(parse_static(service.service, str(service)))
-        from .dns import DNS
-
-        return DNS()
-    if isinstance(source, type):
-        raise ConfigurationError(f"source={source.__name__}: a class; write {source.__name__}(…)")
-    if scheme is not None and (kind != scheme or service.scheme == "static"):
+        return _meant_by(service)
+    if scheme is not None and (kind != _KIND_OF.get(scheme, scheme) or service.scheme == "static"):
         raise ConfigurationError(
             f"{str(service)!r} says where its pods come from ({scheme}:), and so does source={source!r}: "
             "give one of them"
         )
-    if callable(getattr(source, "lookup", None)) or callable(getattr(source, "watch", None)):
-        return source  # type: ignore[return-value]  # found out in the line above
-    if callable(source):
+    return as_source(source)
+
+
+def _meant_by(service: ServiceName) -> Source:
+    if service.scheme == "static":
+        from .static import Static
+
+        return Static(parse_static(service.service, str(service)))
+    if service.scheme == "k8s":
+        from .kubernetes import Kubernetes
+
+        return Kubernetes()
+    from .dns import DNS
+
+    if service.scheme == "auto":
+        from .fallback import Fallback
+        from .kubernetes import Kubernetes
+
+        return Fallback(Kubernetes(), DNS())
+    return DNS()
+
+
+def as_source(given: object) -> Source:
+    """The source that is given: one that has `lookup` or `watch`, or a callable that returns addresses."""
+    if isinstance(given, type):
+        raise ConfigurationError(f"source={given.__name__}: a class; write {given.__name__}(…)")
+    if callable(getattr(given, "lookup", None)) or callable(getattr(given, "watch", None)):
+        return given  # type: ignore[return-value]  # found out in the line above
+    if callable(given):
         from .called import Called
 
-        return Called(source)
+        return Called(given)
     raise ConfigurationError(
-        f"source={source!r}: a source has `lookup` or `watch`; a callable that returns addresses will do, too"
+        f"source={given!r}: a source has `lookup` or `watch`; a callable that returns addresses will do, too"
     )
 
 

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from peerdiscover.answers import Answer, Ask, PullSource, Source
-from peerdiscover.errors import PeerDiscoverError
+from peerdiscover.answers import Answer, Ask, PullSource, PushSource, Source
+from peerdiscover.errors import ConfigurationError, PeerDiscoverError
 
-__all__ = ["Cancellation", "alookup", "awatch", "failed", "lookup", "watch"]
+__all__ = ["Cancellation", "alookup", "aonce", "awatch", "failed", "instead", "lookup", "once", "watch"]
 
 _log = logging.getLogger("peerdiscover")
 
@@ -60,17 +60,59 @@ class Cancellation:
         for act in acts:
             try:
                 act()
-            except Exception:
+            except Exception:  # noqa: BLE001 - a source is a stranger's code
                 _log.exception("a source could not be woken")
+
+
+def once(source: Source, ask: Ask) -> Answer:
+    """One answer, whichever way it comes: of a source that tells by itself its first word, if that is good.
+
+    Of a source that can be asked, too, each way has half of the time.
+    """
+    if not (isinstance(source, PushSource) and isinstance(source, PullSource)):
+        return lookup(source, ask)
+    half = replace(ask, timeout=ask.timeout / 2)
+    told = _answer(lambda: _first(source, half))
+    return told if told.is_evidence else instead(told, lookup(source, half))
+
+
+async def aonce(source: Source, ask: Ask, blocked: set[object]) -> Answer:
+    """The same, awaited."""
+    if not (isinstance(source, PushSource) and isinstance(source, PullSource)):
+        return await alookup(source, ask, blocked)
+    half = replace(ask, timeout=ask.timeout / 2)
+    told = await _in_time(lambda: _afirst(source, half), half)
+    return told if told.is_evidence else instead(told, await alookup(source, half, blocked))
+
+
+def instead(failed: Answer, answer: Answer) -> Answer:
+    """The answer of who was asked after somebody else had failed; it says so."""
+    if answer.is_evidence:
+        why = str(failed.error).partition("\n")[0]
+        said = f"the first way to ask failed, and another one was taken: {why}"
+        return answer.with_(warnings=(*answer.warnings, said))
+    errors = (failed.error, answer.error)
+    text = " - and then: ".join(map(str, errors))
+    hopeless = all(isinstance(error, ConfigurationError) for error in errors)
+    return answer.with_(error=ConfigurationError(text) if hopeless else text)
 
 
 def lookup(source: Source, ask: Ask) -> Answer:
     """One answer. May block for as long as the source does."""
+    return _answer(lambda: _looked_up(source, ask))
+
+
+def _looked_up(source: Source, ask: Ask) -> object:
+    if not isinstance(source, PullSource):
+        return _first(source, ask)
+    answer: Any = source.lookup(ask)
+    return _run(answer, ask) if hasattr(answer, "__await__") else answer
+
+
+def _answer(act: Callable[[], object]) -> Answer:
+    """What came of it; whatever it raises is a failed answer."""
     try:
-        if not isinstance(source, PullSource):
-            return _first(source, ask)
-        answer: Any = source.lookup(ask)
-        return checked(_run(answer, ask) if hasattr(answer, "__await__") else answer)
+        return checked(act())
     except BaseException as error:
         if _is_for_the_program(error):
             raise
@@ -83,16 +125,21 @@ async def alookup(source: Source, ask: Ask, blocked: set[object]) -> Answer:
     `blocked` keeps those threads between lookups. They cannot be ended: of a source that hangs there
     are never more than `_HANGING`.
     """
+    if isinstance(source, PullSource):
+        return await _in_time(lambda: _pulled(source, ask, blocked), ask)
+    return await _in_time(lambda: _afirst(source, ask), ask)
+
+
+async def _in_time(act: Callable[[], Awaitable[object]], ask: Ask) -> Answer:
+    """What came of it, or that it took too long."""
     import anyio
 
-    async def act() -> object:
+    async def acting() -> object:
         with anyio.move_on_after(ask.timeout + _LATE):
-            if isinstance(source, PullSource):
-                return await _pulled(source, ask, blocked)
-            return await _afirst(source, ask)
+            return await act()
         raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
 
-    return await _outcome(act)
+    return await _outcome(acting)
 
 
 def watch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
