@@ -21,8 +21,9 @@ import anyio.abc
 from .answers import Ask
 from .attempts import Pause
 from .peers import Change
+from .reading import Reader
 from .sources import asking
-from .surface import Reader, State, Surface
+from .surface import State, Surface
 
 __all__ = ["Changes", "InTasks"]
 

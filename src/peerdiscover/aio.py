@@ -20,7 +20,7 @@ from ._in_tasks import Changes, InTasks
 from .attempts import AsyncAttempts
 from .broadcast import Broadcast, Receipt, call_in_tasks
 from .peers import Change, Peer, PeerSet
-from .surface import Reader, State, identity_for
+from .surface import State, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -106,7 +106,7 @@ class AsyncDiscovery(InTasks):
         A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
         when no change came for `timeout` seconds.
         """
-        return Changes(Reader(self), self._wait_until, timeout)
+        return Changes(self._reader(), self._wait_until, timeout)
 
     async def broadcast(
         self,

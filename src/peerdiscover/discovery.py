@@ -18,7 +18,8 @@ from ._in_threads import InThreads
 from .attempts import Attempts
 from .broadcast import Broadcast, Receipt, call_in_threads
 from .peers import Change, Peer, PeerSet
-from .surface import Reader, State, identity_for
+from .reading import Reader
+from .surface import State, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -111,7 +112,7 @@ class Discovery(InThreads):
         A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
         when no change came for `timeout` seconds.
         """
-        return self._changes(Reader(self), timeout)
+        return self._changes(self._reader(), timeout)
 
     def _changes(self, reader: Reader, timeout: float | None) -> Iterator[Change]:
         while self._wait_until(reader.ready, timeout) and reader.change is not None:

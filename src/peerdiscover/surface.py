@@ -29,13 +29,14 @@ from .names import ServiceName
 from .peers import Change, Identity, Peer, PeerSet
 from .pickers import Picker, Random, RoundRobin
 from .policy import Policy
+from .reading import Cursor, Reader
 from .sources import source_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
-__all__ = ["Callback", "Reader", "State", "Surface", "identity_for", "log", "parsed"]
+__all__ = ["Callback", "State", "Surface", "identity_for", "log", "parsed"]
 
 log: logging.Logger = logging.getLogger("peerdiscover")
 
@@ -65,41 +66,6 @@ def identity_for(service: ServiceName, me: Identity | None) -> Identity:
     from .sources.surroundings import Surroundings
 
     return Surroundings().identity(service)
-
-
-class Cursor:
-    """What one reader of changes was told last."""
-
-    __slots__ = ("last",)
-
-    def __init__(self, last: PeerSet) -> None:
-        self.last: PeerSet = last
-
-    def advance(self, now: PeerSet) -> Change | None:
-        """The difference to what was told last, or None; what is returned counts as told."""
-        if now is self.last:
-            return None
-        change = Change.between(self.last, now)
-        self.last = now
-        return change or None
-
-
-class Reader:
-    """One iteration over changes: the first adds what is known, each later one is the difference."""
-
-    __slots__ = ("_cursor", "_surface", "change")
-
-    def __init__(self, surface: Surface) -> None:
-        surface._require_open()  # noqa: SLF001 - one room
-        self._surface = surface
-        self._cursor = Cursor(PeerSet(surface.peers.service))
-        self.change: Change | None = None
-        """What is to be handed over next; None at the end."""
-
-    def ready(self) -> bool:
-        """Whether there is a change to hand over, or the end."""
-        self.change = self._cursor.advance(self._surface.peers)
-        return self.change is not None or self._surface._state is State.CLOSED  # noqa: SLF001
 
 
 class Surface:
@@ -201,18 +167,25 @@ class Surface:
     def report_failure(self, peer: Peer, error: BaseException | None = None) -> None:
         """The application could not reach `peer`: ask again at once, at most once a second.
 
+        Pickers leave it out for a second, then longer (`Policy.eject_after` and the fields beside it).
         A peer that is held although the last answers lacked it goes.
         """
         if self._state is not State.OPEN:
             return
         log.debug("%s: the application could not reach %r: %r", self._service, peer, error)
         with self._lock:
-            self._core.report_failure(peer, self._now())
+            self._core.report_failure(peer, self._now(), repr(error) if error else "")
             self._show()
             self._wake()
 
     def report_success(self, peer: Peer) -> None:
-        """The application reached `peer`. Success is what is expected: nothing follows from it yet."""
+        """The application reached `peer`: what was held against it is forgotten. Costs next to nothing."""
+        if self._state is not State.OPEN or not self._core.is_blamed(peer):
+            return
+        with self._lock:
+            self._core.report_success(peer, self._now())
+            self._show()
+            self._wake()
 
     def on_change(self, callback: Callback) -> Callable[[], None]:
         """Have `callback(change)` called for each change from now on; returns what ends that.
@@ -260,6 +233,10 @@ class Surface:
         self._require_open()
         return Broadcast(self.peers, limit=limit, include_self=include_self)
 
+    def _reader(self) -> Reader:
+        self._require_open()
+        return Reader(lambda: self.peers, lambda: self._state is State.CLOSED)
+
     def _nobody(self) -> NoPeersError:
         with self._lock:
             return self._core.nobody(self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s")
@@ -287,6 +264,9 @@ class Surface:
         now = self._now()
         if (left := self._core.wake - now) > 0:
             return left
+        if self._core.tick(now):
+            self._show()
+            return 0.0
         if self._core.watched:
             self._core.expire(now)
             self._show()
@@ -334,7 +314,7 @@ class Surface:
     def _show(self) -> None:
         """Show what the core has: pickers first, so that none picks from an older set than is shown."""
         view = self._core.view
-        if view.peers is not self._view.peers or view.suspects != self._view.suspects:
+        if not view.is_the_same_as(self._view):
             for picker in self._pickers.values():
                 picker.rebind(view)
         self._view = view
