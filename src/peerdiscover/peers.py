@@ -13,6 +13,7 @@ Rules of this room:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -21,7 +22,20 @@ from typing import Any, overload
 from .errors import ConfigurationError, OrdinalNotFoundError
 from .names import host_port, ordinal_of
 
-__all__ = ["Change", "Identity", "Peer", "PeerSet", "View", "place_of"]
+__all__ = ["Change", "Identity", "Peer", "PeerSet", "View", "checked_zone", "place_of"]
+
+_ZONE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
+"""The value of a node's label topology.kubernetes.io/zone."""
+
+
+def checked_zone(text: str, where: str) -> str:
+    """The topology zone; `ConfigurationError` where it cannot be one."""
+    if not isinstance(text, str) or not _ZONE.fullmatch(text):
+        raise ConfigurationError(
+            f"{where}{text!r}: a zone is what a node's label says, such as eu-west-1a: at most 63 "
+            "letters, digits, hyphens, dots, underscores"
+        )
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +263,13 @@ class Identity:
     """Who oneself is: a hostname, addresses, or both. `ConfigurationError` for what is no address.
 
     One given by hand is taken at its word: `name` is compared with the peers' hostnames whatever
-    their namespace, and `addresses` may be loopback ones.
+    their namespace, and `addresses` may be loopback ones. `zone` is the topology zone that one runs
+    in; without it the one of `PEERDISCOVER_ZONE` counts, else that of the peer that is oneself.
     """
 
     name: str | None = None
     addresses: tuple[str, ...] = ()
+    zone: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str | None):
@@ -265,6 +281,9 @@ class Identity:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"Identity(addresses={self.addresses!r}): {error}") from None
         object.__setattr__(self, "addresses", canonical)
+        # The downward API gives an empty text where the node has no zone.
+        zone = None if self.zone in (None, "") else checked_zone(self.zone, "Identity(zone=…): ")
+        object.__setattr__(self, "zone", zone)
 
     def find(self, peers: Iterable[Peer]) -> str | None:
         """The key of the peer that is oneself, or None. A name goes before an address."""
@@ -291,3 +310,22 @@ class View:
     """Keys of the suspects."""
     before: int = 0
     """How many peers there were before the first suspect became one; 0 without suspects."""
+    ejected: frozenset[str] = frozenset()
+    """Keys of those who failed when the application called them, and are left out for a while."""
+    on_trial: frozenset[str] = frozenset()
+    """Keys of those who get one call, to see whether they can be picked again."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of those who get less than a whole share: above 0, below 1."""
+    zone: str | None = None
+    """The zone that the program runs in, where it is known."""
+
+    def is_the_same_as(self, other: View) -> bool:
+        """Whether it is the same choice: the very same set, and the same to be known of it."""
+        return (
+            self.peers is other.peers
+            and self.suspects == other.suspects
+            and self.ejected == other.ejected
+            and self.on_trial == other.on_trial
+            and self.weights == other.weights
+            and self.zone == other.zone
+        )

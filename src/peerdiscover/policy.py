@@ -47,6 +47,16 @@ class Policy:
     """How long entering a discovery waits for `min_peers`."""
     min_peers: int = 1
     """How many peers, oneself included, entering waits for; 0: the first evidence is enough."""
+    eject_after: int = 1
+    """So many reported failures in a row eject a peer: pickers leave it out for a while."""
+    eject_initial: float = 1.0
+    """How long the first ejection lasts; it doubles from there."""
+    eject_max: float = 30.0
+    """Ceiling of that doubling."""
+    max_ejected: float = 0.5
+    """Share of the set that may be ejected at once, of two or more at least one; 0: nobody ever is."""
+    slow_start: float = 0.0
+    """For so long the share of a peer that joined, or is back, rises to the whole; 0: it is whole at once."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -62,15 +72,21 @@ class Policy:
                 raise ConfigurationError(f"Policy({field.name}={value!r}): a number is wanted")
             elif not math.isfinite(value):
                 raise ConfigurationError(f"Policy({field.name}={value!r}): a finite number is wanted")
-        for name in ("min_refresh", "timeout", "retry_initial"):
+        for name in ("min_refresh", "timeout", "retry_initial", "eject_initial"):
             self._require(getattr(self, name) > 0, name, "must be above 0")
-        for name in ("hold", "ready_timeout", "min_peers"):
+        for name in ("hold", "ready_timeout", "min_peers", "slow_start"):
             self._require(getattr(self, name) >= 0, name, "must not be negative")
-        for name in ("jitter", "mass_removal"):
+        for name in ("jitter", "mass_removal", "max_ejected"):
             self._require(0 <= getattr(self, name) <= 1, name, "must lie between 0 and 1")
         self._require(self.max_stale is None or self.max_stale > 0, "max_stale", "must be above 0, or None")
-        self._require(isinstance(self.min_peers, int), "min_peers", "must be a whole number")
-        for low, high in (("min_refresh", "max_refresh"), ("retry_initial", "retry_max")):
+        for name in ("min_peers", "eject_after"):
+            self._require(isinstance(getattr(self, name), int), name, "must be a whole number")
+        self._require(self.eject_after >= 1, "eject_after", "must be at least 1")
+        for low, high in (
+            ("min_refresh", "max_refresh"),
+            ("retry_initial", "retry_max"),
+            ("eject_initial", "eject_max"),
+        ):
             self._require(
                 getattr(self, low) <= getattr(self, high), low, f"lies above {high}={getattr(self, high)!r}"
             )

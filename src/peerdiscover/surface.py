@@ -59,13 +59,13 @@ def parsed(service: str | ServiceName) -> ServiceName:
 
 def identity_for(service: ServiceName, me: Identity | None) -> Identity:
     """Who oneself is: as given, or as the pod's surroundings tell."""
-    if me is not None:
-        if not isinstance(me, Identity):
-            raise ConfigurationError(f"me={me!r}: an Identity is wanted, such as Identity(name='web-0')")
-        return me
+    if me is not None and not isinstance(me, Identity):
+        raise ConfigurationError(f"me={me!r}: an Identity is wanted, such as Identity(name='web-0')")
     from .sources.surroundings import Surroundings
 
-    return Surroundings().identity(service)
+    if me is None:
+        return Surroundings().identity(service)
+    return me if me.zone is not None else replace(me, zone=Surroundings().zone())
 
 
 class Surface:
@@ -174,7 +174,7 @@ class Surface:
             return
         log.debug("%s: the application could not reach %r: %r", self._service, peer, error)
         with self._lock:
-            self._core.report_failure(peer, self._now(), repr(error) if error else "")
+            self._core.report_failure(peer, self._now(), type(error).__name__ if error else "")
             self._show()
             self._wake()
 
@@ -262,11 +262,10 @@ class Surface:
     def _due(self) -> Ask | float:
         """What to ask now, or for how many seconds nothing is to be asked. Called with the lock held."""
         now = self._now()
-        if (left := self._core.wake - now) > 0:
-            return left
         if self._core.tick(now):
             self._show()
-            return 0.0
+        if (left := self._core.wake - now) > 0:
+            return max(0.0, min(left, self._core.tick_at - now))
         if self._core.watched:
             self._core.expire(now)
             self._show()

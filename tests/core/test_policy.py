@@ -27,6 +27,11 @@ def test_defaults() -> None:
         "mass_removal": 0.5,
         "ready_timeout": 60.0,
         "min_peers": 1,
+        "eject_after": 1,
+        "eject_initial": 1.0,
+        "eject_max": 30.0,
+        "max_ejected": 0.5,
+        "slow_start": 0.0,
     }
 
 
@@ -51,6 +56,12 @@ def test_defaults() -> None:
         ({"max_stale": -5}, "must be above 0, or None"),
         ({"on_empty": "wipe"}, "use one of 'hold', 'keep', 'accept'"),
         ({"on_empty": None}, "use one of"),
+        ({"eject_after": 0}, "must be at least 1"),
+        ({"eject_after": 1.5}, "must be a whole number"),
+        ({"eject_initial": 0}, "must be above 0"),
+        ({"eject_initial": 31}, "lies above eject_max=30.0"),
+        ({"max_ejected": 1.5}, "must lie between 0 and 1"),
+        ({"slow_start": -1}, "must not be negative"),
         ({"hold": "30"}, "a number is wanted"),
         ({"hold": None}, "a number is wanted"),
         ({"hold": True}, "a number is wanted"),

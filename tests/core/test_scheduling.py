@@ -70,14 +70,36 @@ def test_nobody_yet_after_failures_is_asked_within_a_second() -> None:
 
 
 def test_failures_double_with_full_jitter() -> None:
-    most, least = Told(chance=1), Told(chance=0)
+    most, least = Told(chance=1).hears(pods(0)), Told(chance=0).hears(pods(0))
     for second, wait in enumerate([1, 2, 4, 8, 16, 30, 30, 30]):
         assert most.hears(FAILED, at=second).wait == wait
         assert least.hears(FAILED, at=second).wait == round(wait * 0.05, 9)
 
 
+@pytest.mark.parametrize("before", [(), (EMPTY,), (pods(0), EMPTY, EMPTY)], ids=["at start", "empty", "gone"])
+def test_while_nobody_is_known_failures_double_to_five_seconds_only(before: tuple[Answer, ...]) -> None:
+    """Who waits for the first peers, 60 s at most, must not miss servers that are back at 50 s."""
+    told = Told(Policy(hold=0), chance=1)
+    for answer in before:
+        told.hears(answer)
+    assert [told.hears(FAILED).wait for _ in range(6)] == [1, 2, 4, 5, 5, 5]
+    told.hears(pods(0))
+    assert [told.hears(FAILED).wait for _ in range(6)] == [1, 2, 4, 8, 16, 30]
+
+
+def test_a_set_that_is_held_is_somebody() -> None:
+    told = Told(chance=1).hears(pods(0)).hears(EMPTY, at=1)
+    assert [told.hears(FAILED, at=2).wait for _ in range(5)] == [1, 2, 4, 8, 16]
+
+
+def test_the_ceiling_while_nobody_is_known_is_within_the_policys_own_times() -> None:
+    assert [Told(Policy(retry_initial=8), chance=1).hears(FAILED).wait] == [8]
+    told = Told(Policy(retry_max=2), chance=1)
+    assert [told.hears(FAILED).wait for _ in range(4)] == [1, 2, 2, 2]
+
+
 def test_a_thousand_failures_overflow_nothing() -> None:
-    told = Told(chance=1)
+    told = Told(chance=1).hears(pods(0))
     for second in range(2000):
         told.hears(FAILED, at=second)
     assert told.wait == 30

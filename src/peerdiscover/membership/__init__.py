@@ -45,6 +45,7 @@ from peerdiscover.policy import Policy
 
 from .explaining import Heard, counted, explain
 from .floor import Floor
+from .health import Health
 from .judging import Judge
 from .scheduling import Schedule
 
@@ -98,6 +99,7 @@ class Membership:
         self._identity = identity
         self._judge = Judge(str(service), policy, identity, kind)
         self._schedule = Schedule(policy, random)
+        self._health = Health(policy, random)
         self.notes: deque[tuple[int, str]] = deque(maxlen=1000)
         """(logging level, text), oldest first."""
         self.begun: int = 0
@@ -122,8 +124,13 @@ class Membership:
 
     @property
     def view(self) -> View:
-        """The set and its suspects, for pickers."""
-        return self._judge.view
+        """The set, its suspects and its health, for pickers."""
+        return self._health.seen_in(self._judge.view)
+
+    @property
+    def zone(self) -> str | None:
+        """The zone that the program runs in, where it is known."""
+        return self._judge.zone
 
     @property
     def watched(self) -> bool:
@@ -153,6 +160,7 @@ class Membership:
         return explain(
             self.service,
             self._judge,
+            self._health,
             self._identity,
             self._heard,
             self._last,
@@ -199,6 +207,7 @@ class Membership:
             timeout=self.policy.timeout,
             second_opinion=self._second_opinion,
             known=known,
+            zone=judge.zone,
         )
 
     def request(self, now: float) -> int:
@@ -211,15 +220,33 @@ class Membership:
         self._schedule.request(now)
         return self.begun + 1
 
-    def report_failure(self, peer: Peer, now: float) -> bool:
+    def report_failure(self, peer: Peer, now: float, why: str = "") -> bool:
         """The application saw `peer` fail: ask again soon. Returns whether it went from the set."""
+        self._health.failed(peer, self.peers, now, why)
         if not self.watched:
             self._schedule.report(now)
         before = self.peers
         went = self._judge.report_failure(peer, now)
         if went:
-            self._changed(before)
+            self._changed(before, now)
         return went
+
+    def is_blamed(self, peer: Peer) -> bool:
+        """Whether a failure of `peer` is remembered."""
+        return peer in self._health.ailments
+
+    def report_success(self, peer: Peer, now: float) -> None:
+        """The application reached `peer`."""
+        self._health.succeeded(peer, now)
+
+    @property
+    def tick_at(self) -> float:
+        """When `tick` is due, whatever else is; infinite where nobody's health changes by itself."""
+        return self._health.wake
+
+    def tick(self, now: float) -> bool:
+        """Time has passed. Returns whether that changed what pickers are to know of health."""
+        return now >= self._health.wake and self._health.tick(now)
 
     # What came
 
@@ -272,7 +299,7 @@ class Membership:
         self._note_answer(answer, now, seconds)
         self._last = answer.with_(endpoints=(), unnamed=())  # not to hold a thousand of them
         if self.peers.generation != before.generation:
-            self._changed(before, without_evidence=not answer.is_evidence)
+            self._changed(before, now, without_evidence=not answer.is_evidence)
         if first and answer.is_evidence and not self.peers:
             self.notes.append((logging.INFO, f"{self.service}: nobody yet ({answer.outcome})"))
         return answer
@@ -282,7 +309,7 @@ class Membership:
         before = self.peers
         self._judge.expire(now)
         if self.peers.generation != before.generation:
-            self._changed(before, without_evidence=True)
+            self._changed(before, now, without_evidence=True)
 
     @property
     def _failed(self) -> bool:
@@ -366,8 +393,9 @@ class Membership:
 
     # What is to be said in the log
 
-    def _changed(self, before: PeerSet, *, without_evidence: bool = False) -> None:
+    def _changed(self, before: PeerSet, now: float, *, without_evidence: bool = False) -> None:
         self._changes += 1
+        self._health.follow(before, self.peers, now)
         change = Change.between(before, self.peers)
         self.notes.append((logging.INFO, f"{self.service}: {counted(len(self.peers), 'peer')}: {change}"))
         if without_evidence:

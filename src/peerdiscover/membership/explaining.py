@@ -14,6 +14,7 @@ from peerdiscover.answers import Answer
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Identity, Peer
 
+from .health import Ailment, Health
 from .judging import Judge
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Heard:
 def explain(
     service: ServiceName,
     judge: Judge,
+    health: Health,
     identity: Identity,
     heard: Iterable[Heard],
     last: Answer | None,
@@ -44,7 +46,7 @@ def explain(
 ) -> str:
     """The text of `Discovery.explain`. `down`: why the watch is done without."""
     lines = [_head(service, judge, status)]
-    lines += ["", "Peers:"] + ([_peer_line(peer, judge, now) for peer in judge.peers] or ["  nobody"])
+    lines += ["", "Peers:"] + ([_peer_line(peer, judge, health, now) for peer in judge.peers] or ["  nobody"])
     lines += _self_line(judge, identity)
     if judge.left:
         lines += ["", "Gone lately:"]
@@ -78,7 +80,7 @@ def _name(peer: Peer) -> str:
     return where if peer.key == peer.hostport else f"{peer.key} at {where}"
 
 
-def _peer_line(peer: Peer, judge: Judge, now: float) -> str:
+def _peer_line(peer: Peer, judge: Judge, health: Health, now: float) -> str:
     me = " (self)" if peer.is_self else ""
     held = judge.suspects.get(peer.key)
     if held is not None:
@@ -93,7 +95,19 @@ def _peer_line(peer: Peer, judge: Judge, now: float) -> str:
             why += f", by chance with probability {math.exp(doubt.log_chance):.1g}"
     else:
         why = "in: the last answers have it"
-    return f"  {_name(peer)}{me}: {why}"
+    return f"  {_name(peer)}{me}: {why}{_health(health.ailments.get(peer), now)}"
+
+
+def _health(ailment: Ailment | None, now: float) -> str:
+    if ailment is None:
+        return ""
+    failed = f"{counted(ailment.failures, 'failure')} in a row" + (
+        f", last {ailment.why}" if ailment.why else ""
+    )
+    left = max(0.0, ailment.until - now)
+    if ailment.ejected:
+        return f"; ejected for {left:.1f} s more ({failed})"
+    return f"; on trial for {left:.1f} s more ({failed})" if ailment.on_trial else f"; {failed}"
 
 
 def _self_line(judge: Judge, identity: Identity) -> list[str]:

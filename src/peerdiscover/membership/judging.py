@@ -65,6 +65,8 @@ class Judge:
         """When an answer last confirmed the set."""
         self.left: deque[tuple[float, Peer, str]] = deque(maxlen=20)
         """Who went lately, when and why."""
+        self.zone: str | None = identity.zone
+        """The own zone: as told, else that of the peer that is oneself, the last time that one was seen."""
         self._before = 0
         self._last_partial: tuple[str, ...] = ()
         self._flaps: dict[str, Flap] = {}
@@ -74,7 +76,8 @@ class Judge:
     @property
     def view(self) -> View:
         """What pickers choose from."""
-        return View(self.peers, frozenset(self.suspects), self._before if self.suspects else 0)
+        before = self._before if self.suspects else 0
+        return View(self.peers, frozenset(self.suspects), before, zone=self.zone)
 
     def settles_at(self, now: float) -> float:
         """The earliest time after `now` from which on an answer may settle a suspect; else infinite.
@@ -93,7 +96,10 @@ class Judge:
         seen = _peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
         known = self.peers.by_key
         held_before = set(self.suspects)
+        tells_zones = any(peer.zone for peer in seen.values())
         exempt = self._keep_families(seen, answer) if answer.failed_families else set[str]()
+        if not tells_zones:
+            self._keep_places(seen)
         members = dict(seen) | {key: known[key] for key in exempt}
         self._note_flaps(seen, now)
         for key in seen:
@@ -315,12 +321,23 @@ class Judge:
                 seen[key] = replace(peer, address=kept[0], addresses=kept)
         return exempt
 
+    def _keep_places(self, seen: dict[str, Peer]) -> None:
+        """An answer that tells nobody's zone takes none away: its source does not tell, or could not now.
+
+        A pod does not move: who is seen again at the same addresses is where it was.
+        """
+        for old in self.peers:
+            if (old.zone or old.node) and (new := seen.get(old.key)) is not None and new == old:
+                seen[old.key] = replace(new, zone=old.zone, node=new.node or old.node)
+
     # Writing the set
 
     def _publish(self, members: Iterable[Peer], kind: str) -> None:
         old = self.peers
         everybody = list(members)
         me = self._identity.find(everybody)
+        if self._identity.zone is None:
+            self.zone = next((p.zone for p in everybody if p.key == me and p.zone), self.zone)
         everybody = [p if p.is_self == (p.key == me) else replace(p, is_self=p.key == me) for p in everybody]
         new = PeerSet(old.service, everybody, generation=old.generation, kind=kind)
         if new != old:

@@ -10,7 +10,8 @@ somebody became a suspect      | at once, for a second opinion; then when a susp
                                | and not sooner than the floor
 nobody, and the set is held    | `retry_initial`, doubling up to `max_refresh`
 nobody, and the set is empty   | `retry_initial`, up to `jitter` of it sooner and never later
-a failure                      | `retry_initial`, doubling up to `retry_max`; of that 5 to 100 % by chance
+a failure                      | `retry_initial`, doubling up to `retry_max`, and while nobody is known
+                               | to 5 s at most: somebody waits. Of that 5 to 100 % by chance
 a source that tells by itself  | none, while it is up
 
 A TTL of 0, or none, is no advice and counts as 5 s. An infinite one means never. A request (`refresh`)
@@ -29,6 +30,10 @@ __all__ = ["Schedule"]
 
 _REPORTS_APART = 1.0
 
+_NOBODY_RETRY_MAX = 5.0
+"""Ceiling of the doubling after failures while nobody is known: who waits for the first peers must not run
+out of time just after the servers are back. With a set there is something to go on with, and no hurry."""
+
 
 class Schedule:
     """When the next question is due, on the clock of whoever tells the time."""
@@ -42,6 +47,7 @@ class Schedule:
         self._second_opinion = False
         self._failures = 0
         self._held = 0
+        self._somebody = False
         self._reported_at = -math.inf
 
     def start(self, now: float) -> None:
@@ -81,18 +87,24 @@ class Schedule:
 
     def failed(self, now: float) -> None:
         """No answer."""
-        wait = _doubled(self._policy.retry_initial, self._failures, self._policy.retry_max)
+        policy = self._policy
+        ceiling = policy.retry_max
+        if not self._somebody:
+            ceiling = min(ceiling, max(_NOBODY_RETRY_MAX, policy.retry_initial))
+        wait = _doubled(policy.retry_initial, self._failures, ceiling)
         self._failures += 1
         self._answered(now + wait * (0.05 + 0.95 * self._random()))
 
     def saw_somebody(self, now: float, ttl: float | None) -> None:
         """Somebody was seen, and nobody became a suspect by it."""
         self._failures = self._held = 0
+        self._somebody = True
         self._answered(now + self._ttl_wait(ttl))
 
     def saw_nobody(self, now: float, *, held: bool) -> None:
         """Nobody was seen; `held`: the set has somebody all the same."""
         self._failures = 0
+        self._somebody = held
         policy = self._policy
         if held:
             wait = _doubled(policy.retry_initial, self._held, policy.max_refresh)
