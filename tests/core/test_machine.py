@@ -267,7 +267,8 @@ class History(RuleBasedStateMachine):
                 row += earlier.answer.outcome is Outcome.FAILED
                 if earlier.answer.is_evidence:
                     break
-            most = min(policy.retry_initial * 2 ** (row - 1), policy.retry_max)
+            ceiling = policy.retry_max if entry.after else min(policy.retry_max, 5)
+            most = min(policy.retry_initial * 2 ** (row - 1), ceiling)
             assert most * 0.05 - slack <= wait <= most + slack, "a failure waits with full jitter"
         elif answer.authoritative:
             assert wait == math.inf, "the source of truth tells by itself"

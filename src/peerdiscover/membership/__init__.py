@@ -318,7 +318,7 @@ class Membership:
     def _reschedule(self, answer: Answer, now: float, doubt: bool) -> None:
         schedule = self._schedule
         if not answer.is_evidence:
-            schedule.failed(now)
+            schedule.failed(now, nobody=not self.peers)
             return
         if answer.authoritative:
             schedule.saw_somebody(now, math.inf)

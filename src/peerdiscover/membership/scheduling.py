@@ -47,7 +47,6 @@ class Schedule:
         self._second_opinion = False
         self._failures = 0
         self._held = 0
-        self._somebody = False
         self._reported_at = -math.inf
 
     def start(self, now: float) -> None:
@@ -85,11 +84,11 @@ class Schedule:
         else:
             self.due = min(self.due, at)
 
-    def failed(self, now: float) -> None:
-        """No answer."""
+    def failed(self, now: float, *, nobody: bool) -> None:
+        """No answer; `nobody`: the set is empty."""
         policy = self._policy
         ceiling = policy.retry_max
-        if not self._somebody:
+        if nobody:
             ceiling = min(ceiling, max(_NOBODY_RETRY_MAX, policy.retry_initial))
         wait = _doubled(policy.retry_initial, self._failures, ceiling)
         self._failures += 1
@@ -98,13 +97,11 @@ class Schedule:
     def saw_somebody(self, now: float, ttl: float | None) -> None:
         """Somebody was seen, and nobody became a suspect by it."""
         self._failures = self._held = 0
-        self._somebody = True
         self._answered(now + self._ttl_wait(ttl))
 
     def saw_nobody(self, now: float, *, held: bool) -> None:
         """Nobody was seen; `held`: the set has somebody all the same."""
         self._failures = 0
-        self._somebody = held
         policy = self._policy
         if held:
             wait = _doubled(policy.retry_initial, self._held, policy.max_refresh)
