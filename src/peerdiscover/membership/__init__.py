@@ -166,7 +166,7 @@ class Membership:
             self._last,
             self.status(now),
             now,
-            self._floor.down,
+            down=self._floor.down,
         )
 
     # When to ask, and what

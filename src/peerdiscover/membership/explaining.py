@@ -42,7 +42,8 @@ def explain(
     last: Answer | None,
     status: Status,
     now: float,
-    down: str | None = None,
+    *,
+    down: str | None,
 ) -> str:
     """The text of `Discovery.explain`. `down`: why the watch is done without."""
     lines = [_head(service, judge, status)]
