@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .answers import Answer, Ask, PullSource, PushSource, Source
 from .attempts import Failover
@@ -27,7 +27,8 @@ from .errors import ClosedError, ConfigurationError, NoPeersError, ResolutionTim
 from .membership import Membership, Status
 from .names import ServiceName
 from .peers import Change, Identity, Peer, PeerSet
-from .pickers import Picker, Random, RoundRobin
+from .pickers import Picker
+from .picking import Picking
 from .policy import Policy
 from .reading import Cursor, Reader
 from .sources import source_for
@@ -41,7 +42,6 @@ __all__ = ["Callback", "State", "Surface", "identity_for", "log", "parsed"]
 log: logging.Logger = logging.getLogger("peerdiscover")
 
 Callback = Callable[[Change], object]
-P = TypeVar("P", RoundRobin, Random)
 
 
 class State(enum.Enum):
@@ -68,7 +68,7 @@ def identity_for(service: ServiceName, me: Identity | None) -> Identity:
     return me if me.zone is not None else replace(me, zone=Surroundings().zone())
 
 
-class Surface:
+class Surface(Picking):
     """One service's peers, kept up to date. See `Discovery` and `AsyncDiscovery`."""
 
     peers: PeerSet
@@ -96,7 +96,7 @@ class Surface:
         self._source: Source = source_for(self._service, source)
         self._lock = self._new_lock()
         self._state = State.NEW
-        self._pickers: dict[tuple[type, bool], RoundRobin | Random] = {}
+        super().__init__()
         self._subscribers: dict[object, tuple[Callback, Cursor]] = {}
         self._core = self._new_core(Identity())
         self.peers = self._core.peers
@@ -130,29 +130,7 @@ class Surface:
             text = self._core.explain(self._now())
         return text if self._state is State.OPEN else f"{text}: the discovery is {self._state.value}"
 
-    # Picking
-
-    def round_robin(self, *, include_self: bool = False) -> RoundRobin:
-        """A picker that takes everybody in turn. The same arguments give the same picker."""
-        return self._picker(RoundRobin, include_self)
-
-    def random(self, *, include_self: bool = False) -> Random:
-        """A picker with equal chances for everybody. The same arguments give the same picker."""
-        return self._picker(Random, include_self)
-
-    def _picker(self, kind: type[P], include_self: bool) -> P:
-        self._require_open()
-        picker = self._pickers.get((kind, include_self))
-        if picker is None:
-            with self._lock:
-                self._require_open()
-                picker = self._pickers.get((kind, include_self))
-                if picker is None:
-                    picker = kind(include_self)
-                    picker.rebind(self._view)
-                    self._pickers[kind, include_self] = picker
-        assert isinstance(picker, kind)
-        return picker
+    # Picking: see `Picking`
 
     def ordinal(self, i: int) -> Peer:
         """The pod with that ordinal, whatever its address is today.
@@ -251,6 +229,10 @@ class Surface:
         """Let whoever waits look again. Called with the lock held."""
         raise NotImplementedError
 
+    def _warn(self, text: str) -> None:
+        self._core.notes.append((logging.WARNING, f"{self._service}: {text}"))
+        self._wake()
+
     def _require_open(self) -> None:
         if self._state is not State.OPEN:
             raise self._closed_error()
@@ -314,9 +296,7 @@ class Surface:
         """Show what the core has: pickers first, so that none picks from an older set than is shown."""
         view = self._core.view
         if not view.is_the_same_as(self._view):
-            for picker in self._pickers.values():
-                picker.rebind(view)
-        self._view = view
+            self._rebind(view)
         self.peers = view.peers
 
     def _there(self, min_peers: int, include_self: bool) -> bool:

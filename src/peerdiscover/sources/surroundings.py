@@ -1,4 +1,4 @@
-"""Where the program runs: nameservers, namespace, cluster domain, and who oneself is.
+"""Where the program runs: nameservers, namespace, cluster domain, zone, and who oneself is.
 
 Rules of this room:
 
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import LABEL, ServiceName
-from peerdiscover.peers import Identity
+from peerdiscover.peers import Identity, checked_zone
 
 from ._questions import Server
 
@@ -160,13 +160,18 @@ class Surroundings:
         found = _cluster_search(self.resolv_conf.search)
         return found[1] if found else None
 
+    def zone(self) -> str | None:
+        """`PEERDISCOVER_ZONE`; None: unknown. A pod is not told its zone unless its manifest says so."""
+        given = self._environ("ZONE")
+        return checked_zone(given, "PEERDISCOVER_ZONE=") if given else None
+
     def identity(self, service: ServiceName, namespace: str | None = None) -> Identity:
         """Who oneself is among the pods of `service`. `namespace` is the own one, where it is given.
 
         The name counts only in the own namespace. Addresses are `POD_IP` and `POD_IPS`, and those
         from which the machine speaks to its nameservers and to the world.
         """
-        return Identity(self._own_name(service, namespace), self._own_addresses())
+        return Identity(self._own_name(service, namespace), self._own_addresses(), self.zone())
 
     def _own_name(self, service: ServiceName, namespace: str | None) -> str | None:
         if service.scheme == "static" or service.is_external:

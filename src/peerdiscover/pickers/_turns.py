@@ -1,14 +1,4 @@
-"""Pickers: pure choices over a set, made ready when the set changes.
-
-Rules of this room:
-
-* A picker is rebound when the set changes, before the new set is shown; it is not asked to look. A
-  pick takes no lock, never waits, and costs what `next(itertools.cycle)` costs.
-* Suspects are left out as long as the other peers are at least half as many as the set had before;
-  below that everybody is picked from, since a lie must not put the load of ten on one.
-* Oneself is left out unless `include_self`.
-* Nobody to pick raises `NoPeersError`, from `next()` too: an iterator over a picker never ends.
-"""
+"""Pickers that take turns: an iterator, which a rebinding replaces."""
 
 from __future__ import annotations
 
@@ -18,10 +8,12 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
-from .errors import NoPeersError
-from .peers import Peer, View, place_of
+from peerdiscover.errors import NoPeersError
+from peerdiscover.peers import Peer, View, place_of
 
-__all__ = ["Picker", "Random", "RoundRobin", "pickable"]
+from ._candidates import Zone, checked_zone_choice, pickable, why_nobody
+
+__all__ = ["Picker", "Random", "RoundRobin"]
 
 
 @runtime_checkable
@@ -31,15 +23,6 @@ class Picker(Protocol):
     def pick(self) -> Peer:
         """A peer; `NoPeersError` where there is nobody. Never waits."""
         ...
-
-
-def pickable(view: View, include_self: bool = False) -> tuple[Peer, ...]:
-    """Those who may be picked, in the order of the set."""
-    peers = view.peers if include_self else view.peers.others
-    confirmed = len(view.peers) - len(view.suspects)
-    if not view.suspects or 2 * confirmed < view.before:
-        return tuple(peers)
-    return tuple(peer for peer in peers if peer.key not in view.suspects)
 
 
 class _Raises:
@@ -60,10 +43,12 @@ class _Raises:
 class _Bound:
     """What pickers that take turns share: an iterator that a rebinding replaces."""
 
-    __slots__ = ("_candidates", "_include_self", "_next")
+    __slots__ = ("_candidates", "_include_self", "_next", "_zone")
 
-    def __init__(self, include_self: bool = False) -> None:
+    def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
+        checked_zone_choice(zone)
         self._include_self = include_self
+        self._zone = zone
         self._candidates: tuple[Peer, ...] = ()
         self._next: Iterator[Peer] = _Raises(lambda: NoPeersError("there is nobody to pick"))
 
@@ -79,13 +64,13 @@ class _Bound:
 
     def rebind(self, view: View) -> None:
         """Choose from this set from now on."""
-        candidates = pickable(view, self._include_self)
+        candidates = pickable(view, self._include_self, self._zone)
         if candidates and _same_objects(candidates, self._candidates):
             return
         if candidates:
             self._next = self._begin(candidates)
         else:
-            text = f"{view.peers.service}: {_why_nobody(view)}"
+            text = f"{view.peers.service}: {why_nobody(view, self._include_self, self._zone)}"
             self._next = _Raises(lambda: NoPeersError(text))
         self._candidates = candidates
 
@@ -135,11 +120,3 @@ class Random(_Bound):
 def _same_objects(a: tuple[Peer, ...], b: tuple[Peer, ...]) -> bool:
     """Not equality: equal peers of a new set may have more told about them."""
     return len(a) == len(b) and all(map(operator.is_, a, b))
-
-
-def _why_nobody(view: View) -> str:
-    if view.peers.generation == 0:
-        return "nobody is known yet"
-    if view.peers.me is not None and len(view.peers) == 1:
-        return "only this pod itself is there; include_self=True would pick it"
-    return "there is nobody to pick"

@@ -1,0 +1,99 @@
+"""What a discovery picks with: its pickers, each made when it is first asked for.
+
+Rules of this room:
+
+* The same arguments give the same picker, so that `web.round_robin().pick()` in a handler takes turns.
+* A picker that was made before is found without a lock.
+* All are rebound together, before a new set is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+from .peers import View
+from .pickers import Random, RoundRobin, Zone, zone_warning
+
+__all__ = ["Picking"]
+
+
+class _Rebound(Protocol):
+    """What every picker can be told."""
+
+    def rebind(self, view: View) -> None: ...
+    def end(self, error: Callable[[], Exception]) -> None: ...
+    def forked(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Rebound)
+
+
+class Picking:
+    """The pickers of one discovery; `Surface` has the rest of it."""
+
+    _lock: AbstractContextManager[object]
+    _view: View
+
+    def __init__(self) -> None:
+        self._pickers: dict[tuple[object, ...], Any] = {}
+        self._zone_warned = False
+
+    def _require_open(self) -> None:
+        raise NotImplementedError
+
+    def _warn(self, text: str) -> None:
+        """Have that logged once no lock is held. Called with the lock held."""
+        raise NotImplementedError
+
+    def round_robin(self, *, include_self: bool = False, zone: Zone | None = None) -> RoundRobin:
+        """A picker that takes everybody in turn. The same arguments give the same picker.
+
+        `zone="prefer"`: the own zone's peers in turn, while there are enough of them, else everybody.
+        They are enough when they are at least half as many as a zone has on average (peers whose zone
+        is not known count as one zone, so over DNS it takes a quarter of all). `zone="only"`: nobody
+        else, whatever comes; `NoPeersError` says why nobody is there. The own zone is that of
+        `Identity(zone=…)`, else `PEERDISCOVER_ZONE`, else that of the peer that is oneself; while it is
+        not known, "prefer" means everybody.
+        """
+        return self._picker(RoundRobin, include_self, zone)
+
+    def random(self, *, include_self: bool = False, zone: Zone | None = None) -> Random:
+        """A picker with equal chances for everybody. The same arguments give the same picker.
+
+        `zone` as with `round_robin`.
+        """
+        return self._picker(Random, include_self, zone)
+
+    def _picker(self, kind: Callable[..., P], *arguments: object) -> P:
+        self._require_open()
+        try:
+            picker: P | None = self._pickers.get((kind, *arguments))
+        except TypeError:  # what has no hash is none of the choices, and is refused
+            picker = kind(*arguments)
+        if picker is None:
+            with self._lock:
+                self._require_open()
+                picker = self._pickers.get((kind, *arguments))
+                if picker is None:
+                    picker = kind(*arguments)
+                    picker.rebind(self._view)
+                    self._pickers[kind, *arguments] = picker
+                    self._warn_of_zone()
+        return picker
+
+    def _rebind(self, view: View) -> None:
+        """Have them choose from this from now on. Called with the lock held."""
+        for picker in self._pickers.values():
+            picker.rebind(view)
+        self._view = view
+        self._warn_of_zone()
+
+    def _warn_of_zone(self) -> None:
+        """Say once that preferring the own zone comes to nothing."""
+        if not self._zone_warned and any(zone == "prefer" for _, _, zone, *_ in self._pickers):
+            warning = zone_warning(self._view)
+            if warning is not None:
+                self._zone_warned = True
+                self._warn(warning)
