@@ -18,7 +18,7 @@ A source is any object with `kind` and `lookup` (pull), or `kind` and `watch` (p
 
         def lookup(self, ask):
             lines = self.path.read_text().split()  # raises: a failed answer, and nobody goes
-            return Answer.of([Endpoint.parse(line) for line in lines], ttl=10, kind=self.kind)
+            return Answer.of([Endpoint.parse(line) for line in lines], ttl=10)
 
     Discovery("web", source=FromFile("/etc/peers"))
 
@@ -143,8 +143,8 @@ class Answer:
     """Hostnames that are proven gone, each by a question of its own."""
     ordered: bool = False
     """A partial answer that is always cut at the same place: absence past the cut says nothing."""
-    kind: str = "unknown"
-    """See `PeerSet.kind`."""
+    kind: str = ""
+    """See `PeerSet.kind`; "": as it was, at first that of the source."""
     dropped: tuple[str, ...] = ()
     """What was in the answer and is not believed: one line each."""
     warnings: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ class Answer:
             object.__setattr__(self, name, held)
 
     @classmethod
-    def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "unknown") -> Answer:
+    def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "") -> Answer:
         """A whole answer: these, and nobody else. Without endpoints it is an empty one."""
         found = tuple(endpoints)
         return cls(outcome=Outcome.RESOLVED if found else Outcome.EMPTY, endpoints=found, ttl=ttl, kind=kind)

@@ -64,6 +64,7 @@ class Told:
         chance: float = 0.0,
         me: Identity | None = None,
         service: str = "web.prod:80",
+        kind: str = "unknown",
         tells: bool = False,
         asked: bool = True,
     ) -> None:
@@ -73,6 +74,7 @@ class Told:
             policy or Policy(),
             me or Identity(),
             lambda: chance,
+            kind,
             tells=tells,
             asked=asked,
         )

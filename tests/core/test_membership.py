@@ -292,6 +292,16 @@ def test_the_kind_outlives_nobody(outcome: Outcome) -> None:
     assert told.core.peers.kind == "headless"
 
 
+def test_an_answer_without_a_kind_leaves_the_kind_as_it_was() -> None:
+    """At first that of the source, whose own answers need not repeat it."""
+    told = Told(kind="file").hears(Answer.of([Endpoint(("10.0.0.1",), 80)]))
+    assert told.core.peers.kind == "file"
+    told.hears(pods(0)).hears(Answer.of([Endpoint(("10.0.0.1",), 80)]))
+    assert told.core.peers.kind == "headless"
+    told.hears(pods(0).with_(kind="unknown"))
+    assert told.core.peers.kind == "unknown"
+
+
 def test_a_cut_is_said_once() -> None:
     told = Told().hears(pods(0, 1)).hears(partial(0), at=5).hears(partial(1), at=10)
     said = [text for level, text in told.core.notes if level == logging.WARNING]

@@ -118,7 +118,7 @@ class Judge:
             self._before = len(known)
         if seen or not members:
             self.confirmed_at = now
-        self._publish(members.values(), answer.kind if seen else self.peers.kind)
+        self._publish(members.values(), answer.kind if seen and answer.kind else self.peers.kind)
         return bool(set(self.suspects) - held_before)
 
     def is_mute(self, answer: Answer) -> bool:
