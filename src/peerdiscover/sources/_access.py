@@ -35,7 +35,7 @@ __all__ = ["Access", "check_arguments", "find_access"]
 REREAD = 60.0
 """Seconds after which a token file is read again; client-go's own figure."""
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _MALFORMED = "no token: that is printable ASCII without spaces or newlines (it is not shown here)"
 
 
@@ -121,7 +121,7 @@ def check_arguments(
             "Kubernetes(server=…, kubeconfig=…): both say which server; give one of them"
         )
     if token is not None:
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        if not isinstance(token, str) or not _VISIBLE.fullmatch(token):
             raise ConfigurationError(f"Kubernetes(token=…): {_MALFORMED}")
         if token.startswith(("/", "~/", "./")):
             raise ConfigurationError(
@@ -157,9 +157,9 @@ def find_access(
         path = Path(ca).expanduser()
         found = replace(found, ca=Pem(str(path), path=path))
     if token is not None:
-        found = replace(found, token=token, token_file=None, certificate=None, key=None)
+        found = replace(found, token=token)  # the user was left out above
     where = f"{found.told_by}: "
-    if found.token is not None and not _TOKEN.fullmatch(found.token):
+    if found.token is not None and not _VISIBLE.fullmatch(found.token):
         raise ConfigurationError(f"{where}{_MALFORMED}")
     credentials = bool(found.token or found.token_file or found.certificate)
     return Access(replace(found, server=_checked_server(found.server, where, credentials)))
@@ -200,21 +200,22 @@ def _of_the_pod(surroundings: Surroundings, *, with_user: bool) -> Context:
 
 def _checked_server(text: str, where: str, credentials: bool) -> str:
     """The URL without a slash at its end; what cannot be one, or would show a token, is refused."""
+    if isinstance(text, str) and "@" in text:
+        raise ConfigurationError(f"{where}the server's URL has a user name in it; use a token instead")
+    wrong = ConfigurationError(f"{where}{text!r} is no server: write https://HOST:PORT")
+    if not isinstance(text, str) or not _VISIBLE.fullmatch(text):
+        raise wrong
     try:
         url = urlsplit(text)
-        host, _ = url.hostname, url.port  # the port raises where it is none
-    except (ValueError, AttributeError, TypeError):
-        url, host = urlsplit(""), None
-    if url.username is not None or url.password is not None:
-        raise ConfigurationError(
-            f"{where}the server's URL has a user name in it; give token= (it is not shown)"
-        )
-    if url.scheme not in ("https", "http") or not host or url.query or url.fragment:
-        raise ConfigurationError(f"{where}{text!r} is no server: write https://HOST:PORT")
+        _ = url.port  # raises where it is none
+    except ValueError:
+        raise wrong from None
+    if url.scheme not in ("https", "http") or not url.hostname or url.query or url.fragment:
+        raise wrong
     if url.scheme == "http":
         if credentials:
             raise ConfigurationError(f"{where}{text!r}: credentials go over https only")
-        if not _is_loopback(host):
+        if not _is_loopback(url.hostname):
             raise ConfigurationError(f"{where}{text!r}: plain http is for loopback only (`kubectl proxy`)")
     return text.rstrip("/")
 
@@ -237,7 +238,7 @@ def _token_in(path: Path) -> str:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
     if not token:
         raise ConfigurationError(f"{path}: the token file is empty")
-    if not _TOKEN.fullmatch(token):
+    if not _VISIBLE.fullmatch(token):
         raise ConfigurationError(
             f"{path}: holds no token: that is printable ASCII without spaces or newlines"
         )
