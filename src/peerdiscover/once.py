@@ -125,6 +125,7 @@ class Once:
             service=self._core.service,
             timeout=self._allowed,
             second_opinion=self._doubted,
+            zone=self._core.zone,
         )
 
     def take(self, answer: Answer, now: float) -> PeerSet | None:

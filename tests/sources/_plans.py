@@ -72,6 +72,7 @@ class Run:
         server: Server = SERVER,
         history: History | None = None,
         networks: Sequence[str] | None = None,
+        zone: str | None = None,
         **setting: Any,
     ) -> None:
         name = ServiceName.parse(service)
@@ -81,7 +82,7 @@ class Run:
         self._turns: dict[tuple[str, Kind], int] = {}
         self._server = server
         plan = lookup(
-            Ask(name, known=known or {}, second_opinion=second_opinion),
+            Ask(name, known=known or {}, second_opinion=second_opinion, zone=zone),
             Setting(
                 name.absolute("prod"),
                 name,
@@ -94,7 +95,7 @@ class Run:
             batch = next(plan)
             while True:
                 self.batches.append(batch)
-                batch = plan.send([self._reply(question) for question in batch.questions])
+                batch = plan.send([self._reply(question) for question in (*batch.questions, *batch.asides)])
         except StopIteration as end:
             self.answer: Answer = end.value
 

@@ -32,6 +32,10 @@ class Asking:
         self._parent = setting.name
         """Beneath which the pods' own names are: another service, where a CNAME leads there."""
         self._reading = Reading(setting)
+        self._asides: tuple[Question, ...] = ()
+        """What is to be asked along with the next questions."""
+        self._told_aside: list[Reply] = []
+        """What came of it."""
 
     def _ask_srv(
         self, name: str, share: float = 1.0, *, fresh: bool = False
@@ -64,7 +68,10 @@ class Asking:
         if not questions:
             return []
         fresh = fresh or self._doubted
-        replies = yield Batch(tuple(questions), share, limit, fresh)
+        asides, self._asides = self._asides, ()
+        replies = yield Batch(tuple(questions), share, limit, fresh, asides)
+        if asides:
+            replies, self._told_aside = replies[: len(questions)], replies[len(questions) :]
         for _ in range(MAX_HOPS):
             opened = [i for i, reply in enumerate(replies) if reply.unfinished]
             if not opened:

@@ -23,7 +23,7 @@ import anyio
 from peerdiscover.answers import Answer
 
 from ._exchange import Exchange, Memory, Try
-from ._questions import Batch, Reply, Server
+from ._questions import ASIDE, Batch, Reply, Server
 from ._sockets import Flight
 
 __all__ = ["Plan", "adrive", "drive"]
@@ -40,8 +40,14 @@ def _exchanges(
 ) -> list[Exchange]:
     until = min(began + timeout * batch.share, now + batch.limit)
     return [
-        Exchange(question, servers, memory, now=now, until=until, fresh=batch.fresh)
-        for question in batch.questions
+        *(
+            Exchange(question, servers, memory, now=now, until=until, fresh=batch.fresh)
+            for question in batch.questions
+        ),
+        *(
+            Exchange(question, servers, memory.apart(), now=now, until=min(until, now + ASIDE))
+            for question in batch.asides
+        ),
     ]
 
 

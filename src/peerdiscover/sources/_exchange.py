@@ -56,6 +56,12 @@ class Memory:
     def bad(self, server: Server) -> None:
         self._failing[server] = True
 
+    def apart(self) -> Memory:
+        """The same memories, for a question whose outcome is to be nobody's concern."""
+        copy = Memory()
+        copy._failing, copy.no_tcp = dict(self._failing), dict(self.no_tcp)
+        return copy
+
     def order(self, servers: Sequence[Server], *, rotate: bool = False) -> list[Server]:
         """Those that work first; `rotate`: another one of them than usual."""
         failing = set(self._failing)

@@ -24,6 +24,7 @@ Rules of this room:
   IPv6 count only if the pods were of IPv6 last time, or nothing is known yet: else each pod would
   come in a second time.
 * What the user is told to change (which port?) is said only when a second question over TCP agrees.
+* Where the own zone is known, who is in it is asked beside the first question (see `_zones`).
 * A second opinion is asked for over TCP throughout. If it is "not found" a hint is looked for, in at
   most three more questions.
 """
@@ -38,6 +39,7 @@ from . import _hints
 from ._batches import Asking
 from ._questions import Batch, Reply, Status
 from ._reading import Setting, Target
+from ._zones import Zonal, questions
 
 __all__ = ["OWN_NAMES", "lookup"]
 
@@ -61,10 +63,20 @@ class _Lookup(Asking):
     def __init__(self, ask: Ask, setting: Setting) -> None:
         super().__init__(setting, doubted=ask.second_opinion)
         self._known: Mapping[str, tuple[str, ...]] = ask.known
+        self._zone = ask.zone
         self._service = setting.service
         self._name = setting.name
 
     def run(self) -> Steps:
+        if self._zone is None or self._doubted or not self._setting.in_cluster:
+            return (yield from self._lookup())
+        zonal = self._setting.history.zonal.setdefault(self._zone, Zonal())
+        if zonal.is_due():
+            self._asides = questions(self._zone, self._name, self._setting.families)
+        answer = yield from self._lookup()
+        return zonal.told(self._zone, answer, self._told_aside) if self._told_aside else answer
+
+    def _lookup(self) -> Steps:
         port = self._service.port
         if isinstance(port, int):
             answer = yield from self._numeric(port)

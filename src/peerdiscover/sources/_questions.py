@@ -19,10 +19,14 @@ from typing import NamedTuple
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import host_port
 
-__all__ = ["MAX_HOPS", "Batch", "Kind", "Question", "Reply", "Server", "Srv", "Status"]
+__all__ = ["ASIDE", "MAX_HOPS", "Batch", "Kind", "Question", "Reply", "Server", "Srv", "Status"]
 
 MAX_HOPS = 8
 """CNAMEs that are followed, within a message and from one to the next."""
+
+
+ASIDE = 0.5
+"""Seconds that a question may take that the answer can do without."""
 
 
 class Kind(enum.IntEnum):
@@ -94,6 +98,8 @@ class Batch:
     """Seconds that they may take at most."""
     fresh: bool = False
     """Over TCP, beginning at another server where there are several: a second opinion."""
+    asides: tuple[Question, ...] = ()
+    """Asked along with them, for `ASIDE` seconds at most. Their replies come after those of the others."""
 
 
 class Srv(NamedTuple):

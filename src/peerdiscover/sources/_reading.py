@@ -26,6 +26,7 @@ from peerdiscover.names import ServiceName, dashed_address
 
 from ._questions import Kind, Reply, Server, Status
 from ._trust import Network, label_of, refuse_address, refuse_target
+from ._zones import Zonal
 
 __all__ = ["Family", "History", "Reading", "Setting", "Target", "without_port"]
 
@@ -45,6 +46,8 @@ class History:
     """How many lookups in a row SRV failed for, while A or AAAA answered."""
     plain_family: int | None = None
     """The family of the pods without hostnames."""
+    zonal: dict[str, Zonal] = field(default_factory=dict)
+    """For each zone that was asked about."""
 
 
 @dataclass(frozen=True, slots=True)

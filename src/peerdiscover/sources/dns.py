@@ -9,6 +9,7 @@ The floors of this room, each in a module of its own, each without the concerns 
     _trust          what of an answer is believed
     _reading        from records to pods
     _batches        questions asked together, CNAMEs followed to their end
+    _zones          who is in the own zone
     _plan           one lookup: which questions, and what follows from them      no socket, no clock
     _hints          why a name may not be there
     _sockets        one try on one socket
