@@ -5,6 +5,8 @@ Rules of this room, in the order in which they apply:
 * Oneself is left out unless `include_self`.
 * Suspects are left out as long as the other peers are at least half as many as the set had before;
   below that they count as anybody, since a lie must not put the load of ten on one.
+* Those who failed when they were called (ejected, on trial) are left out as long as half of these are
+  left; below that all are tried. Who is on trial is given one call.
 * zone="prefer": the own zone's peers, while they are enough, else everybody. They are enough when they
   are at least half as many as a zone has on average; peers whose zone is not known count as one zone.
   So, where callers are spread evenly over the zones, their own zone gives nobody more than twice its share.
@@ -21,7 +23,7 @@ from typing import Literal, get_args
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View
 
-__all__ = ["Zone", "checked_zone_choice", "pickable", "why_nobody", "zone_warning"]
+__all__ = ["Zone", "checked_zone_choice", "on_trial", "pickable", "why_nobody", "zone_warning"]
 
 Zone = Literal["prefer", "only"]
 
@@ -36,7 +38,7 @@ def checked_zone_choice(zone: object) -> None:
 def pickable(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
     """Those who may be picked, in the order of the set."""
     peers = tuple(view.peers if include_self else view.peers.others)
-    chosen = _without_suspects(view, peers)
+    chosen = _without_failing(view, _without_suspects(view, peers))
     if zone is None:
         return chosen
     near = _in_zone(chosen, view.zone)
@@ -50,6 +52,22 @@ def _without_suspects(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
     if not view.suspects or 2 * confirmed < view.before:
         return peers
     return tuple(peer for peer in peers if peer.key not in view.suspects)
+
+
+def _without_failing(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
+    if not (view.ejected or view.on_trial):
+        return peers
+    well = tuple(peer for peer in peers if peer.key not in view.ejected and peer.key not in view.on_trial)
+    return well if 2 * len(well) >= len(peers) else peers
+
+
+def on_trial(view: View, chosen: tuple[Peer, ...], zone: Zone | None = None) -> tuple[Peer, ...]:
+    """Those who are to be given one call, beside those who were chosen."""
+    return tuple(
+        peer
+        for peer in map(view.peers.get, sorted(view.on_trial))
+        if peer is not None and peer not in chosen and (zone is None or peer.zone == view.zone)
+    )
 
 
 def _in_zone(peers: Iterable[Peer], zone: str | None) -> tuple[Peer, ...]:
