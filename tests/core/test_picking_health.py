@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -75,7 +76,7 @@ def test_round_robin_gives_who_starts_slowly_its_share_spread_out(eighths: int) 
     assert Counter(picks) == {"web-0": 8, "web-1": 8, "web-2": eighths}
     picks = keys(picker, (8 * 2 + eighths) * 10)
     places = [i for i, key in enumerate(picks) if key == "web-2"]
-    assert max(b - a for a, b in zip(places, places[1:], strict=False)) <= 3 * (8 / eighths + 1)
+    assert max(b - a for a, b in itertools.pairwise(places)) <= 3 * (8 / eighths + 1)
 
 
 def test_random_gives_who_starts_slowly_its_share() -> None:
