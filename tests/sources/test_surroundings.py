@@ -77,6 +77,16 @@ def test_the_environment_goes_first(place: Place) -> None:
     assert empty.nameservers()
 
 
+def test_the_zone_is_what_the_environment_says(place: Place) -> None:
+    service = ServiceName.parse("web")
+    assert place.surroundings().zone() is None
+    assert place.surroundings({"PEERDISCOVER_ZONE": ""}).zone() is None  # a node without the label
+    found = place.surroundings({"PEERDISCOVER_ZONE": " eu-west-1a "})
+    assert found.zone() == found.identity(service).zone == "eu-west-1a"
+    with pytest.raises(ConfigurationError, match="PEERDISCOVER_ZONE='eu west'"):
+        place.surroundings({"PEERDISCOVER_ZONE": "eu west"}).zone()
+
+
 def test_nothing_is_made_up(place: Place) -> None:
     found = place.surroundings()
     assert (found.nameservers(), found.namespace(), found.cluster_domain()) == ((), None, None)

@@ -60,7 +60,7 @@ def test_a_server_that_keeps_silent_about_zones_costs_half_a_second_now_and_then
         source = DNS([server.nameserver])
         began = time.monotonic()
         assert zones(look(source)) == [None, None, None]
-        assert ASIDE - 0.01 <= time.monotonic() - began < 4  # the lookup's own time is 5 s
+        assert ASIDE - 0.01 <= time.monotonic() - began < 2  # SRV alone may take 2.5 s
         asked = len(server.queries)
         assert zones(look(source)) == [None, None, None]
         assert len(server.queries) == asked + 1
