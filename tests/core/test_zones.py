@@ -268,6 +268,16 @@ def test_without_any_of_them_it_is_not_known() -> None:
     assert told.core.zone is None
 
 
+def test_it_is_explained() -> None:
+    told = Told(me=Identity("web-1")).hears(placed("a", "b", None))
+    lines = told.core.explain(0).splitlines()
+    assert "  web-0 at 10.0.0.0:80 (a): in: the last answers have it" in lines
+    assert "  web-1 at 10.0.0.1:80 (self, b): in: the last answers have it" in lines
+    assert "  web-2 at 10.0.0.2:80: in: the last answers have it" in lines
+    assert "  own zone: b" in lines
+    assert "own zone" not in Told().hears(placed("a")).core.explain(0)
+
+
 @pytest.mark.parametrize("zone", ["eu-west-1a", "corp.example.com", "Zone_A", "a", "a" * 63])
 def test_a_zone_is_what_a_label_can_say(zone: str) -> None:
     assert Identity(zone=zone).zone == zone

@@ -96,8 +96,12 @@ def test_a_zone_may_have_dots_and_what_cannot_stand_in_a_name_is_not_asked() -> 
     dotted = f"corp.example.com.pin._zone.{NAME}"
     table = {(NAME, SRV): ALL, (dotted, A): a("10.0.0.1"), (dotted, AAAA): NODATA}
     assert zones(Run("web.prod:8080", table, zone="corp.example.com")) == ["corp.example.com", None, None]
-    for zone in "Zone-A", "a..b", "a.-b", ".".join(["a" * 60] * 4):
+    for zone in "a..b", "a.-b", ".".join(["a" * 60] * 4):
         assert aside(Run("web.prod:8080", {(NAME, SRV): ALL}, zone=zone)) == [[]]
+
+
+def test_a_zone_with_capital_letters_is_asked_without_them_and_told_with_them() -> None:
+    assert zones(Run("web.prod:8080", zonal(a("10.0.0.2")), zone="Zone-A")) == [None, "Zone-A", None]
 
 
 def test_names_outside_the_cluster_have_no_zones() -> None:

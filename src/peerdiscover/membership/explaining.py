@@ -49,6 +49,7 @@ def explain(
     lines = [_head(service, judge, status)]
     lines += ["", "Peers:"] + ([_peer_line(peer, judge, health, now) for peer in judge.peers] or ["  nobody"])
     lines += _self_line(judge, identity)
+    lines += [f"  own zone: {judge.zone}"] if judge.zone else []
     if judge.left:
         lines += ["", "Gone lately:"]
         lines += [f"  {_name(peer)}: {why}, {_ago(now - at)}" for at, peer, why in reversed(judge.left)]
@@ -82,7 +83,7 @@ def _name(peer: Peer) -> str:
 
 
 def _peer_line(peer: Peer, judge: Judge, health: Health, now: float) -> str:
-    me = " (self)" if peer.is_self else ""
+    also = ", ".join(text for text in ("self" if peer.is_self else None, peer.zone) if text)
     held = judge.suspects.get(peer.key)
     if held is not None:
         why = f"held: missing from {counted(held.answers, 'answer')}, first {_ago(now - held.since)}"
@@ -96,7 +97,7 @@ def _peer_line(peer: Peer, judge: Judge, health: Health, now: float) -> str:
             why += f", by chance with probability {math.exp(doubt.log_chance):.1g}"
     else:
         why = "in: the last answers have it"
-    return f"  {_name(peer)}{me}: {why}{_health(health.ailments.get(peer), now)}"
+    return f"  {_name(peer)}{f' ({also})' if also else ''}: {why}{_health(health.ailments.get(peer), now)}"
 
 
 def _health(ailment: Ailment | None, now: float) -> str:

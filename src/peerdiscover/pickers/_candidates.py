@@ -76,7 +76,7 @@ def _in_zone(peers: Iterable[Peer], zone: str | None) -> tuple[Peer, ...]:
 
 def _are_enough(near: tuple[Peer, ...], everybody: tuple[Peer, ...]) -> bool:
     zones = len({peer.zone for peer in everybody})
-    return 2 * len(near) * zones >= len(everybody) and bool(near)
+    return 2 * len(near) * zones >= len(everybody)
 
 
 def why_nobody(view: View, include_self: bool = False, zone: Zone | None = None) -> str:

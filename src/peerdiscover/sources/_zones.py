@@ -77,11 +77,8 @@ def _placed(endpoints: Iterable[Endpoint], there: set[str], zone: str) -> Iterab
 
 
 def questions(zone: str, name: str, families: Iterable[int]) -> tuple[Question, ...]:
-    """Which addresses are in the zone; none where the zone cannot stand in a name.
-
-    A label with capital letters cannot: CoreDNS compares it with the question in lower case.
-    """
-    pinned = f"{zone}.pin._zone.{name}"
-    if len(pinned) > 254 or not all(map(DNS_LABEL.fullmatch, zone.split("."))):
+    """Which addresses are in the zone; none where the zone cannot stand in a name, as `a..b` cannot."""
+    pinned = f"{zone.lower()}.pin._zone.{name}"  # names know no capital letters, and so compares CoreDNS
+    if len(pinned) > 254 or not all(map(DNS_LABEL.fullmatch, zone.lower().split("."))):
         return ()
     return tuple(Question(pinned, Kind.AAAA if family == 6 else Kind.A) for family in families)
