@@ -140,7 +140,9 @@ class Answer:
     unnamed: tuple[Endpoint, ...] = ()
     """Those whose hostname could not be asked, in a service whose pods have hostnames."""
     gone: frozenset[str] = frozenset()
-    """Hostnames that are proven gone, each by a question of its own."""
+    """Known hostnames that are not there, each by a question of its own. A second answer has to agree."""
+    gone_ttl: float | None = None
+    """Seconds for which asking for those again brings nothing new; None: no advice."""
     ordered: bool = False
     """A partial answer that is always cut at the same place: absence past the cut says nothing."""
     kind: str = ""
@@ -165,8 +167,9 @@ class Answer:
         self._hold("failed_families", as_=frozenset, of=int)
         if not isinstance(self.outcome, Outcome):
             raise ConfigurationError(f"Answer(outcome={self.outcome!r}): an Outcome is wanted")
-        if self.ttl is not None and not self.ttl >= 0:
-            raise ConfigurationError(f"Answer(ttl={self.ttl!r}): seconds, or None")
+        for name, ttl in (("ttl", self.ttl), ("gone_ttl", self.gone_ttl)):
+            if ttl is not None and not ttl >= 0:
+                raise ConfigurationError(f"Answer({name}={ttl!r}): seconds, or None")
 
     def _hold(self, *names: str, as_: type[tuple[object, ...] | frozenset[object]], of: type) -> None:
         """Make these fields what they are to be, or refuse them: a source may be a stranger's code."""

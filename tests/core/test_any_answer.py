@@ -31,6 +31,7 @@ ANSWERS = st.builds(
     failed_families=st.frozensets(st.sampled_from([4, 6])),
     unnamed=st.lists(UNNAMED, max_size=3),
     gone=st.frozensets(st.sampled_from(["web", "web-0", "web-1"]), max_size=2),
+    gone_ttl=st.sampled_from([None, 0, 5]),
     ordered=st.booleans(),
 ).map(
     # A source that says nobody, or nothing, shows nobody.

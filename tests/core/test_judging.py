@@ -260,9 +260,50 @@ def test_the_same_order_again_is_no_independent_draw() -> None:
     assert told.numbers == list(range(8))
 
 
-def test_a_name_that_is_proven_gone_goes() -> None:
-    told = Told().hears(pods(*range(8))).hears(partial(0, 1, ordered=True, gone={"web-5"}), at=5)
+GONE = partial(0, 1, ordered=True, gone={"web-5"}).with_(gone_ttl=5.0)
+
+
+def test_a_name_that_is_not_there_is_held_until_a_second_answer_agrees() -> None:
+    """One wrong NXDOMAIN for a pod's own name must not remove it."""
+    told = Told().hears(pods(*range(8))).hears(GONE, at=5)
+    assert told.suspects == [5]
+    assert told.wait == 0, "a second opinion is asked for at once"
+    told.hears(GONE, at=5)
+    assert told.asked_twice
+    assert 5 in told.numbers, "it comes out of the same cache"
+    assert told.wait == 5
+    told.hears(FAILED, at=6).hears(GONE, at=10)
     assert told.numbers == [0, 1, 2, 3, 4, 6, 7]
+    assert told.core.explain(10).count("web-5 at 10.0.0.5:80: its own name is not there, held for 5.0 s") == 1
+
+
+def test_a_second_answer_whose_ttl_has_run_down_is_the_first_one() -> None:
+    told = Told().hears(pods(*range(8))).hears(GONE.with_(gone_ttl=30.0), at=5)
+    told.hears(GONE.with_(gone_ttl=5.0), at=30)
+    assert 5 in told.numbers
+    assert 5 not in told.hears(GONE.with_(gone_ttl=30.0), at=36).numbers
+
+
+def test_a_name_that_is_not_there_is_cleared_when_it_is_seen() -> None:
+    told = Told().hears(pods(*range(8))).hears(GONE, at=5).hears(pods(*range(8)), at=5)
+    assert told.suspects == []
+    assert 5 in told.hears(GONE, at=10).numbers, "that one is the first again"
+
+
+def test_a_complete_answer_with_a_pod_of_which_its_own_name_is_not_there() -> None:
+    """SRV lists it, and a question for its name says that it is not there: one against the other."""
+    lacking = pods(0, 1).with_(gone=frozenset({"web-2"}), gone_ttl=5.0)
+    told = Told().hears(pods(0, 1, 2)).hears(lacking, at=5).hears(lacking, at=5)
+    assert told.suspects == [2]
+    assert Told().hears(pods(0, 1, 2)).hears(lacking, at=5).hears(lacking, at=10).numbers == [0, 1]
+    assert told.hears(pods(0, 1), at=6).numbers == [0, 1], "a complete answer without it is the second one"
+
+
+def test_own_names_speak_for_their_own_ttl() -> None:
+    lacking = pods(0, 1, ttl=1).with_(gone=frozenset({"web-2"}), gone_ttl=20.0)
+    told = Told().hears(pods(0, 1, 2)).hears(lacking, at=5)
+    assert told.hears(lacking.with_(gone_ttl=5.0), at=20).numbers == [0, 1, 2]
+    assert told.hears(lacking.with_(gone_ttl=20.0), at=25).numbers == [0, 1]
 
 
 def test_the_ask_names_those_unseen_for_longest_first() -> None:
@@ -287,10 +328,11 @@ def test_nobody_waits_for_ever_for_being_asked_by_name() -> None:
 
 
 def test_who_went_is_not_asked_for() -> None:
-    told = Told().hears(pods(0, 1, 2)).hears(partial(0), at=5).hears(partial(0, gone={"web-1"}), at=10)
-    told.hears(EMPTY, at=11)
-    assert told.core.report_failure(told.peer(2), 12)
-    told.hears(FAILED, at=12)
+    gone = partial(0, gone={"web-1"})
+    told = Told().hears(pods(0, 1, 2)).hears(partial(0), at=5).hears(gone, at=10).hears(gone, at=15)
+    told.hears(EMPTY, at=16)
+    assert told.core.report_failure(told.peer(2), 17)
+    told.hears(FAILED, at=17)
     assert list(told.known) == ["web-0"]
 
 

@@ -73,9 +73,11 @@ class History(RuleBasedStateMachine):
     def everybody(self, seen: list[int], ttl: float | None, moved: bool) -> None:
         self._answer(Answer.of(_endpoints(seen, moved), ttl=ttl))
 
-    @rule(lacking=st.integers(0, PODS - 1), ttl=TTLS)
-    def nearly_everybody(self, lacking: int, ttl: float | None) -> None:
-        self._answer(Answer.of(_endpoints([i for i in range(PODS) if i != lacking]), ttl=ttl))
+    @rule(lacking=st.integers(0, PODS - 1), ttl=TTLS, by_name=st.booleans())
+    def nearly_everybody(self, lacking: int, ttl: float | None, by_name: bool) -> None:
+        answer = Answer.of(_endpoints([i for i in range(PODS) if i != lacking]), ttl=ttl)
+        gone = frozenset({f"web-{lacking}"} if by_name else ())
+        self._answer(answer.with_(gone=gone, gone_ttl=10 if by_name else None))
 
     @rule(seen=SOME, ordered=st.booleans(), gone=st.sets(st.integers(0, PODS - 1), max_size=1))
     def some(self, seen: list[int], ordered: bool, gone: set[int]) -> None:
@@ -174,8 +176,7 @@ class History(RuleBasedStateMachine):
     def _check_who_stays(self, key: str, entry: Entry, held_since: int | None) -> None:
         answer = entry.answer
         assert not answer.authoritative, "the truth replaces the set"
-        assert key not in answer.gone, "a name that is proven gone goes"
-        if answer.outcome is Outcome.PARTIAL:
+        if answer.outcome is Outcome.PARTIAL and key not in answer.gone:
             assert (key in entry.suspects) == (held_since is not None), "partial absence holds nobody"
         else:
             assert key in entry.suspects, "who is lacking and stays is a suspect"
@@ -189,15 +190,17 @@ class History(RuleBasedStateMachine):
         if key in entry.keys:
             return False
         after_hold = held_since is not None and entry.at - held_since >= self.policy.hold
-        if answer.authoritative or key in answer.gone or (after_hold and not answer.is_nobody):
+        if answer.authoritative or (after_hold and not answer.is_nobody):
             return True
+        if key in answer.gone:
+            return self._two_answers_agree(key, entry)
         if answer.is_nobody:
             return self.policy.on_empty == "accept" or (self.policy.on_empty == "hold" and after_hold)
         if answer.outcome is Outcome.PARTIAL:
             return self._chance_of_absence(key) < CHANCE_BELOW * 1.001
         lacking = [k for k in entry.before.by_key if k not in entry.keys]
         few = len(entry.before) < 4 or len(lacking) <= len(entry.before) / 2
-        return few or self._two_complete_answers_agree(key, entry) or not self._most_are_lacking_anew(entry)
+        return few or self._two_answers_agree(key, entry) or not self._most_are_lacking_anew(entry)
 
     def _since_last_seen(self, key: str) -> list[Entry]:
         """The evidence since the last answer that showed it, oldest first."""
@@ -222,20 +225,27 @@ class History(RuleBasedStateMachine):
         before = self.history[-2].suspects if len(self.history) > 1 else frozenset()
         return before - self.reported
 
-    def _two_complete_answers_agree(self, key: str, entry: Entry) -> bool:
-        """An earlier complete answer lacked it, too, and was at least one TTL ago."""
+    def _two_answers_agree(self, key: str, entry: Entry) -> bool:
+        """One at least a TTL earlier lacked it, too: a complete one, or a question for its own name."""
         return any(
-            earlier.answer.outcome is Outcome.RESOLVED
-            and entry.at - earlier.at >= min(max(earlier.answer.ttl or 5, 1), self.policy.hold)
+            entry.at - earlier.at >= min(max(self._ttl_against(key, earlier) or 5, 1), self.policy.hold)
             for earlier in self._since_last_seen(key)[:-1]
+            if earlier.answer.outcome is Outcome.RESOLVED or key in earlier.answer.gone
         )
+
+    @staticmethod
+    def _ttl_against(key: str, entry: Entry) -> float | None:
+        return entry.answer.gone_ttl if key in entry.answer.gone else entry.answer.ttl
 
     def _most_are_lacking_anew(self, entry: Entry) -> bool:
         """Whether more than half of those lack that no complete answer had in doubt already."""
         in_doubt = {
             key
             for key in self._suspects_before()
-            if any(e.answer.outcome is Outcome.RESOLVED for e in self._since_last_seen(key)[:-1])
+            if any(
+                e.answer.outcome is Outcome.RESOLVED and key not in e.answer.gone
+                for e in self._since_last_seen(key)[:-1]
+            )
         }
         trusted = [key for key in entry.before.by_key if key not in in_doubt]
         return sum(key not in entry.keys for key in trusted) > len(trusted) / 2

@@ -387,6 +387,41 @@ def test_one_family_fails(knot: Knot, family: str, hostname: str | None, port: s
         assert len(changed_to(web, lambda peers: len(peers) == 4)) == 4
 
 
+# A pod's own name
+
+
+def nobody_called(label: str) -> Meddle:
+    """Meddles: NXDOMAIN for the own name of one pod."""
+    not_found = code_for(dns.rcode.NXDOMAIN)
+
+    def meddle(question: dns.message.Message, answer: bytes) -> Iterable[bytes | FromElsewhere]:
+        asked = question.question[0].name
+        return not_found(question, answer) if asked.labels[0] == label.encode() else (answer,)
+
+    return meddle
+
+
+def test_one_wrong_answer_for_a_pods_own_name_removes_nobody(knot: Knot) -> None:
+    """SRV lists the pod, its own name is not there: one against the other, until a second answer agrees."""
+    three = pods_of("web", 3)
+    knot.publish(SERVICE, three)
+    with (
+        Unbound(knot) as cache,  # no addresses come along: each pod is asked for by its own name
+        Proxy(cache) as proxy,
+        Discovery(f"{SERVICE}:http", source=DNS([proxy.nameserver]), policy=policy(hold=60)) as web,
+    ):
+        assert web.status.suspects == ()
+        proxy.meddle = nobody_called("web-2")
+        for _ in range(3):
+            web.refresh()
+            assert hostnames(web.peers) == ["web-0", "web-1", "web-2"]
+            assert hostnames(web.status.suspects) == ["web-2"]
+        proxy.be_honest()
+        web.refresh()
+        assert web.status.suspects == ()
+        assert web.peers.generation == 1
+
+
 # Caches that serve what is old
 
 

@@ -207,6 +207,24 @@ def test_srv_fails_and_a_pod_is_gone() -> None:
     run = Run("web.prod:8080", by_address(SILENCE, "10.0.0.1", "10.0.0.2"), known=KNOWN)
     assert sorted(run.pods) == [("web-0", "10.0.0.1"), ("web-1", "10.0.0.2")]
     assert run.answer.gone == {"web-2"}
+    assert run.answer.gone_ttl == 5
+
+
+def test_a_target_of_srv_whose_own_name_is_not_there() -> None:
+    """One against the other: of a pod that is known, a second answer has to agree."""
+    table = {
+        (NAME, SRV): srv("web-0", "web-2", ttl=3),
+        (full("web-0"), A): a("10.0.0.1"),
+        (full("web-0"), AAAA): NODATA,
+        (full("web-2"), A): replace(NXDOMAIN, ttl=20),
+        (full("web-2"), AAAA): replace(NXDOMAIN, ttl=7),
+    }
+    for known, gone, ttl in ((KNOWN, {"web-2"}, 20), ({}, set[str](), None)):
+        answer = Run("web.prod:8080", table, known=known).answer
+        assert answer.outcome is Outcome.RESOLVED
+        assert [e.hostname for e in answer.endpoints] == ["web-0"]
+        assert answer.gone == gone
+        assert (answer.ttl, answer.gone_ttl) == (3, ttl)
 
 
 def test_no_more_than_sixteen_are_asked_for_by_their_own_names() -> None:

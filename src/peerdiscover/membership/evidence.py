@@ -39,6 +39,8 @@ class Suspicion:
     """When an answer first lacked it."""
     agree_at: float | None = None
     """From when on a second complete answer removes it; None: only answers of "nobody" speak against it."""
+    by_name: bool = False
+    """All that speaks against it are questions for its own name."""
     answers: int = 1
     """How many answers lacked it since."""
     _ttl: float = 0.0

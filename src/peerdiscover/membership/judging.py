@@ -11,9 +11,11 @@ resolved                   | replaced. Where more than `mass_removal` of four or
                            | `hold` and is missing again: two servers that disagree take turns. So is
                            | whoever the first answer lacks after an authoritative source went
                            | silent: a cache may be older than what that one said
-partial                    | added to. A peer goes when its own name is gone, or when it was missing
-                           | so often that chance is below one in a million; where the answer is
-                           | always cut at the same place, absence says nothing
+partial                    | added to. A peer goes when it was missing so often that chance is below
+                           | one in a million; where the answer is always cut at the same place,
+                           | absence says nothing
+its own name is gone       | a suspect: it goes when a second such answer, one TTL later, agrees, or
+                           | a complete one does not have it either
 empty, not found           | everybody is a suspect (`on_empty`: "hold", or "keep" for ever); "accept"
                            | empties at once
 failed                     | untouched. `max_stale` is the one exception, and says so
@@ -182,6 +184,7 @@ class Judge:
         for key in missing:
             if key not in stays:
                 held = self.suspects.get(key)
+                why = "its own name is not there" if self._is_told_gone(key, answer) else why
                 self._goes(key, why + (f", held for {now - held.since:.1f} s" if held else ""), now)
         return stays
 
@@ -189,7 +192,7 @@ class Judge:
         policy = self._policy
         # Those already held by this rule wait for their own second answer; the others are judged anew,
         # against the peers that are not in doubt.
-        in_doubt = {key for key, s in self.suspects.items() if s.agree_at is not None}
+        in_doubt = {key for key, s in self.suspects.items() if s.agree_at is not None and not s.by_name}
         fresh = [key for key in missing if key not in in_doubt]
         trusted = len(self.peers) - len(in_doubt)
         mass = len(self.peers) >= 4 and len(fresh) > policy.mass_removal * trusted
@@ -202,18 +205,29 @@ class Judge:
                 held.answers += 1
                 if now - held.since >= policy.hold:
                     continue
-            if held is not None and held.agree_at is not None:
-                if now < held.agree_at:
-                    held.lacked_by(answer.ttl or 0.0, now)
-                    stays.add(key)
-                elif held.is_lacked_by_the_same(answer.ttl or 0.0, now):
-                    stays.add(key)
-            elif mass or key in flapping:
-                held = self.suspects.setdefault(key, Suspicion(now))
-                held.lacked_by(answer.ttl or 0.0, now)
-                held.agree_at = now + self._one_ttl(answer.ttl)
+            in_turn = mass or key in in_doubt or key in flapping or self._is_told_gone(key, answer)
+            if in_turn and not self._two_agree(key, answer, now):
                 stays.add(key)
         return stays
+
+    def _is_told_gone(self, key: str, answer: Answer) -> bool:
+        """A question for its own name says so; others speak of the pod all the same, or say nothing."""
+        return self.peers.by_key[key].hostname in answer.gone
+
+    def _two_agree(self, key: str, answer: Answer, now: float) -> bool:
+        """Whether an answer one TTL ago said the same; the first one makes a suspect."""
+        told_gone = self._is_told_gone(key, answer)
+        ttl = answer.gone_ttl if told_gone else answer.ttl
+        held = self.suspects.get(key)
+        if held is None:
+            held = self.suspects[key] = Suspicion(now, by_name=told_gone)
+        held.by_name = held.by_name and told_gone
+        if held.agree_at is None:
+            held.agree_at = now + self._one_ttl(ttl)
+        elif now >= held.agree_at:
+            return not held.is_lacked_by_the_same(ttl or 0.0, now)
+        held.lacked_by(ttl or 0.0, now)
+        return False
 
     def _note_flaps(self, seen: dict[str, Peer], now: float) -> None:
         """Who is back counts as having come back, if it went less than `hold` ago."""
@@ -237,12 +251,14 @@ class Judge:
         stays = set[str]()
         for key in missing:
             held = self.suspects.get(key)
-            if self.peers.by_key[key].hostname in answer.gone:
-                continue
             if held is not None:
                 held.answers += 1
                 if now - held.since >= self._policy.hold:
                     continue
+            if self._is_told_gone(key, answer):
+                if not self._two_agree(key, answer, now):
+                    stays.add(key)
+                continue
             doubt = self.doubts.setdefault(key, Doubt())
             doubt.answers += 1
             if not fixed:

@@ -13,8 +13,9 @@ Rules of this room:
 
 * Complete is an SRV answer that is not cut short and has an address for each target. Addresses that
   did not come along are asked for: of NAME for targets made of an address, of the targets themselves
-  when they are at most 16. A target that is proven to have none is dropped; one that could not be
-  asked makes the answer partial, so that its pod stays.
+  when they are at most 16. A target that is said to have none is dropped, and in `gone` where it is
+  known: SRV has it, and a second answer has to agree. One that could not be asked makes the answer
+  partial, so that its pod stays.
 * "Not found" needs SRV (where it was asked), A and AAAA to agree. A and AAAA are judged apart: a
   family that could not be asked is named in `failed_families`.
 * By A and AAAA, names that are known stay with their addresses. A known name whose address is gone is
@@ -31,7 +32,7 @@ Rules of this room:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 
 from peerdiscover.answers import Answer, Ask, Endpoint, Outcome, family_of
 
@@ -66,6 +67,8 @@ class _Lookup(Asking):
         self._zone = ask.zone
         self._service = setting.service
         self._name = setting.name
+        self._gone: dict[str, float | None] = {}
+        """Known pods whose own names are not there, and for how long that holds."""
 
     def run(self) -> Steps:
         if self._zone is None or self._doubted or not self._setting.in_cluster:
@@ -154,7 +157,7 @@ class _Lookup(Asking):
         found = self._reading.endpoints(targets, number)
         if not srv.truncated and not unknown:
             if found:
-                return self._reading.answer(Outcome.RESOLVED, found, kind=kind, failed_families=failed)
+                return self._answer(Outcome.RESOLVED, found, kind=kind, failed_families=failed)
             if self._reading.dropped and any(not t.addresses for t in targets.values()):
                 return self._reading.refused()
             if any(srv.glue.values()) and self._setting.family != "any":
@@ -162,14 +165,11 @@ class _Lookup(Asking):
             return self._reading.failed("SRV names pods, but none of them has an address")
         ports = {port for target in targets.values() for port in target.ports}
         only = number if number is not None else ports.pop() if len(ports) == 1 else None
-        more, gone = yield from self._by_own_names(absent[: OWN_NAMES // 2], only)
-        found += more
+        found += yield from self._by_own_names(absent[: OWN_NAMES // 2], only)
         if not found:
             names = f"{len(unknown)} pods" if unknown else "nobody"
             return self._reading.failed(f"SRV names {names}, and their addresses are not to be had")
-        return self._reading.answer(
-            Outcome.PARTIAL, found, kind=kind, gone=gone, ordered=True, failed_families=failed
-        )
+        return self._answer(Outcome.PARTIAL, found, kind=kind, ordered=True, failed_families=failed)
 
     def _fill(self, missing: list[Target], room: int) -> Generator[Batch, list[Reply], frozenset[int]]:
         """Ask for addresses that did not come along. Returns the families that could not be asked."""
@@ -192,6 +192,8 @@ class _Lookup(Asking):
                 failed |= {f for f, reply in replies.items() if reply.status is Status.FAILED}
             elif told:
                 self._drop_target(target)
+                if target.label in self._known:
+                    self._is_gone(target.label, replies)
         return frozenset(failed)
 
     def _confirm(self, hosts: list[Target], others: list[Target], replies: Mapping[int, Reply]) -> None:
@@ -240,7 +242,7 @@ class _Lookup(Asking):
         known = {**self._known, **told} if self._known else {}
         there = {address for some in found.values() for address in some}.union(*told.values())
         endpoints, absent = self._staying(known, there, failed, cut, number)
-        more, gone = yield from self._by_own_names(absent[:OWN_NAMES], number)
+        more = yield from self._by_own_names(absent[:OWN_NAMES], number)
         family = self._plain_family(replies, found)
         if family is None and not endpoints and not more:
             return self._reading.failed(replies[4].error)
@@ -255,11 +257,10 @@ class _Lookup(Asking):
         partial = bool(cut) if known else family in cut
         if not endpoints and not more and not plain:
             return self._reading.failed("the answer was cut short before the first address")
-        return self._reading.answer(
+        return self._answer(
             Outcome.PARTIAL if partial else Outcome.RESOLVED,
             (*endpoints, *more),
             unnamed=tuple(plain),
-            gone=gone,
             failed_families=failed,
             kind=self._kind_by_address(targets),
         )
@@ -312,18 +313,29 @@ class _Lookup(Asking):
 
     def _by_own_names(
         self, labels: list[str], port: int | None
-    ) -> Generator[Batch, list[Reply], tuple[list[Endpoint], frozenset[str]]]:
-        """Ask for known pods by their own names. Returns those found and those proven gone."""
+    ) -> Generator[Batch, list[Reply], list[Endpoint]]:
+        """Ask for known pods by their own names. Returns those found; the others go into `_gone`."""
         names = {label: self._own_name(label) for label in labels}
         by_name = yield from self._ask_many(list(names.values()))
-        endpoints, gone = list[Endpoint](), set[str]()
+        endpoints = list[Endpoint]()
         for label, name in names.items():
             addresses, told = self._addresses(name, by_name[name])
             if addresses and port is not None:
                 endpoints += self._reading.pods(addresses, port, label, name)
             elif told and not any(r.status is Status.ANSWER for r in by_name[name].values()):
-                gone.add(label)
-        return endpoints, frozenset(gone)
+                self._is_gone(label, by_name[name])
+        return endpoints
+
+    def _is_gone(self, label: str, replies: Mapping[int, Reply]) -> None:
+        """Those replies say that there is no such pod."""
+        ttls = [reply.ttl for reply in replies.values() if reply.ttl is not None]
+        self._gone[label] = max(ttls, default=None)
+
+    def _answer(self, outcome: Outcome, endpoints: Iterable[Endpoint], **rest: object) -> Answer:
+        """The answer, with the names that are not there."""
+        ttls = [ttl for ttl in self._gone.values() if ttl is not None]
+        gone = {"gone": frozenset(self._gone), "gone_ttl": max(ttls, default=None)}
+        return self._reading.answer(outcome, endpoints, **gone, **rest)
 
     def _own_name(self, label: str) -> str:
         return f"{label}." if "." in label else f"{label}.{self._parent}"
