@@ -257,6 +257,26 @@ def test_a_report_whose_question_another_one_made_needless_delays_none() -> None
     assert told.core.wake == pytest.approx(1.4)
 
 
+def test_a_lookup_that_does_not_come_back_makes_the_set_stale() -> None:
+    """Its time is over, and the second that a source has on top of it."""
+    told = Told(Policy(timeout=5)).hears(pods(0))
+    told.core.begin()  # due at 5
+    assert [told.core.status(now).stale for now in (5, 10, 11, 11.1, 500)] == [False] * 3 + [True] * 2
+    assert told.core.status(11).error is None
+    assert told.core.status(500).error == "the source has not returned from a lookup for 495.0 s"
+    assert "No answer now: the source has not returned" in told.core.explain(500)
+    told.core.take(pods(0), 501)
+    assert not told.core.status(501).stale
+    assert not told.core.status(600).stale, "nothing is under way"
+
+
+def test_a_question_of_one_that_is_never_asked_again_can_be_overdue_too() -> None:
+    told = Told().hears(pods(0, ttl=INF))
+    told.core.request(50)
+    told.core.begin()
+    assert [told.core.status(now).stale for now in (56, 57)] == [False, True]
+
+
 def test_the_child_of_a_fork_asks_at_once() -> None:
     told = Told().hears(pods(0, ttl=30))
     told.core.begin()

@@ -655,6 +655,8 @@ def test_a_source_that_does_not_return_is_left_behind(caplog: pytest.LogCaptureF
         source.say(lambda _: go_on.wait(60))
         web.report_failure(web.peers[0])
         source.wait_asked(2)
+        eventually(lambda: web.status.stale)
+        assert "has not returned" in str(web.status.error)
         web.close()
         assert "its thread is left behind" in caplog.text
         go_on.set()

@@ -63,11 +63,11 @@ class Status:
     age: float
     """Since an answer last confirmed the set; infinite before the first."""
     stale: bool
-    """The last answer failed, or somebody is held though an answer lacked them."""
+    """The last answer failed, a lookup does not come back, or somebody is held (see `suspects`)."""
     outcome: Outcome | None
     """Of the last answer; None before the first."""
     error: str | None
-    """Why the last answer failed; None where it did not."""
+    """Why the last answer failed, or that a lookup does not come back; None where neither is so."""
     next_refresh: float
     """Until the next question; 0 while one is under way, infinite where none will be."""
     suspects: tuple[Peer, ...]
@@ -141,13 +141,17 @@ class Membership:
         """How things are."""
         judge, last = self._judge, self._last
         failed = self._failed
+        overdue = self._schedule.overdue(now)
+        error = _reason(last) if last is not None and failed else None
+        if overdue is not None:
+            error = f"the source has not returned from a lookup for {overdue:.1f} s"
         next_refresh = math.inf if self.watched else max(0.0, self._schedule.due - now)
         return Status(
             generation=judge.peers.generation,
             age=math.inf if judge.confirmed_at is None else max(0.0, now - judge.confirmed_at),
-            stale=failed or bool(judge.suspects),
+            stale=failed or bool(judge.suspects) or overdue is not None,
             outcome=None if last is None else last.outcome,
-            error=_reason(last) if last is not None and failed else None,
+            error=error,
             next_refresh=0.0 if self._schedule.under_way else next_refresh,
             suspects=tuple(peer for peer in judge.peers if peer.key in judge.suspects),
             lookups=self.finished,

@@ -59,6 +59,8 @@ def explain(
         lines += ["", "Warnings:", *(f"  {line}" for line in last.warnings)]
     answers = [_heard_line(h, now) for h in reversed(list(heard))]
     lines += ["", "Last answers:", *(answers or ["  none yet"])]
+    if status.error is not None and (last is None or last.is_evidence):
+        lines += ["", f"No answer now: {status.error}"]
     if down is not None:
         lines += ["", f"The watch is down, and is done without: {down}"]
     lines += ["", f"Next question: {_next(status)}"]

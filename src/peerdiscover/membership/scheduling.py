@@ -30,6 +30,9 @@ __all__ = ["Schedule"]
 
 _REPORTS_APART = 1.0
 
+_OVERDUE = 1.0
+"""Seconds over `timeout` that a lookup may take: whoever asks a source leaves it about as much."""
+
 _NOBODY_RETRY_MAX = 5.0
 """Ceiling of the doubling after failures while nobody is known: who waits for the first peers must not run
 out of time just after the servers are back. With a set there is something to go on with, and no hurry."""
@@ -43,6 +46,7 @@ class Schedule:
         self._random = random
         self.due: float = math.inf
         self.under_way: bool = False
+        self._since = math.inf
         self._requested = math.inf
         self._second_opinion = False
         self._failures = 0
@@ -62,9 +66,14 @@ class Schedule:
 
     def begin(self) -> bool:
         """A question goes out. Returns whether it is to be a second opinion."""
-        self.under_way, self.due = True, math.inf
+        self.under_way, self._since, self.due = True, self.due, math.inf
         second, self._second_opinion = self._second_opinion, False
         return second
+
+    def overdue(self, now: float) -> float | None:
+        """For how many seconds a question is under way, if that is longer than a lookup may take."""
+        seconds = now - self._since
+        return seconds if self.under_way and seconds > self._policy.timeout + _OVERDUE else None
 
     def request(self, now: float) -> None:
         """Somebody wants an answer to a question that goes out from now on."""
