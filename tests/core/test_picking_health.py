@@ -89,3 +89,16 @@ def test_a_change_of_weight_is_a_change() -> None:
     picker = bound(RoundRobin, View(web, weights={"web-1": 1 / 8}))
     picker.rebind(View(web))
     assert Counter(keys(picker, 100)) == {"web-0": 50, "web-1": 50}
+
+
+@BOTH
+def test_oneself_on_trial_gets_no_call_unless_oneself_is_picked_from(
+    kind: Callable[..., RoundRobin | Random],
+) -> None:
+    view = View(peers(0, 1, 2, 3, me=1), on_trial=frozenset({"web-1"}))
+    picker = kind()
+    picker.rebind(view)
+    assert "web-1" not in keys(picker, 100)
+    picker = kind(include_self=True)
+    picker.rebind(view)
+    assert keys(picker, 100).count("web-1") == 1

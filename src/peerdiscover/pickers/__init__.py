@@ -8,6 +8,7 @@ Rules of this room:
 * Nobody to pick raises `NoPeersError`, from `next()` too: an iterator over a picker never ends.
 
     _candidates     who may be picked
+    _bound          what all pickers share
     _turns          everybody in turn, anybody at random
 """
 

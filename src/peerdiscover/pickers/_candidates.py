@@ -61,12 +61,17 @@ def _without_failing(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
     return well if 2 * len(well) >= len(peers) else peers
 
 
-def on_trial(view: View, chosen: tuple[Peer, ...], zone: Zone | None = None) -> tuple[Peer, ...]:
+def on_trial(
+    view: View, chosen: tuple[Peer, ...], include_self: bool = False, zone: Zone | None = None
+) -> tuple[Peer, ...]:
     """Those who are to be given one call, beside those who were chosen."""
     return tuple(
         peer
         for peer in map(view.peers.get, sorted(view.on_trial))
-        if peer is not None and peer not in chosen and (zone is None or peer.zone == view.zone)
+        if peer is not None
+        and peer not in chosen
+        and (include_self or not peer.is_self)
+        and (zone is None or peer.zone == view.zone)
     )
 
 

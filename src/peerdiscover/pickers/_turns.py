@@ -1,21 +1,15 @@
-"""Pickers that take turns: an iterator, which a rebinding replaces.
-
-Who is on trial is given one call, at once, and no more until the trial is over. Who starts slowly has a
-share in eighths.
-"""
+"""Pickers that take turns: an iterator, which a rebinding replaces. Slow starts have shares in eighths."""
 
 from __future__ import annotations
 
 import itertools
-import operator
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
-from peerdiscover.errors import NoPeersError
-from peerdiscover.peers import Peer, View, place_of
+from peerdiscover.peers import Peer, place_of
 
-from ._candidates import Zone, checked_zone_choice, on_trial, pickable, why_nobody
+from ._bound import Bound
 
 __all__ = ["Picker", "Random", "RoundRobin"]
 
@@ -49,19 +43,12 @@ class _Raises:
         raise self._error()
 
 
-class _Bound:
-    """What pickers that take turns share: an iterator that a rebinding replaces."""
+class _Turns(Bound):
+    """What they share: the iterator."""
 
-    __slots__ = ("_candidates", "_include_self", "_next", "_trials", "_weights", "_zone")
+    __slots__ = ("_next",)
 
-    def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
-        checked_zone_choice(zone)
-        self._include_self = include_self
-        self._zone = zone
-        self._candidates: tuple[Peer, ...] = ()
-        self._trials: tuple[Peer, ...] = ()
-        self._weights: Mapping[str, float] = {}
-        self._next: Iterator[Peer] = _Raises(lambda: NoPeersError("there is nobody to pick"))
+    _next: Iterator[Peer]
 
     def pick(self) -> Peer:
         """The next peer; `NoPeersError` where there is nobody. Never waits, takes no lock."""
@@ -73,45 +60,18 @@ class _Bound:
     def __next__(self) -> Peer:
         return next(self._next)
 
-    def rebind(self, view: View) -> None:
-        """Choose from this set from now on."""
-        candidates = pickable(view, self._include_self, self._zone)
-        trials, known = on_trial(view, candidates, self._zone), self._trials
-        self._trials = trials
-        if (
-            candidates
-            and trials == known
-            and view.weights == self._weights
-            and _same_objects(candidates, self._candidates)
-        ):
-            return
-        self._weights = view.weights
-        if candidates:
-            turns = self._begin(candidates)
-            fresh = [peer for peer in trials if peer not in known]
-            self._next = itertools.chain(fresh, turns) if fresh else turns
-        else:
-            text = f"{view.peers.service}: {why_nobody(view, self._include_self, self._zone)}"
-            self._next = _Raises(lambda: NoPeersError(text))
-        self._candidates = candidates
+    def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
+        turns = self._begin(candidates)
+        self._next = itertools.chain(trials, turns) if trials else turns
 
-    def end(self, error: Callable[[], Exception]) -> None:
-        """From now on each pick raises what `error` makes."""
-        self._candidates = ()
+    def _refuse(self, error: Callable[[], Exception]) -> None:
         self._next = _Raises(error)
-
-    def forked(self) -> None:
-        """In the child of a fork: begin at another place than the parent goes on from."""
-        if self._candidates:
-            candidates, self._candidates = self._candidates, ()
-            self._next = self._begin(candidates)
-            self._candidates = candidates
 
     def _begin(self, candidates: tuple[Peer, ...]) -> Iterator[Peer]:
         raise NotImplementedError
 
 
-class RoundRobin(_Bound):
+class RoundRobin(_Turns):
     """Everybody in turn.
 
     It begins at a random place, so that a thousand processes do not begin on the same pod, and keeps
@@ -133,7 +93,7 @@ class RoundRobin(_Bound):
         return itertools.cycle(order)
 
 
-class Random(_Bound):
+class Random(_Turns):
     """Anybody, each time anew, with equal chances."""
 
     __slots__ = ()
@@ -143,8 +103,3 @@ class Random(_Bound):
             return iter(lambda: random.choice(candidates), None)
         shares = list(itertools.accumulate(self._weights.get(peer.key, 1.0) for peer in candidates))
         return iter(lambda: random.choices(candidates, cum_weights=shares)[0], None)
-
-
-def _same_objects(a: tuple[Peer, ...], b: tuple[Peer, ...]) -> bool:
-    """Not equality: equal peers of a new set may have more told about them."""
-    return len(a) == len(b) and all(map(operator.is_, a, b))

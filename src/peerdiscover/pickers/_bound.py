@@ -1,0 +1,89 @@
+"""What all pickers share: they are bound to a set, and bound anew when it changes.
+
+Rules of this room:
+
+* A pick reads one attribute, and what it finds there is replaced, never changed: so it needs no lock,
+  and comes from one set or the next, never from a mixture.
+* Where there is nobody, a pick raises what that attribute says.
+* Who is on trial is given one call, at once, and no more until the trial is over.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+
+from peerdiscover.errors import NoPeersError
+from peerdiscover.peers import Peer, View
+
+from ._candidates import Zone, checked_zone_choice, on_trial, pickable, why_nobody
+
+__all__ = ["Bound"]
+
+
+class Bound:
+    """A picker, as a discovery treats it."""
+
+    __slots__ = ("_candidates", "_include_self", "_trials", "_weights", "_zone")
+
+    def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
+        checked_zone_choice(zone)
+        self._include_self = include_self
+        self._zone = zone
+        self._candidates: tuple[Peer, ...] = ()
+        self._trials: tuple[Peer, ...] = ()
+        self._weights: Mapping[str, float] = {}
+        self._refuse(lambda: NoPeersError("there is nobody to pick"))
+
+    def rebind(self, view: View) -> None:
+        """Choose from this set from now on."""
+        candidates = self._choose(view)
+        trials, known = self._choose_trials(view, candidates), self._trials
+        self._trials = trials
+        if (
+            candidates
+            and trials == known
+            and view.weights == self._weights
+            and _same_objects(candidates, self._candidates)
+        ):
+            return
+        self._weights = view.weights
+        if candidates:
+            self._bind(candidates, tuple(peer for peer in trials if peer not in known))
+        else:
+            text = f"{view.peers.service}: {why_nobody(view, self._include_self, self._zone)}"
+            self._refuse(lambda: NoPeersError(text))
+        self._candidates = candidates
+
+    def end(self, error: Callable[[], Exception]) -> None:
+        """From now on each pick raises what `error` makes."""
+        self._candidates = ()
+        self._refuse(error)
+
+    def forked(self) -> None:
+        """In the child of a fork: what was done by the parent's threads is no concern, nor their place."""
+        if self._candidates:
+            candidates, self._candidates = self._candidates, ()
+            self._bind(candidates, ())
+            self._candidates = candidates
+
+    def _choose(self, view: View) -> tuple[Peer, ...]:
+        """Those to pick from, in the order of the set."""
+        return pickable(view, self._include_self, self._zone)
+
+    def _choose_trials(self, view: View, candidates: tuple[Peer, ...]) -> tuple[Peer, ...]:
+        """Those to be given one call beside them."""
+        return on_trial(view, candidates, self._include_self, self._zone)
+
+    def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
+        """Pick `trials` once each, then of the candidates. `_candidates` are those from before, if any."""
+        raise NotImplementedError
+
+    def _refuse(self, error: Callable[[], Exception]) -> None:
+        """Raise what `error` makes, at each pick."""
+        raise NotImplementedError
+
+
+def _same_objects(a: tuple[Peer, ...], b: tuple[Peer, ...]) -> bool:
+    """Not equality: equal peers of a new set may have more told about them."""
+    return len(a) == len(b) and all(map(operator.is_, a, b))
