@@ -16,13 +16,11 @@ import os
 import time
 from dataclasses import dataclass
 
-from peerdiscover.answers import Answer, Endpoint, Outcome
+from peerdiscover.answers import Outcome
 from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
-from peerdiscover.sources._drivers import Plan, drive
-from peerdiscover.sources._exchange import Memory
-from peerdiscover.sources._questions import Batch, Kind, Question, Server
+from peerdiscover.sources.addresses import Addresses, Found
 from peerdiscover.sources.surroundings import Surroundings
 
 __all__ = ["Oneself", "oneself", "wait_for_own_name"]
@@ -86,33 +84,19 @@ def wait_for_own_name(
 ) -> None:
     """Return when the own name has an own address; `ResolutionTimeoutError` after `seconds`."""
     end = time.monotonic() + seconds
-    around, memory = Surroundings(), Memory()
-    given = tuple(map(Server.parse, nameservers or ()))
+    addresses = Addresses(nameservers)
     while True:
         left = end - time.monotonic()
-        servers = given or around.nameservers()
-        answer = drive(_steps(me.fqdn), servers, memory, max(0.1, min(left, _SECONDS)))
-        found = [address for endpoint in answer.endpoints for address in endpoint.addresses]
-        if me.addresses.intersection(found):
+        found = addresses.of(me.fqdn, max(0.1, min(left, _SECONDS)))
+        if me.addresses & found.addresses:
             return
         left = end - time.monotonic()
         if left <= 0:
-            raise me.missing(str(service), _said(answer, found), answer.outcome)
+            raise me.missing(str(service), _said(found), found.outcome)
         time.sleep(min(_APART, left))
 
 
-def _steps(name: str) -> Plan:
-    """The plan of one look: A and AAAA, as any other program that resolves the name asks."""
-    replies = yield Batch((Question(name, Kind.A), Question(name, Kind.AAAA)))
-    found = tuple(address for reply in replies for address in reply.addresses)
-    if found:  # an endpoint has a port, which nobody looks at here
-        return Answer.of([Endpoint(found, port=1)])
-    if all(reply.is_negative for reply in replies):
-        return Answer(outcome=Outcome.NOT_FOUND)
-    return Answer.failed("; ".join(reply.error for reply in replies if reply.error))
-
-
-def _said(answer: Answer, found: list[str]) -> str:
-    if found:
-        return f"it gives {', '.join(found)}"
-    return f"the last answer was: {answer.outcome}" + (f", {answer.error}" if answer.error else "")
+def _said(found: Found) -> str:
+    if found.addresses:
+        return f"it gives {', '.join(sorted(found.addresses))}"
+    return f"the last answer was: {found.outcome}" + (f", {found.error}" if found.error else "")
