@@ -14,6 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from .cluster.fixtures import (  # noqa: F401  fixtures of all folders: there is one cluster a session
+    cluster,
+    deployment,
+    namespace,
+    own_cluster,
+    shared_cluster,
+    statefulset,
+)
+
 # Threads that a library keeps for reuse, by the beginning of their names.
 _KEPT_THREADS = ("Trio thread",)
 

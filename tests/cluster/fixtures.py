@@ -1,0 +1,67 @@
+"""Fixtures for tests that need a cluster. tests/conftest.py imports them, so that a session has one cluster.
+
+One cluster serves the whole session; a test that uses it *runs inside* its network. Tests that stop parts of
+it put them back. Where there can be none, tests are skipped on a laptop, with a line that says what is
+missing; where CI is set, that is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from . import Cluster, Unavailable, Workload
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Cluster]:
+    """The session's cluster, seen from outside: three zones, both families of addresses, a TTL of 5 s."""
+    with _start(zones=("zone-a", "zone-b", "zone-c"), dual_stack=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
+    """The session's cluster; the test runs inside it."""
+    with shared_cluster.inside():
+        yield shared_cluster
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Callable[..., Cluster]]:
+    """`own_cluster(ttl=1, …)` gives a cluster of the test's own, which ends with it. The test is outside."""
+    with contextlib.ExitStack() as clusters:
+        yield lambda **options: clusters.enter_context(_start(**options))
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace on `cluster`, whose pods end with the test."""
+    name = cluster.namespace()
+    yield name
+    cluster.delete_namespace(name)
+
+
+@pytest.fixture
+def statefulset(cluster: Cluster, namespace: str) -> Callable[..., Workload]:
+    """`statefulset("web", 3, …)`: as `Cluster.statefulset`, in `namespace`."""
+    return lambda *arguments, **options: cluster.statefulset(*arguments, namespace=namespace, **options)
+
+
+@pytest.fixture
+def deployment(cluster: Cluster, namespace: str) -> Callable[..., Workload]:
+    """`deployment("app", 3, …)`: as `Cluster.deployment`, in `namespace`."""
+    return lambda *arguments, **options: cluster.deployment(*arguments, namespace=namespace, **options)
+
+
+def _start(**options: Any) -> Cluster:
+    try:
+        return Cluster.start(**options)
+    except Unavailable as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
