@@ -14,13 +14,15 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from .peers import View
-from .pickers import Random, RoundRobin, Zone, zone_warning
+from .pickers import LeastRequests, Random, Rendezvous, RoundRobin, Subset, Zone, zone_warning
 
 __all__ = ["Picking"]
 
 
 class _Rebound(Protocol):
     """What every picker can be told."""
+
+    last_words: Callable[[], str] | None
 
     def rebind(self, view: View) -> None: ...
     def end(self, error: Callable[[], Exception]) -> None: ...
@@ -35,12 +37,18 @@ class Picking:
 
     _lock: AbstractContextManager[object]
     _view: View
+    _client: str
+    """What the program is called among clients: its own name, or address, or a text of its own."""
 
     def __init__(self) -> None:
         self._pickers: dict[tuple[object, ...], Any] = {}
         self._zone_warned = False
 
     def _require_open(self) -> None:
+        raise NotImplementedError
+
+    def _last_words(self) -> str:
+        """The last answer: what was asked, of whom, what came, and how long ago."""
         raise NotImplementedError
 
     def _warn(self, text: str) -> None:
@@ -66,6 +74,35 @@ class Picking:
         """
         return self._picker(Random, include_self, zone)
 
+    def least_requests(self, *, include_self: bool = False, zone: Zone | None = None) -> LeastRequests:
+        """A picker that, of two drawn at random, takes the peer with fewer requests under way.
+
+        `with web.least_requests().lease() as peer:` counts a request as under way until the `with` ends;
+        there is no `pick`. What is counted is what went through this picker; the same arguments give
+        the same one. A slow pod is given less. `zone` as with `round_robin`.
+        """
+        return self._picker(LeastRequests, include_self, zone)
+
+    def rendezvous(self, *, include_self: bool = True, zone: Zone | None = None) -> Rendezvous:
+        """A picker of owners: `pick(key)`, for a text or bytes, gives the same peer in every pod.
+
+        The hash is documented (docs/design.md) and has a version, so releases agree. Oneself can be an
+        owner; suspects and those who failed stay owners. With a `zone` each zone has owners of its own.
+        The same arguments give the same picker.
+        """
+        return self._picker(Rendezvous, include_self, zone)
+
+    def subset(self, k: int, *, include_self: bool = False, zone: Zone | None = None) -> Subset:
+        """A picker that takes `k` of the peers in turn, which are others for each client.
+
+        For when everybody connecting to everybody would be too much. A client that is itself one of the
+        peers takes those that follow it, so that each is taken by exactly `k`; any other client takes
+        those that a hash of its own name or address gives it, and so each peer with the same chance.
+        When a peer comes or goes, only clients that take it change, by one. Fewer than `k` are all
+        taken. The same arguments give the same picker; `zone` as with `round_robin`.
+        """
+        return self._picker(Subset, include_self, zone, k, self._client)
+
     def _picker(self, kind: Callable[..., P], *arguments: object) -> P:
         self._require_open()
         try:
@@ -78,6 +115,7 @@ class Picking:
                 picker = self._pickers.get((kind, *arguments))
                 if picker is None:
                     picker = kind(*arguments)
+                    picker.last_words = self._last_words
                     picker.rebind(self._view)
                     self._pickers[kind, *arguments] = picker
                     self._warn_of_zone()

@@ -23,7 +23,13 @@ from typing import TYPE_CHECKING, Any
 from .answers import Answer, Ask, PullSource, PushSource, Source
 from .attempts import Failover
 from .broadcast import Broadcast
-from .errors import ClosedError, ConfigurationError, NoPeersError, ResolutionTimeoutError
+from .errors import (
+    ClosedError,
+    ConfigurationError,
+    NoPeersError,
+    OrdinalNotFoundError,
+    ResolutionTimeoutError,
+)
 from .membership import Membership, Status
 from .names import ServiceName
 from .peers import Change, Identity, Peer, PeerSet
@@ -106,6 +112,7 @@ class Surface(Picking):
         return f"<{type(self).__name__} {str(self._service)!r}, {self._state.value}, {len(self.peers)} peers>"
 
     def _new_core(self, identity: Identity) -> Membership:
+        self._client = identity.name or next(iter(identity.addresses), "") or random.randbytes(8).hex()
         return Membership(
             self._service,
             self._policy,
@@ -138,7 +145,10 @@ class Surface(Picking):
         `OrdinalNotFoundError` names the ordinals there are, or the pods that claim it.
         """
         self._require_open()
-        return self.peers.ordinal(i)
+        try:
+            return self.peers.ordinal(i)
+        except OrdinalNotFoundError as error:
+            raise OrdinalNotFoundError(f"{error}; {self._last_words()}") from None
 
     # What the application tells
 
@@ -214,6 +224,10 @@ class Surface(Picking):
     def _reader(self) -> Reader:
         self._require_open()
         return Reader(lambda: self.peers, lambda: self._state is State.CLOSED)
+
+    def _last_words(self) -> str:
+        with self._lock:
+            return self._core.last_words(self._now())
 
     def _nobody(self) -> NoPeersError:
         with self._lock:

@@ -23,6 +23,7 @@ from peerdiscover import (
     ConfigurationError,
     Discovery,
     NoPeersError,
+    OrdinalNotFoundError,
     Outcome,
     Policy,
     ResolutionTimeoutError,
@@ -159,6 +160,27 @@ def test_waiting_for_others_than_oneself() -> None:
         with pytest.raises(NoPeersError, match="only this pod itself"):
             web.round_robin().pick()
         assert web.round_robin(include_self=True).pick() == web.peers[0]
+
+
+def test_nobody_to_pick_says_what_the_last_answer_was() -> None:
+    """As it was when it was picked, not when the picker was made."""
+    name = "web.prod.svc.cluster.local."
+    nobody = Answer(outcome=Outcome.NOT_FOUND, ttl=SLOW, name=name, servers=("10.96.0.10",))
+    source = Script(nobody)
+    with Discovery("web", source=source, policy=patient(min_peers=0)) as web:
+        picker = web.round_robin()
+        asked = rf"web: nobody is known yet; {name} not found \(asked 10\.96\.0\.10\), \d+\.\d s ago"
+        for pick in (picker.pick, web.random().pick, lambda: next(picker)):
+            with pytest.raises(NoPeersError, match=asked):
+                pick()
+        source.say(FAILED)
+        web.refresh()
+        with pytest.raises(
+            NoPeersError, match=r"nobody is known yet; failed: the test says so, \d+\.\d s ago"
+        ):
+            picker.pick()
+        with pytest.raises(OrdinalNotFoundError, match="the set is empty; failed: the test says so"):
+            web.ordinal(0)
 
 
 def test_entering_in_vain_leaves_nothing() -> None:

@@ -24,7 +24,7 @@ __all__ = ["Bound"]
 class Bound:
     """A picker, as a discovery treats it."""
 
-    __slots__ = ("_candidates", "_include_self", "_trials", "_weights", "_zone")
+    __slots__ = ("_candidates", "_include_self", "_trials", "_weights", "_zone", "last_words")
 
     def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
         checked_zone_choice(zone)
@@ -33,13 +33,14 @@ class Bound:
         self._candidates: tuple[Peer, ...] = ()
         self._trials: tuple[Peer, ...] = ()
         self._weights: Mapping[str, float] = {}
-        self._refuse(lambda: NoPeersError("there is nobody to pick"))
+        self.last_words: Callable[[], str] | None = None
+        """Tells of the last answer, for the error where nobody is there: asked when it is raised."""
+        self._refuse(lambda: self._nobody("there is nobody to pick"))
 
     def rebind(self, view: View) -> None:
         """Choose from this set from now on."""
-        candidates = self._choose(view)
-        trials, known = self._choose_trials(view, candidates), self._trials
-        self._trials = trials
+        candidates, trials = self._choose(view)
+        known, self._trials = self._trials, trials
         if (
             candidates
             and trials == known
@@ -52,7 +53,7 @@ class Bound:
             self._bind(candidates, tuple(peer for peer in trials if peer not in known))
         else:
             text = f"{view.peers.service}: {why_nobody(view, self._include_self, self._zone)}"
-            self._refuse(lambda: NoPeersError(text))
+            self._refuse(lambda: self._nobody(text))
         self._candidates = candidates
 
     def end(self, error: Callable[[], Exception]) -> None:
@@ -67,13 +68,13 @@ class Bound:
             self._bind(candidates, ())
             self._candidates = candidates
 
-    def _choose(self, view: View) -> tuple[Peer, ...]:
-        """Those to pick from, in the order of the set."""
-        return pickable(view, self._include_self, self._zone)
+    def _nobody(self, text: str) -> NoPeersError:
+        return NoPeersError(text if self.last_words is None else f"{text}; {self.last_words()}")
 
-    def _choose_trials(self, view: View, candidates: tuple[Peer, ...]) -> tuple[Peer, ...]:
-        """Those to be given one call beside them."""
-        return on_trial(view, candidates, self._include_self, self._zone)
+    def _choose(self, view: View) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
+        """Those to pick from, in the order of the set, and those to be given one call beside them."""
+        candidates = pickable(view, self._include_self, self._zone)
+        return candidates, on_trial(view, candidates, self._include_self, self._zone)
 
     def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
         """Pick `trials` once each, then of the candidates. `_candidates` are those from before, if any."""
