@@ -41,7 +41,7 @@ class Picking:
     """What the program is called among clients: its own name, or address, or a text of its own."""
 
     def __init__(self) -> None:
-        self._pickers: dict[tuple[object, ...], Any] = {}
+        self._pickers: dict[tuple[object, tuple[Any, ...]], Any] = {}
         self._zone_warned = False
 
     def _require_open(self) -> None:
@@ -65,14 +65,14 @@ class Picking:
         `Identity(zone=…)`, else `PEERDISCOVER_ZONE`, else that of the peer that is oneself; while it is
         not known, "prefer" means everybody.
         """
-        return self._picker(RoundRobin, include_self, zone)
+        return self._picker(RoundRobin, (include_self, zone))
 
     def random(self, *, include_self: bool = False, zone: Zone | None = None) -> Random:
         """A picker with equal chances for everybody. The same arguments give the same picker.
 
         `zone` as with `round_robin`.
         """
-        return self._picker(Random, include_self, zone)
+        return self._picker(Random, (include_self, zone))
 
     def least_requests(self, *, include_self: bool = False, zone: Zone | None = None) -> LeastRequests:
         """A picker that, of two drawn at random, takes the peer with fewer requests under way.
@@ -81,7 +81,7 @@ class Picking:
         there is no `pick`. What is counted is what went through this picker; the same arguments give
         the same one. A slow pod is given less. `zone` as with `round_robin`.
         """
-        return self._picker(LeastRequests, include_self, zone)
+        return self._picker(LeastRequests, (include_self, zone))
 
     def rendezvous(self, *, include_self: bool = True, zone: Zone | None = None) -> Rendezvous:
         """A picker of owners: `pick(key)`, for a text or bytes, gives the same peer in every pod.
@@ -90,7 +90,7 @@ class Picking:
         owner; suspects and those who failed stay owners. With a `zone` each zone has owners of its own.
         The same arguments give the same picker.
         """
-        return self._picker(Rendezvous, include_self, zone)
+        return self._picker(Rendezvous, (include_self, zone))
 
     def subset(self, k: int, *, include_self: bool = False, zone: Zone | None = None) -> Subset:
         """A picker that takes `k` of the peers in turn, which are others for each client.
@@ -101,23 +101,23 @@ class Picking:
         When a peer comes or goes, only clients that take it change, by one. Fewer than `k` are all
         taken. The same arguments give the same picker; `zone` as with `round_robin`.
         """
-        return self._picker(Subset, include_self, zone, k, self._client)
+        return self._picker(Subset, (include_self, zone, k, self._client))
 
-    def _picker(self, kind: Callable[..., P], *arguments: object) -> P:
+    def _picker(self, kind: Callable[..., P], arguments: tuple[object, ...]) -> P:
         self._require_open()
+        key = (kind, arguments)
         try:
-            picker: P | None = self._pickers.get((kind, *arguments))
+            picker: P | None = self._pickers.get(key)
         except TypeError:  # what has no hash is none of the choices, and is refused
             picker = kind(*arguments)
         if picker is None:
             with self._lock:
                 self._require_open()
-                picker = self._pickers.get((kind, *arguments))
+                picker = self._pickers.get(key)
                 if picker is None:
                     picker = kind(*arguments)
-                    picker.last_words = self._last_words
                     picker.rebind(self._view)
-                    self._pickers[kind, *arguments] = picker
+                    self._pickers[key] = picker
                     self._warn_of_zone()
         return picker
 
@@ -130,7 +130,7 @@ class Picking:
 
     def _warn_of_zone(self) -> None:
         """Say once that preferring the own zone comes to nothing."""
-        if not self._zone_warned and any(zone == "prefer" for _, _, zone, *_ in self._pickers):
+        if not self._zone_warned and any(zone == "prefer" for _, (_, zone, *_) in self._pickers):
             warning = zone_warning(self._view)
             if warning is not None:
                 self._zone_warned = True

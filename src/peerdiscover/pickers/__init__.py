@@ -10,11 +10,26 @@ Rules of this room:
     _candidates     who may be picked
     _bound          what all pickers share
     _turns          everybody in turn, anybody at random
+    _leases         the one with fewer requests under way
+    _hashes         the owner of a key; a few in turn, which are others for each client
 """
 
 from __future__ import annotations
 
 from ._candidates import Zone, pickable, zone_warning
+from ._hashes import Rendezvous, Subset
+from ._leases import Lease, LeastRequests
 from ._turns import Picker, Random, RoundRobin
 
-__all__ = ["Picker", "Random", "RoundRobin", "Zone", "pickable", "zone_warning"]
+__all__ = [
+    "Lease",
+    "LeastRequests",
+    "Picker",
+    "Random",
+    "Rendezvous",
+    "RoundRobin",
+    "Subset",
+    "Zone",
+    "pickable",
+    "zone_warning",
+]

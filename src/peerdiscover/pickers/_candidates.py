@@ -23,7 +23,7 @@ from typing import Literal, get_args
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View
 
-__all__ = ["Zone", "checked_zone_choice", "on_trial", "pickable", "why_nobody", "zone_warning"]
+__all__ = ["Zone", "checked_zone_choice", "on_trial", "pickable", "steady", "why_nobody", "zone_warning"]
 
 Zone = Literal["prefer", "only"]
 
@@ -38,13 +38,20 @@ def checked_zone_choice(zone: object) -> None:
 def pickable(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
     """Those who may be picked, in the order of the set."""
     peers = tuple(view.peers if include_self else view.peers.others)
-    chosen = _without_failing(view, _without_suspects(view, peers))
+    chosen = _near(_without_failing(view, _without_suspects(view, peers)), view.zone, zone)
+    return chosen or (_in_zone(peers, view.zone) if zone == "only" else ())
+
+
+def steady(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
+    """The same, whatever is held against anybody: for choices that all pods are to agree on."""
+    return _near(tuple(view.peers if include_self else view.peers.others), view.zone, zone)
+
+
+def _near(peers: tuple[Peer, ...], own: str | None, zone: Zone | None) -> tuple[Peer, ...]:
     if zone is None:
-        return chosen
-    near = _in_zone(chosen, view.zone)
-    if zone == "only":
-        return near or _in_zone(peers, view.zone)
-    return near if _are_enough(near, chosen) else chosen
+        return peers
+    near = _in_zone(peers, own)
+    return near if zone == "only" or _are_enough(near, peers) else peers
 
 
 def _without_suspects(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
