@@ -1,0 +1,261 @@
+"""Lines to a pod: dialled by its address, and watched for whether a byte of a request was handed over.
+
+Rules of this room:
+
+* An attempt marks itself as the one under way in this thread or task (`UNDER_WAY`); each line it writes
+  to says so to it, before the first byte. Bytes of a TLS handshake are none of a request's.
+* A pool dials a second time in one attempt only when its line refused the request unprocessed (closed
+  meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
+* HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
+  unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
+* The waits on a line are cut to what the attempt has left.
+* `cut` ends a line without closing its descriptor, which another thread may be waiting on.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ._pods import Pod
+
+__all__ = ["UNDER_WAY", "AsyncDialler", "AsyncLine", "Attempt", "Dialler", "Line"]
+
+
+class Attempt:
+    """One attempt of a request on one pod."""
+
+    __slots__ = ("_others", "began", "deadline", "dialled", "dialling", "lease", "line", "pod", "written")
+
+    def __init__(self, pod: Pod, began: float, deadline: float, lease: Any) -> None:
+        self.pod: Pod = pod
+        self.began: float = began
+        self.deadline: float = deadline
+        self.lease: Any = lease
+        """What is to be left when it is over, where the picker counts."""
+        self.line: Line | AsyncLine | None = None
+        """The line it wrote to last."""
+        self.written: bool = False
+        self.dialling: bool = False
+        """Whether it is dialling, or could not."""
+        self.dialled: bool = False
+        """Whether the line is new."""
+        self._others = pod.written
+
+    @property
+    def sent(self) -> bool:
+        """Whether a byte of it may have been handed to a socket."""
+        pod = self.pod
+        return self.written or (not self.dialling and pod.shares_lines and pod.written != self._others)
+
+    def dial(self) -> None:
+        """It begins to dial: a line it had before did not take it."""
+        self.written = False
+        self.dialling = True
+        self._others = self.pod.written
+
+    def answered(self) -> None:
+        """It has a new line."""
+        self.dialling = False
+        self.dialled = True
+
+    def write(self, line: Line | AsyncLine) -> None:
+        """It is about to write."""
+        self.line = line
+        self.written = True
+
+    def within(self, timeout: float | None) -> float | None:
+        """What is left of `timeout` seconds for it; never quite 0, which would mean not to wait at all."""
+        if self.deadline == math.inf:
+            return timeout
+        left = max(self.deadline - time.monotonic(), 0.001)
+        return left if timeout is None else min(timeout, left)
+
+
+UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
+
+
+def _shorter(timeout: float | None, limit: float) -> float:
+    return limit if timeout is None else min(timeout, limit)
+
+
+class _Cuttable:
+    """What both kinds of line share."""
+
+    __slots__ = ("_pod", "_stream")
+
+    def __init__(self, stream: Any, pod: Pod) -> None:
+        self._stream = stream
+        self._pod = pod
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def cut(self) -> None:
+        """End it for both sides; whoever reads from it finds it ended."""
+        sock = self._stream.get_extra_info("socket")
+        with suppress(OSError):
+            if isinstance(sock, socket.socket):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which would take part in it
+            else:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _attempt(self) -> Attempt | None:
+        """The attempt under way, where it is one on this pod: its body may be read from another's line."""
+        attempt = UNDER_WAY.get()
+        return attempt if attempt is not None and attempt.pod is self._pod else None
+
+
+class Line(_Cuttable):
+    """A connection to a pod, for threads: httpcore's `NetworkStream`."""
+
+    __slots__ = ()
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if (attempt := self._attempt()) is not None:
+            timeout = attempt.within(timeout)
+        data: bytes = self._stream.read(max_bytes, timeout)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._pod.written += 1
+        if (attempt := self._attempt()) is not None:
+            attempt.write(self)
+            timeout = attempt.within(timeout)
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._pod.lines.discard(self)
+        self._stream.close()
+
+    def abandon(self) -> None:
+        """In the child of a fork, where it is the parent's: give up the descriptor, and tell nobody."""
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> Line:
+        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        if attempt is not None:
+            attempt.dialling, timeout = True, attempt.within(timeout)
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            self.close()
+            raise
+        self._pod.lines.discard(self)
+        line = Line(stream, self._pod)
+        self._pod.lines.add(line)
+        if attempt is not None:
+            attempt.answered()
+        return line
+
+
+class Dialler:
+    """Dials a pod, whatever host is asked for: httpcore's `NetworkBackend`."""
+
+    def __init__(self, core: Any, pod: Pod) -> None:
+        self._backend = core.SyncBackend()
+        self._pod = pod
+
+    def connect_tcp(
+        self,
+        host: str,  # noqa: ARG002 - httpcore's interface; the pod's address is dialled whatever it is
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> Line:
+        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        if attempt is not None:
+            attempt.dial()
+            timeout = attempt.within(timeout)
+        address, port = self._pod.peer.sockaddr
+        line = Line(
+            self._backend.connect_tcp(address, port, timeout, local_address, socket_options or ()), self._pod
+        )
+        self._pod.lines.add(line)
+        if attempt is not None:
+            attempt.answered()
+        return line
+
+
+class AsyncLine(_Cuttable):
+    """A connection to a pod, for asyncio and trio: httpcore's `AsyncNetworkStream`."""
+
+    __slots__ = ()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if (attempt := self._attempt()) is not None:
+            timeout = attempt.within(timeout)
+        data: bytes = await self._stream.read(max_bytes, timeout)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._pod.written += 1
+        if (attempt := self._attempt()) is not None:
+            attempt.write(self)
+            timeout = attempt.within(timeout)
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        self._pod.lines.discard(self)
+        await self._stream.aclose()
+
+    def abandon(self) -> None:
+        """In the child of a fork there is no event loop to close it with."""
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> AsyncLine:
+        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        if attempt is not None:
+            attempt.dialling, timeout = True, attempt.within(timeout)
+        try:
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            self._pod.lines.discard(self)
+            with suppress(Exception):
+                await self._stream.aclose()
+            raise
+        self._pod.lines.discard(self)
+        line = AsyncLine(stream, self._pod)
+        self._pod.lines.add(line)
+        if attempt is not None:
+            attempt.answered()
+        return line
+
+
+class AsyncDialler:
+    """Dials a pod, whatever host is asked for: httpcore's `AsyncNetworkBackend`."""
+
+    def __init__(self, core: Any, pod: Pod) -> None:
+        self._backend = core.AnyIOBackend()  # under trio, too
+        self._pod = pod
+
+    async def connect_tcp(
+        self,
+        host: str,  # noqa: ARG002 - httpcore's interface; the pod's address is dialled whatever it is
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> AsyncLine:
+        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        if attempt is not None:
+            attempt.dial()
+            timeout = attempt.within(timeout)
+        address, port = self._pod.peer.sockaddr
+        stream = await self._backend.connect_tcp(address, port, timeout, local_address, socket_options or ())
+        line = AsyncLine(stream, self._pod)
+        self._pod.lines.add(line)
+        if attempt is not None:
+            attempt.answered()
+        return line

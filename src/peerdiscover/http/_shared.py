@@ -1,0 +1,382 @@
+"""What both transports share: everything but waiting and calling.
+
+A `Call` is one request. It says the next step (an attempt, a pause), is told what came of it, and says
+what the caller gets. The twins (`_sync`, `_async`) only do it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from peerdiscover.errors import ConfigurationError, NoPeersError
+from peerdiscover.names import ServiceName
+from peerdiscover.peers import Peer, PeerSet
+from peerdiscover.pickers import Picker
+
+from ._library import Library, libraries, library_of
+from ._lines import Attempt
+from ._pods import Pod, Pods
+from ._steps import Budget, Fate, Pause, Steps, Tried, is_idempotent
+
+__all__ = ["Call", "Shared", "Ways", "host_of"]
+
+_REFUSED_STREAM = 7  # RFC 9113, 7
+
+
+class Discovers(Protocol):
+    """What the transports need of a discovery; both kinds have it."""
+
+    @property
+    def peers(self) -> PeerSet: ...
+    def round_robin(self) -> Any: ...
+    def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
+    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
+    def report_success(self, peer: Peer) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How requests are sent, and sent again. Times are seconds."""
+
+    host: Literal["service", "peer"] = "service"
+    attempts: int = 3
+    budget: float = 0.2
+    connect_timeout: float = 1.0
+    attempt_timeout: float | None = None
+    total_timeout: float | None = None
+    retry_503: bool = False
+    drain: float = 30.0
+
+    def __post_init__(self) -> None:
+        def require(ok: bool, name: str, what: str) -> None:
+            if not ok:
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: {what}")
+
+        require(self.host in ("service", "peer"), "host", "one of 'service' and 'peer' is wanted")
+        require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "at least 1 is needed")
+        require(0 <= self.budget <= 1, "budget", "a share between 0 and 1 is wanted")
+        for name in ("connect_timeout", "attempt_timeout", "total_timeout"):
+            value = getattr(self, name)
+            optional = value is None and name != "connect_timeout"
+            require(optional or (value is not None and value > 0), name, "seconds above 0 are wanted")
+        require(self.drain >= 0, "drain", "must not be negative")
+
+
+def host_of(service: ServiceName) -> str:
+    """The host in a URL that stands for this service."""
+    if service.scheme == "static":
+        return "static"
+    if service.is_external:
+        return service.service.rstrip(".")
+    parts = [service.service]
+    if service.namespace:
+        parts.append(service.namespace)
+    if service.domain:
+        parts += ["svc", service.domain]
+    return ".".join(parts)
+
+
+def _stands_for(host: str, service: ServiceName) -> bool:
+    """Whether a URL's host means this service: its name, as far as it is written."""
+    if service.scheme == "static":
+        return True  # it has no name of its own
+    host = host.rstrip(".").lower()
+    if service.is_external:
+        return host == service.service.rstrip(".")
+    labels = host.split(".")
+    if labels[0] != service.service or (len(labels) > 2 and labels[2] != "svc"):
+        return False
+    if len(labels) > 1 and service.namespace and labels[1] != service.namespace:
+        return False
+    return len(labels) < 4 or not service.domain or labels[3:] == service.domain.split(".")
+
+
+class Shared:
+    """What a transport knows."""
+
+    def __init__(
+        self,
+        discovery: Discovers,
+        ways: Ways,
+        picker: Picker | None,
+        pool: Callable[[Any, Pod, dict[str, Any]], Any],
+        options: dict[str, Any],
+    ) -> None:
+        self.discovery = discovery
+        self.ways = ways
+        self.picker = picker
+        self._options = options
+        self.budget = Budget(ways.budget)
+        self.pods = Pods(discovery, self._pod, ways.drain)
+        self._pool = pool
+        self._service = ServiceName.parse(discovery.peers.service)
+        self._library: Library | None = None
+        self._pool_options: dict[str, Any] = {}
+        if len(found := libraries()) == 1:
+            self._use(found[0])
+        self._hosts: set[tuple[str, int | None]] = set()
+
+    def call(self, request: Any) -> Call:
+        """The steps of this request. `ConfigurationError` where it is not for the service."""
+        library = self._library
+        if library is None or not isinstance(request, library.api.Request):
+            if self.pods.any:
+                raise TypeError(f"{request!r}: this transport serves a client of another library already")
+            library = self._use(library_of(request))
+        url = request.url
+        if (url.host, url.port) not in self._hosts:
+            self._admit(url)
+        self.pods.watch()
+        return Call(self, library, request)
+
+    def _admit(self, url: Any) -> None:
+        service = self._service
+        if not _stands_for(url.host, service):
+            raise ConfigurationError(
+                f"{url}: {url.host!r} is not the service {str(service)!r} that this transport leads to; "
+                "mount it for that host alone: Client(mounts={'http://HOST': PodTransport(…)})"
+            )
+        if url.port is not None and isinstance(service.port, int) and url.port != service.port:
+            raise ConfigurationError(
+                f"{url}: the service {str(service)!r} is discovered with port {service.port}"
+            )
+        if len(self._hosts) < 100:
+            self._hosts.add((url.host, url.port))
+
+    def pick(self) -> tuple[Peer, Any]:
+        """A peer, and what is to be left when its request is over."""
+        picker = self.picker
+        if picker is None:
+            picker = self.picker = self.discovery.round_robin()
+        lease = getattr(picker, "lease", None)
+        if lease is None:
+            return picker.pick(), None
+        held = lease()
+        return held.__enter__(), held
+
+    def _pod(self, peer: Peer) -> Pod:
+        assert self._library is not None
+        pod = Pod(peer, self.ways.connect_timeout, self._options["http2"])
+        pod.pool = self._pool(self._library.core, pod, self._pool_options)
+        return pod
+
+    def _use(self, library: Library) -> Library:
+        """From now on it serves clients of this library."""
+        options = self._options
+        limits = options["limits"] or library.api.Limits(
+            max_connections=100,
+            max_keepalive_connections=20,
+            keepalive_expiry=5.0,  # httpx's own
+        )
+        self._pool_options = {
+            "ssl_context": library.api.create_ssl_context(
+                verify=options["verify"], cert=options["cert"], trust_env=options["trust_env"]
+            ),
+            "max_connections": limits.max_connections,
+            "max_keepalive_connections": limits.max_keepalive_connections,
+            "keepalive_expiry": limits.keepalive_expiry,
+            "http1": options["http1"],
+            "http2": options["http2"],
+        }
+        self._library = library
+        return library
+
+
+class Call:
+    """One request."""
+
+    __slots__ = ("_began", "_core_request", "_last", "_peer", "_request", "_shared", "_steps", "library")
+
+    def __init__(self, shared: Shared, library: Library, request: Any) -> None:
+        self._shared = shared
+        self.library: Library = library
+        self._last: Exception | None = None
+        self._request = request
+        self._core_request: Any = None
+        ways, now = shared.ways, time.monotonic()
+        self._began = now
+        extensions = request.extensions
+        self._peer: Peer | None = extensions.get("peer")
+        until = ways.total_timeout
+        if until is None:
+            until = extensions.get("timeout", {}).get("connect")
+        shared.budget.request(now)
+        self._steps = Steps(
+            shared.budget,
+            until=math.inf if until is None else now + until,
+            attempts=ways.attempts,
+            repeatable=is_idempotent(request.method, request.headers.raw, extensions.get("idempotent")),
+            replayable=isinstance(request.stream, library.api.ByteStream),
+        )
+
+    def next(self) -> Attempt | Pause:
+        """What to do now; raises when there is nobody to try and no time to wait."""
+        shared, steps, peers = self._shared, self._steps, self._shared.discovery.peers
+        picked, lease = None, None
+
+        def pick() -> Peer:
+            nonlocal picked, lease
+            if lease is not None:
+                lease.__exit__(None, None, None)
+                lease = None
+            picked, lease = shared.pick()
+            return picked
+
+        peer = steps.choose(pick, peers.others, len(peers)) if self._peer is None else self._peer
+        if lease is not None and peer is not picked:
+            lease.__exit__(None, None, None)
+            lease = None
+        now = time.monotonic()
+        if peer is None:
+            seconds = steps.pause(now, bool(peers.others), random.random)
+            if seconds is None:
+                raise self._nobody()
+            return Pause(seconds, peers.generation)
+        deadline = math.inf if shared.ways.total_timeout is None else steps.until
+        if shared.ways.attempt_timeout is not None:
+            deadline = min(deadline, now + shared.ways.attempt_timeout)
+        return shared.pods.begin(peer, now, deadline, lease)
+
+    def request_for(self, attempt: Attempt) -> Any:
+        """The request as the pool takes it."""
+        if self._core_request is None or self._shared.ways.host == "peer":
+            self._core_request = self._converted(attempt)
+        return self._core_request
+
+    def _converted(self, attempt: Attempt) -> Any:
+        request, core = self._request, self.library.core
+        url, headers, extensions = request.url, request.headers.raw, request.extensions
+        if self._shared.ways.host == "peer":
+            peer = attempt.pod.peer
+            name = peer.fqdn.rstrip(".") if peer.fqdn else peer.address
+            host = f"{name}:{peer.port}" if peer.fqdn else peer.hostport
+            headers = [(k, v) for k, v in headers if k.lower() != b"host"]
+            headers.insert(0, (b"Host", host.encode("ascii")))
+            extensions = {"sni_hostname": name, **extensions}
+        if attempt.deadline < math.inf and (timeouts := extensions.get("timeout")):
+            left = attempt.deadline - attempt.began
+            pool = timeouts.get("pool")
+            extensions = {
+                **extensions,
+                "timeout": {**timeouts, "pool": left if pool is None else min(pool, left)},
+            }
+        return core.Request(
+            method=request.method,
+            url=core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=headers,
+            content=request.stream,
+            extensions=extensions,
+        )
+
+    def failed(self, attempt: Attempt, error: BaseException) -> BaseException | None:
+        """The attempt ended with this. Returns what the caller is to get; None: go on."""
+        shared, library = self._shared, self.library
+        shared.pods.end(attempt)
+        if not isinstance(error, Exception) or (kind := library.translated(error)) is None:
+            return error  # cancelled, interrupted, or the request's own body raised it
+        now, peer = time.monotonic(), attempt.pod.peer
+        fate = self._fate(attempt, error)
+        if _speaks_against(attempt, error, fate, library.core):
+            shared.discovery.report_failure(peer, error)
+        what = f"{kind.__name__}: {error}" if str(error) else kind.__name__
+        tried = Tried(peer, what, now - attempt.began, fate is not Fate.UNSENT)
+        self._last = kind(str(error) or what)
+        why = self._steps.after(tried, fate, now)
+        if self._peer is not None:
+            why = "it is for this pod alone"
+        if why is None:
+            return None
+        return self._told(self._last, why)
+
+    def _fate(self, attempt: Attempt, error: Exception) -> Fate:
+        core = self.library.core
+        if isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol):
+            return Fate.OWN
+        if not attempt.sent:
+            return Fate.UNSENT
+        # What HTTP/2 said, as an object: a stream reset, or the connection terminated.
+        event = error.args[0] if error.args else None
+        if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:
+            return Fate.REFUSED
+        if getattr(event, "last_stream_id", None) == 0:
+            return Fate.REFUSED
+        return Fate.DOUBTFUL
+
+    def answered(self, attempt: Attempt, answer: Any) -> str | None:
+        """The head of an answer came. None: it is the caller's; else go on, once it is closed."""
+        shared, now, peer = self._shared, time.monotonic(), attempt.pod.peer
+        shared.discovery.report_success(peer)
+        if answer.status != 503 or not shared.ways.retry_503 or self._peer is not None:
+            return None
+        after = next((v for k, v in answer.headers if k.lower() == b"retry-after"), None)
+        if after is None or not self._others_left(peer):
+            return None
+        tried = Tried(peer, f"503, Retry-After: {after.decode('latin-1')}", now - attempt.began, True)
+        if self._steps.after(tried, Fate.UNAVAILABLE, now) is not None:
+            return None
+        return "503"
+
+    def _others_left(self, peer: Peer) -> bool:
+        tried = {peer, *(tried.peer for tried in self._steps.failed)}
+        return any(other not in tried for other in self._shared.discovery.peers.others)
+
+    def response(self, attempt: Attempt, answer: Any, stream: type[Any], over: Callable[[], Any]) -> Any:
+        """What the caller gets."""
+        failed, peer = self._steps.failed, attempt.pod.peer
+        answer.extensions["peerdiscover"] = {
+            "peer": peer,
+            "attempts": len(failed) + 1,
+            "failed": tuple(failed),
+        }
+        return self.library.api.Response(
+            status_code=answer.status,
+            headers=answer.headers,
+            stream=stream(answer.stream, lambda error: self._broke(attempt, error), over),
+            extensions=answer.extensions,
+        )
+
+    def _broke(self, attempt: Attempt, error: BaseException) -> Exception | None:
+        """The body of an answer ended with this: it cannot be had again, and the pod failed."""
+        kind = self.library.translated(error)
+        if kind is None:
+            return None
+        self._shared.discovery.report_failure(attempt.pod.peer, error)
+        return kind(f"{error} (in the middle of the answer of {attempt.pod.peer!r})")
+
+    def _nobody(self) -> Exception:
+        seconds = time.monotonic() - self._began
+        if self._last is not None:
+            return self._told(self._last, "the time is over")
+        try:
+            self._shared.pick()
+        except NoPeersError as error:
+            return self.library.no_peers(f"{error} (waited {seconds:.1f} s)")
+        return self.library.no_peers(f"{self._shared.discovery.peers.service}: nobody to send it to in time")
+
+    def _told(self, error: BaseException, why: str) -> Exception:
+        """The error, with all that was tried."""
+        failed = self._steps.failed
+        seconds = time.monotonic() - self._began
+        n = len(failed)
+        where = ", ".join(dict.fromkeys(tried.peer.key for tried in failed))
+        text = f"{error} ({n} attempt{'s' * (n != 1)} in {seconds:.3f} s on {where}; no other: {why})"
+        told: Exception = type(error)(text)  # type: ignore[assignment]  # one of the library's
+        for number, tried in enumerate(failed, 1):
+            told.add_note(f"attempt {number}: {tried}")
+        return told
+
+
+def _speaks_against(attempt: Attempt, error: Exception, fate: Fate, core: Any) -> bool:
+    """Whether the pod is to blame.
+
+    Not for a full pool, which is ours, nor for what it refused in good order. A line that was kept and
+    ended as it was used says only that the pod closes idle ones, as servers do.
+    """
+    if fate in (Fate.OWN, Fate.REFUSED) or isinstance(error, core.PoolTimeout):
+        return False
+    return attempt.dialled or attempt.dialling or isinstance(error, core.TimeoutException)

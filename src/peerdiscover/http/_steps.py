@@ -1,0 +1,200 @@
+"""What a request does next: on which pod, after which wait, and when it is over.
+
+Rules of this room (told the time, and what became of an attempt; it does no I/O):
+
+what became of an attempt            | the next one, on another pod
+-------------------------------------|------------------------------------------------------------------
+no byte of it was handed to a socket | always, whatever the method: the body is untouched, too
+sent, and the server said that it    | where the body can be sent again
+did not process it (HTTP/2)          |
+sent, and no answer came: it may     | where it is idempotent (RFC 9110, 9.2.2) or marked so, and the
+have been processed                  | body can be sent again, and the budget allows one more
+answered 503 with Retry-After        | the same, where that is asked for; else it is the answer
+the caller's own error               | never
+
+* Each attempt takes a pod that was not tried yet. Once all were tried there is a pause, which a change
+  of the set ends, and all may be tried again, new ones first: 0.1 s, doubling to 1 s, of that half to
+  the whole by chance. With nobody there the pause lasts until somebody is.
+* No attempt begins after `until`. At most `attempts` may have been processed.
+* The budget: of the requests of about the last ten seconds, a share may be sent again, and ten
+  besides. A service that dies is not given a multiple of its load.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from peerdiscover.errors import NoPeersError
+from peerdiscover.peers import Peer
+
+__all__ = ["Budget", "Fate", "Pause", "Steps", "Tried", "is_idempotent"]
+
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
+_WINDOW = 10.0  # seconds over which the budget forgets
+_FLOOR = 10.0
+_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+
+class Fate(enum.Enum):
+    """What became of an attempt; the values are what a person reads."""
+
+    UNSENT = "not sent"
+    REFUSED = "sent, and not processed"
+    DOUBTFUL = "sent, no answer"
+    UNAVAILABLE = "answered that it is unavailable"
+    OWN = "an error of the request itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt that failed."""
+
+    peer: Peer
+    what: str
+    """The error, as a text."""
+    seconds: float
+    sent: bool
+    """Whether it may have reached the pod."""
+
+    def __str__(self) -> str:
+        sent = "sent" if self.sent else "not sent"
+        return f"{self.peer!r}: {self.what} after {self.seconds:.3f} s, {sent}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so many seconds, or until the set is no longer of this generation."""
+
+    seconds: float
+    generation: int
+
+
+class Budget:
+    """How many requests may be sent again: a share of all, and a few besides. Told the time."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._requests = 0.0
+        self._again = 0.0
+        self._at = 0.0
+
+    def request(self, now: float) -> None:
+        """A request came."""
+        self._forget(now)
+        self._requests += 1
+
+    def spend(self, now: float) -> bool:
+        """Whether one may be sent again; it then counts as sent."""
+        self._forget(now)
+        if self._again + 1 > self._share * self._requests + (_FLOOR if self._share else 0):
+            return False
+        self._again += 1
+        return True
+
+    def _forget(self, now: float) -> None:
+        if now > self._at:
+            kept = math.exp((self._at - now) / _WINDOW)
+            self._requests *= kept
+            self._again *= kept
+            self._at = now
+
+
+def is_idempotent(method: str, headers: Iterable[tuple[bytes, bytes]], marked: object) -> bool:
+    """Whether it may be sent again: by its method, or as its sender says.
+
+    `marked` is the request's extension `idempotent`: True and False are taken at their word.
+    """
+    if marked is not None:
+        return bool(marked)
+    return method.upper() in _IDEMPOTENT or any(name.lower() == b"idempotency-key" for name, _ in headers)
+
+
+class Steps:
+    """One request, from its first attempt to its last."""
+
+    __slots__ = (
+        "_attempts",
+        "_budget",
+        "_paused",
+        "_repeatable",
+        "_replayable",
+        "_rounds",
+        "_tried",
+        "failed",
+        "until",
+    )
+
+    def __init__(
+        self, budget: Budget, *, until: float, attempts: int, repeatable: bool, replayable: bool
+    ) -> None:
+        self._budget = budget
+        self._attempts = attempts
+        self._repeatable = repeatable
+        self._replayable = replayable
+        self._rounds = 0
+        self._paused = False
+        self._tried: set[Peer] = set()
+        self.until: float = until
+        self.failed: list[Tried] = []
+        """The attempts so far."""
+
+    def choose(self, pick: Callable[[], Peer], others: Iterable[Peer], size: int) -> Peer | None:
+        """An untried pod; None where all were tried, or nobody is there.
+
+        The picker is asked first, at most once for each of `size` pods. It may give the same ones
+        again and again, or leave out those that failed elsewhere: then anybody else will do.
+        """
+        if self._tried:
+            for _ in range(size):
+                try:
+                    peer = pick()
+                except NoPeersError:
+                    break
+                if peer not in self._tried:
+                    return peer
+            untried = next((peer for peer in others if peer not in self._tried), None)
+            if untried is not None or not self._paused:
+                return untried
+            self._tried.clear()
+        self._paused = False
+        try:
+            return pick()
+        except NoPeersError:
+            return None
+
+    def pause(self, now: float, somebody: bool, random: Callable[[], float]) -> float | None:
+        """How long to wait before all may be tried again; None where time is over."""
+        left = self.until - now
+        if left <= 0:
+            return None
+        if not somebody:
+            return left
+        self._paused = True
+        longest: float = min(_PAUSE * 2.0 ** min(self._rounds, 10), _LONGEST_PAUSE)
+        self._rounds += 1
+        return min(longest * (0.5 + random() / 2), left)
+
+    def after(self, tried: Tried, fate: Fate, now: float) -> str | None:
+        """An attempt failed. None: there may be another one; else why there is none."""
+        self.failed.append(tried)
+        self._tried.add(tried.peer)
+        if fate is Fate.OWN:
+            return "it is the request's own"
+        if now >= self.until:
+            return "the time is over"
+        if fate is Fate.UNSENT:
+            return None
+        if fate is not Fate.REFUSED and not self._repeatable:
+            return "it may have been processed, and is not idempotent"
+        if not self._replayable:
+            return "its body is a stream, which cannot be sent again"
+        if fate is Fate.REFUSED:
+            return None
+        if sum(earlier.sent for earlier in self.failed) >= self._attempts:
+            return f"{self._attempts} attempts are the limit"
+        if not self._budget.spend(now):
+            return "the budget for sending again is used up"
+        return None

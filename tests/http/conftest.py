@@ -1,0 +1,13 @@
+"""The ways to send, as a fixture."""
+
+from __future__ import annotations
+
+import pytest
+
+from ._ways import WAYS
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    param: str = request.param
+    return param

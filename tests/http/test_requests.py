@@ -1,0 +1,377 @@
+"""Requests over pods of which some misbehave: where each goes, how often, and what the caller is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from peerdiscover import ClosedError, ConfigurationError, NoPeersError, Policy
+
+from ._pods import Pods, pods
+from ._ways import web
+
+
+def keys_of(response: Any) -> list[str]:
+    told = response.extensions["peerdiscover"]
+    return [*(tried.peer.key for tried in told["failed"]), told["peer"].key]
+
+
+def test_requests_take_turns_and_say_which_pod(way: str) -> None:
+    with pods() as service, web(way, service.source) as client:
+        responses = [client.get(f"/{n}") for n in range(6)]
+    assert all(response.status_code == 200 for response in responses)
+    first = [response.extensions["peerdiscover"]["peer"].key for response in responses]
+    assert first[:3] == first[3:]
+    assert sorted(first[:3]) == ["web-0", "web-1", "web-2"]
+    assert [response.text for response in responses] == [f"{key} web.prod" for key in first]
+    assert responses[0].extensions["peerdiscover"]["attempts"] == 1
+    assert responses[0].extensions["peerdiscover"]["failed"] == ()
+    assert [pod.accepted for pod in service.all] == [1, 1, 1]  # lines are kept
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_refused_goes_elsewhere_whatever_the_method(way: str, method: str) -> None:
+    with pods() as service, web(way, service.source) as client:
+        service[1].stop()
+        responses = [client.request(method, headers={"id": str(n)}, content=b"x") for n in range(9)]
+    assert [response.status_code for response in responses] == [200] * 9
+    assert "web-1" not in [keys_of(response)[-1] for response in responses]
+    refused = [keys_of(response) for response in responses if len(keys_of(response)) > 1]
+    assert refused[0][0] == "web-1"
+    assert len(refused) == 1  # it is ejected
+    assert set(service.executed().values()) == {1}
+    tried = next(r for r in responses if len(keys_of(r)) > 1).extensions["peerdiscover"]["failed"][0]
+    assert not tried.sent
+    assert "ConnectError" in tried.what
+
+
+@pytest.mark.parametrize("manner", ["drop", "silent"])
+def test_a_get_without_an_answer_goes_elsewhere(way: str, manner: Any) -> None:
+    with pods() as service, web(way, service.source, attempt_timeout=0.2) as client:
+        service[0].manner = manner
+        responses = [client.get(headers={"id": str(n)}) for n in range(3)]
+        assert [response.status_code for response in responses] == [200] * 3
+    again = [r for r in responses if r.extensions["peerdiscover"]["attempts"] == 2]
+    assert len(again) == 1
+    (tried,) = again[0].extensions["peerdiscover"]["failed"]
+    assert tried.sent
+    assert tried.peer.key == "web-0"
+    assert sorted(service.executed().values()) == [1, 1, 2]
+
+
+def test_a_post_without_an_answer_is_not_sent_again(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service.manner("drop")
+        with pytest.raises(client.api.RemoteProtocolError, match="not idempotent") as error:
+            client.post(content=b"x", headers={"id": "1"})
+        assert service.executed() == {"1": 1}
+    (note,) = error.value.__notes__
+    assert note.startswith("attempt 1: Peer(web-")
+    assert note.endswith("s, sent")
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("POST", {"headers": {"Idempotency-Key": "k"}}),
+        ("POST", {"extensions": {"idempotent": True}}),
+        ("PATCH", {"headers": {"idempotency-key": "k"}, "json": {"a": 1}}),
+        ("PUT", {"content": b"x"}),
+        ("DELETE", {}),
+    ],
+)
+def test_what_is_idempotent_is_sent_again(way: str, method: str, options: dict[str, Any]) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service[0].manner = "drop"
+        for _ in range(2):
+            assert client.request(method, **options).text.startswith("web-1")
+        bodies = {request.body for request in service.requests}
+    assert len(service[0].requests) == 1
+    assert len(bodies) == 1  # the whole body, both times
+
+
+def test_get_marked_as_not_idempotent_is_sent_once(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service.manner("drop")
+        with pytest.raises(client.api.RemoteProtocolError):
+            client.get(extensions={"idempotent": False})
+        assert len(service.requests) == 1
+
+
+def test_a_stream_is_sent_once(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service.manner("drop")
+        with pytest.raises(client.api.RemoteProtocolError, match="a stream, which cannot be sent again"):
+            client.request("PUT", content=stream(way, b"a", b"b"))
+        (request,) = service.requests
+        assert request.body == b"ab"
+
+
+def test_a_stream_that_was_not_begun_goes_elsewhere(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service[0].stop()
+        for _ in range(2):
+            assert client.post(content=stream(way, b"a", b"b")).text.startswith("web-1")
+        assert [request.body for request in service.requests] == [b"ab"] * 2
+
+
+def stream(way: str, *parts: bytes) -> Any:
+    async def asynchronous() -> Any:
+        for part in parts:
+            yield part
+
+    return asynchronous() if not way.startswith("threads") else (part for part in parts)
+
+
+def test_an_error_of_the_body_is_the_callers(way: str) -> None:
+    def fails() -> Any:
+        yield b"a"
+        raise KeyError("mine")
+
+    async def afails() -> Any:
+        yield b"a"
+        raise KeyError("mine")
+
+    with pods(2) as service, web(way, service.source) as client:
+        with pytest.raises(KeyError, match="mine"):
+            client.request("PUT", content=fails() if way.startswith("threads") else afails())
+        assert client.discovery.status.next_refresh > 100  # no failure was reported
+        assert client.get().status_code == 200
+
+
+def test_errors_of_a_service_are_answers(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service.manner("error")
+        responses = [client.get() for _ in range(4)]
+        assert [response.status_code for response in responses] == [500] * 4
+        assert len(service.requests) == 4
+
+
+def test_503_goes_elsewhere_where_that_is_asked_for(way: str) -> None:
+    with pods(2) as service, web(way, service.source, retry_503=True) as client:
+        service[0].manner = "busy"
+        assert [client.get().text[:5] for _ in range(4)] == ["web-1"] * 4
+        statuses = sorted(client.post().status_code for _ in range(2))
+        assert statuses == [200, 503]  # not idempotent
+        service[1].manner = "busy"
+        assert client.get().status_code == 503  # everybody is: that is the answer
+
+
+def test_503_is_an_answer_otherwise(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service.manner("busy")
+        assert client.get().status_code == 503
+        assert len(service.requests) == 1
+
+
+def test_an_answer_that_breaks_off(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        service.manner("half")
+        with pytest.raises(client.api.RemoteProtocolError, match="in the middle of the answer of Peer"):
+            client.get()
+        assert len(service.requests) == 1
+        service.manner("ok")
+        assert client.get().status_code == 200
+
+
+def test_lines_that_were_closed_meanwhile_cost_nothing(way: str) -> None:
+    with pods(1) as service, web(way, service.source) as client:
+        service.manner("bye")
+        for n in range(5):
+            response = client.post(headers={"id": str(n)})
+            assert response.extensions["peerdiscover"]["attempts"] == 1
+            assert service[0].ended.acquire(timeout=5)
+        assert service.executed() == {str(n): 1 for n in range(5)}
+
+
+def test_connecting_that_hangs_goes_elsewhere(way: str) -> None:
+    from peerdiscover.testing import HeadlessService
+
+    with (
+        HeadlessService("web.prod", 3, {"": 8080}) as svc,
+        web(way, svc.source, name="web.prod:8080", connect_timeout=0.2) as client,
+    ):
+        svc.blackhole(1)
+        began = time.monotonic()
+        pod_names = {client.post().json()["pod"] for _ in range(4)}
+        assert pod_names == {"web-0", "web-2"}
+        assert time.monotonic() - began < 1.5
+
+
+def test_all_refuse_until_the_next_answer(way: str) -> None:
+    quick = Policy(min_refresh=0.1, max_refresh=0.2, jitter=0)
+    with pods(4) as service:
+        service.shown = service.all[:2]
+        with web(way, service.source, policy=quick) as client:
+            for pod in service.all[:2]:
+                pod.stop()
+            told = iter([service.all[:2]] * 3 + [service.all[2:]] * 1000)
+
+            def source() -> Any:
+                service.shown = next(told)
+                return Pods.source(service)
+
+            client.discovery._source._function = source
+            began = time.monotonic()
+            response = client.post(headers={"id": "1"})
+            assert response.status_code == 200
+            assert time.monotonic() - began < 4
+        assert keys_of(response)[-1] in ("web-2", "web-3")
+        assert service.executed() == {"1": 1}
+
+
+def test_all_refuse_until_the_time_is_over(way: str) -> None:
+    with pods(2) as service, web(way, service.source, client={"timeout": 0.5}) as client:
+        for pod in service.all:
+            pod.stop()
+        began = time.monotonic()
+        with pytest.raises(client.api.ConnectError, match="the time is over") as error:
+            client.post()
+        assert 0.4 < time.monotonic() - began < 2
+        assert "web-0" in str(error.value)
+        assert "web-1" in str(error.value)
+        assert len(error.value.__notes__) >= 4  # several rounds
+        assert len(error.value.__notes__) < 14  # but with pauses
+        assert error.value.request.method == "POST"
+
+
+def test_pods_that_come_back_are_found_within_the_time(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        for pod in service.all:
+            pod.stop()
+        timer = threading.Timer(0.4, service[1].start)
+        timer.start()
+        response = client.post(headers={"id": "1"})
+        timer.join()
+        assert response.text.startswith("web-1")
+        assert service.executed() == {"1": 1}
+
+
+def test_total_timeout_cuts_an_attempt(way: str) -> None:
+    with pods(2) as service, web(way, service.source, total_timeout=0.3) as client:
+        service.manner("silent")
+        began = time.monotonic()
+        with pytest.raises(client.api.ReadTimeout, match="the time is over"):
+            client.get()
+        assert 0.25 < time.monotonic() - began < 1
+
+
+def test_httpx_timeouts_keep_their_meaning(way: str) -> None:
+    with pods(2) as service, web(way, service.source, client={"timeout": 0.3}) as client:
+        service.manner("silent")
+        began = time.monotonic()
+        with pytest.raises(client.api.ReadTimeout):
+            client.get()
+        assert 0.25 < time.monotonic() - began < 1
+        assert len(service.requests) == 1
+
+
+def test_nobody_is_there(way: str) -> None:
+    policy = Policy(min_peers=0, max_refresh=0.2, min_refresh=0.1)
+    with web(way, lambda: iter(()), policy=policy, client={"timeout": 0.2}) as client:
+        with pytest.raises(NoPeersError) as error:
+            client.get()
+        assert isinstance(error.value, client.api.ConnectError)
+        assert type(error.value).__module__ == "peerdiscover.http"
+
+
+def test_somebody_comes(way: str) -> None:
+    policy = Policy(min_peers=0, max_refresh=0.2, min_refresh=0.1)
+    with pods(1) as service:
+        answers = iter([[], *[service.source()] * 1000])
+        with web(way, lambda: next(answers), policy=policy) as client:
+            assert client.get().status_code == 200
+
+
+def test_another_host_is_an_error(way: str) -> None:
+    with pods(1) as service, web(way, service.source, name="web.prod:8080") as client:
+        for host in ("http://other.prod", "http://web.dev", "http://web.prod.example", "http://127.0.0.1"):
+            with pytest.raises(ConfigurationError, match=r"is not the service 'web.prod:8080'"):
+                client.get(host=host)
+        with pytest.raises(ConfigurationError, match="is discovered with port 8080"):
+            client.get(host="http://web.prod:81")
+        for host in (
+            "http://web",
+            "http://web.prod:8080",
+            "http://web.prod.svc",
+            "http://web.prod.svc.cluster.local",
+        ):
+            assert client.get(host=host).status_code == 200
+
+
+def test_a_closed_discovery(way: str) -> None:
+    with pods(1) as service, web(way, service.source) as client:
+        assert client.get().status_code == 200
+        client.close_discovery()
+        with pytest.raises(ClosedError, match="closed"):
+            client.get()
+
+
+def test_host_of_the_pod(way: str) -> None:
+    with pods(1) as service, web(way, service.source, host="peer") as client:
+        assert client.get().text == f"web-0 web-0.web.prod.svc:{service[0].port}"
+
+
+def test_one_pod_alone(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        for pod in service.all:
+            for _ in range(2):
+                assert client.get(extensions={"peer": pod.peer}).text.startswith(pod.name)
+        service[0].stop()
+        with pytest.raises(client.api.ConnectError, match="for this pod alone"):
+            client.get(extensions={"peer": service[0].peer})
+
+
+def test_the_budget(way: str) -> None:
+    """A service that dies is sent a fifth more, and ten: not a multiple."""
+    with pods(2) as service, web(way, service.source, client={"timeout": 0.3}, budget=0.2) as client:
+        service.manner("drop")
+        errors = 0
+        for _ in range(50):
+            try:
+                client.get()
+            except client.api.RemoteProtocolError:
+                errors += 1
+        assert errors == 50
+        assert 50 < len(service.requests) <= 50 + 10 + 10
+
+
+def test_event_hooks_are_called_once(way: str) -> None:
+    seen: list[str] = []
+
+    def note(thing: Any) -> None:
+        seen.append(type(thing).__name__)
+
+    async def anote(thing: Any) -> None:
+        seen.append(type(thing).__name__)
+
+    hook = note if way.startswith("threads") else anote
+    hooks = {"event_hooks": {"request": [hook], "response": [hook]}}
+    with pods(2) as service, web(way, service.source, client=hooks) as client:
+        service[0].stop()
+        client.get()
+        client.get()
+    assert seen == ["Request", "Response"] * 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"host": "pod"},
+        {"attempts": 0},
+        {"budget": 2},
+        {"connect_timeout": 0},
+        {"total_timeout": -1},
+        {"drain": -1},
+    ],
+)
+def test_options_that_cannot_work(bad: dict[str, Any]) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=next(iter(bad))),
+        pods(1) as service,
+        web("threads-httpx", service.source, **bad),
+    ):
+        pass
