@@ -1,17 +1,18 @@
-"""What a pick costs, and whether the shares stay equal while the set changes."""
+"""What a pick costs, by each picker, and whether the shares stay equal while the set changes."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle, repeat
 from statistics import median
 from time import perf_counter
 
 from peerdiscover import Discovery, Peer, PeerSet
 from peerdiscover.peers import View
-from peerdiscover.pickers import RoundRobin
+from peerdiscover.pickers import LeastRequests, RoundRobin
 
 ROUNDS, PICKS = 301, 20_000
 
@@ -40,17 +41,42 @@ def figures() -> Iterator[tuple[str, str, str]]:
             ratios.append(mine / theirs)
             times.append(mine / PICKS)
         both = lambda: web.round_robin().pick()  # noqa: E731 - what a handler writes
-        whole = median(_seconds(both) / PICKS for _ in range(21))
+        whole = _median(both)
     yield "pick, against next(itertools.cycle) in a method", f"{median(ratios):.2f} ×", "≤ 1.1 ×"
     yield "pick", f"{median(times) * 1e9:.0f} ns", ""
     yield "web.round_robin().pick()", f"{whole * 1e9:.0f} ns", ""
+    yield from _others()
     fewest, most = _shares()
     yield "picks of those who stay through 100 changes", f"{fewest}–{most} of 500", "equal, ± 1"
 
 
-def _seconds(pick: Callable[[], Peer]) -> float:
+def _others() -> Iterator[tuple[str, str, str]]:
+    """The pickers that do more than take turns. Rendezvous looks at every peer."""
+    for count in 10, 300:
+        entries = ",".join(f"web-{i}=10.0.{i // 200}.{i % 200 + 1}:80" for i in range(count))
+        with Discovery("static:" + entries) as web:
+            least, owner = web.least_requests(), web.rendezvous()
+
+            def lease(least: LeastRequests = least) -> None:
+                with least.lease():
+                    pass
+
+            yield f"least_requests: a lease, of {count}", f"{_median(lease) * 1e9:.0f} ns", ""
+            pick = partial(owner.pick, "user:1")
+            yield f"rendezvous, of {count}", f"{_median(pick, 2000) * 1e6:.1f} µs", ""
+            if count == 300:
+                subset = web.subset(10).pick
+                yield "subset(10), of 300", f"{_median(subset) * 1e9:.0f} ns", "as round_robin"
+
+
+def _median(call: Callable[[], object], times: int = PICKS) -> float:
+    """Seconds for one call."""
+    return median(_seconds(call, times) / times for _ in range(21))
+
+
+def _seconds(pick: Callable[[], object], times: int = PICKS) -> float:
     began = perf_counter()
-    for _ in repeat(None, PICKS):
+    for _ in repeat(None, times):
         pick()
     return perf_counter() - began
 

@@ -90,6 +90,12 @@ def test_it_is_the_documented_hash(numbers: set[int], key: bytes) -> None:
     assert rendezvous(there).pick(key).key == documented(there, key)
 
 
+def test_of_equal_weights_the_greater_key_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerdiscover.pickers._hashes._weight", lambda prefix, key: b"equal")
+    assert rendezvous(peers(2, 10, 1)).pick("a").key == "web-2"  # as texts: the set is in another order
+    assert subset(peers(2, 10, 1), 1) == {"web-2"}
+
+
 def test_texts_are_utf8() -> None:
     picker = rendezvous(peers(*range(9)))
     for text in "", "a", "ключ", "\N{GRINNING FACE}", "e\u0301":
