@@ -102,7 +102,7 @@ class Cluster:
 
     @classmethod
     def running(cls, name: str | None = None) -> Self:
-        """A cluster that runs on this machine: the one of that name, or the youngest. Raises `LookupError`."""
+        """A cluster that runs here: the one of that name, or the youngest. Raises `LookupError`."""
         found = [folder for folder in _registry.living() if name in (None, folder.name)]
         if not found:
             raise LookupError(f"no cluster {name} runs here" if name else "no cluster runs here")

@@ -125,6 +125,10 @@ def parts(binary: Path, folder: Path, options: Options, http: httpx.AsyncClient)
         writer.close()
         return True
 
+    async def coredns_serves() -> bool:
+        # It says that it is ready a moment before it listens.
+        return await get(f"http://{DNS}:8181/ready") and await listening(DNS, 53)
+
     folder.joinpath("Corefile").write_text(corefile(folder, options.cluster_domain, options.dns))
     return {
         "etcd": Part(
@@ -144,8 +148,8 @@ def parts(binary: Path, folder: Path, options: Options, http: httpx.AsyncClient)
                 f"--service-account-key-file={folder}/sa.key",
                 f"--service-account-signing-key-file={folder}/sa.key",
                 f"--service-account-issuer={issuer(options)}",
-                # A watch that is open keeps a stopping server for a minute otherwise.
-                "--shutdown-watch-termination-grace-period=0s",
+                # A stopping server ends the watches that are open; by default it waits a minute for them.
+                "--shutdown-watch-termination-grace-period=2s",
                 *options.apiserver,
             ],
             folder,
@@ -170,7 +174,7 @@ def parts(binary: Path, folder: Path, options: Options, http: httpx.AsyncClient)
             "coredns",
             [str(binary), "coredns", "-conf", str(folder / "Corefile")],
             folder,
-            lambda: get(f"http://{DNS}:8181/ready"),
+            coredns_serves,
         ),
     }  # fmt: skip
 

@@ -146,7 +146,7 @@ class Sandbox:
 
     async def _source(self, volume: Json) -> Path | None:
         name: str = volume["name"]
-        folder = self.folder / "volumes" / name
+        folder: Path = self.folder / "volumes" / name
         if claim := volume.get("persistentVolumeClaim"):
             folder = self._cluster / "claims" / self._pod.namespace / str(claim["claimName"])
         elif "hostPath" in volume:
