@@ -1,7 +1,15 @@
 """Requests over the pods of a service, with httpx or httpx2.
 
+    with Client("web-headless.prod:8080") as web:
+        web.get("/hello")
+
     with Discovery("web-headless.prod:8080") as web:
         client = httpx.Client(mounts={"http://web-headless": PodTransport(web)})
+
+A transport serves clients of either library. `Client` and `AsyncClient` are httpx's, or httpx2's where
+that alone is loaded or installed; `Httpx2Client` and `Httpx2AsyncClient` are httpx2's always. With nobody
+to send a request to, `HttpxNoPeersError` or `Httpx2NoPeersError` is raised: a `NoPeersError`, and a
+`ConnectError` of that library.
 
 Rules of this room:
 
@@ -9,11 +17,57 @@ Rules of this room:
 * `_lines` knows whether a byte of a request was handed to a socket; nothing is told from an error's text.
 * `_pods` keeps one pool of connections a pod, and lets those of a pod that left go.
 * `_shared` puts these together for one request. `_sync` and `_async` only do what it says.
+* `_clients` are the libraries' own clients over these; `_rounds` says whom a broadcast calls.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._async import AsyncPodTransport
+from ._clients import AsyncClient, Client, Over, OverAsync
+from ._library import named
 from ._sync import PodTransport
 
-__all__ = ["AsyncPodTransport", "PodTransport"]
+if TYPE_CHECKING:
+    from peerdiscover.errors import NoPeersError as _NoPeersError
+
+    class HttpxNoPeersError(_NoPeersError): ...
+
+    class Httpx2NoPeersError(_NoPeersError): ...
+
+    Httpx2Client: Any
+    Httpx2AsyncClient: Any
+
+__all__ = [
+    "AsyncClient",
+    "AsyncPodTransport",
+    "Client",
+    "Httpx2AsyncClient",
+    "Httpx2Client",
+    "Httpx2NoPeersError",
+    "HttpxNoPeersError",
+    "PodTransport",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Those of a library that need not be installed."""
+    if name == "HttpxNoPeersError":
+        value: Any = named("httpx").no_peers
+    elif name == "Httpx2NoPeersError":
+        value = named("httpx2").no_peers
+    elif name == "Httpx2Client":
+        value = type(
+            name, (Over, named("httpx2").api.Client), {"__module__": __name__, "__doc__": Client.__doc__}
+        )
+    elif name == "Httpx2AsyncClient":
+        value = type(
+            name,
+            (OverAsync, named("httpx2").api.AsyncClient),
+            {"__module__": __name__, "__doc__": AsyncClient.__doc__},
+        )
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -14,7 +14,7 @@ from typing import Any
 
 from peerdiscover.errors import NoPeersError
 
-__all__ = ["Library", "libraries", "library_of", "preferred"]
+__all__ = ["Library", "libraries", "library_of", "named", "preferred"]
 
 _CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
@@ -44,7 +44,8 @@ class Library:
 
 
 @cache
-def _named(name: str) -> Library:
+def named(name: str) -> Library:
+    """`httpx` or `httpx2`; `ImportError` where it is not installed."""
     return Library(name)
 
 
@@ -53,22 +54,23 @@ def library_of(request: object) -> Library:
     name = type(request).__module__.partition(".")[0]
     if name not in _CORES:
         raise TypeError(f"{request!r}: a request of httpx or httpx2 is wanted")
-    return _named(name)
+    return named(name)
 
 
 def libraries() -> list[Library]:
     """Those that are loaded; where none is, the one that is installed, httpx before httpx2."""
-    return [_named(name) for name in _CORES if name in sys.modules] or [preferred()]
+    return [named(name) for name in _CORES if name in sys.modules] or [preferred()]
 
 
 def preferred() -> Library:
-    """httpx where it is installed, else httpx2."""
-    return _named(next((name for name in _CORES if find_spec(name) is not None), "httpx"))
+    """The one that is loaded, else the one that is installed; httpx before httpx2."""
+    loaded = (name for name in _CORES if name in sys.modules)
+    return named(next(loaded, None) or next((n for n in _CORES if find_spec(n) is not None), "httpx"))
 
 
 def _no_peers(api: Any) -> type[Exception]:
     return type(
-        "NoPeersConnectError",
+        f"{api.__name__.capitalize()}NoPeersError",
         (NoPeersError, api.ConnectError),
         {
             "__module__": "peerdiscover.http",

@@ -1,0 +1,330 @@
+"""Ready-made clients: httpx's own, over the pods of one service.
+
+Rules of this room:
+
+* A client owns its discovery, unless it was given one: it begins and ends with the client.
+* The mixins say what is ours. What they are mixed into is the library's class, whichever it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+
+from peerdiscover.aio import AsyncDiscovery
+from peerdiscover.broadcast import Receipt, call_in_tasks, call_in_threads
+from peerdiscover.discovery import Discovery
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import ServiceName
+from peerdiscover.policy import Policy
+from peerdiscover.surface import parsed
+
+from ._async import AsyncPodTransport
+from ._library import preferred
+from ._rounds import Rounds
+from ._shared import host_of
+from ._sync import PodTransport
+
+if TYPE_CHECKING:
+    import httpx
+
+    _Client = httpx.Client
+    _AsyncClient = httpx.AsyncClient
+else:
+    _Client = preferred().api.Client
+    _AsyncClient = preferred().api.AsyncClient
+
+__all__ = ["AsyncClient", "Client", "Over", "OverAsync"]
+
+_TRANSPORT = inspect.signature(PodTransport).parameters.keys() - {"discovery", "trust_env"}
+Late = Literal["report", "include"]
+
+
+class _Prepared:
+    """The arguments of a client, sorted."""
+
+    def __init__(
+        self,
+        service: str | ServiceName,
+        kind: Any,
+        source: object,
+        policy: Policy | None,
+        discovery: Any,
+        options: Any,
+    ) -> None:
+        for name in {"transport", "proxy"}.intersection(options):
+            raise ConfigurationError(f"{name}=: requests go to the pods; use httpx's own client for {name}=")
+        parts = parsed(service)
+        self.owned = discovery is None
+        if discovery is None:
+            discovery = kind(parts, source=source, policy=policy or Policy())
+        elif source is not None or policy is not None:
+            raise ConfigurationError("source= and policy= are for a discovery of the client's own")
+        elif ServiceName.parse(discovery.peers.service) != parts:
+            raise ConfigurationError(
+                f"{str(parts)!r}: the discovery given is that of {discovery.peers.service!r}"
+            )
+        self.discovery = discovery
+        self.transport = {key: options.pop(key) for key in _TRANSPORT.intersection(options)}
+        if "trust_env" in options:
+            self.transport["trust_env"] = options["trust_env"]
+        port = f":{parts.port}" if isinstance(parts.port, int) else ""
+        self.options = {"base_url": f"http://{host_of(parts)}{port}", **options}
+
+
+def _pinned(peer: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**options, "extensions": {**(options.get("extensions") or {}), "peer": peer}}
+
+
+class Over:
+    """What makes a client of a library one over pods."""
+
+    def __init__(
+        self,
+        service: str | ServiceName,
+        *,
+        source: object = None,
+        policy: Policy | None = None,
+        discovery: Discovery | None = None,
+        **httpx_options: Any,
+    ) -> None:
+        prepared = _Prepared(service, Discovery, source, policy, discovery, httpx_options)
+        self.discovery: Discovery = prepared.discovery
+        self._waiting = threading.Lock() if prepared.owned else None
+        self._owned = prepared.owned
+        transport = PodTransport(self.discovery, **prepared.transport)
+        super().__init__(transport=transport, **prepared.options)  # type: ignore[call-arg]  # the library's
+
+    def _begin(self) -> None:
+        """The discovery of its own begins with the first use: a client need not be entered."""
+        if self._waiting is not None:
+            with self._waiting:
+                if self._waiting is not None:
+                    self.discovery.start()
+                    self._waiting = None
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """As httpx's own."""
+        self._begin()
+        return super().send(request, **options)  # type: ignore[misc]  # the library's
+
+    def __enter__(self) -> Self:
+        self._begin()
+        try:
+            super().__enter__()  # type: ignore[misc]  # the library's
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            super().__exit__(exc_type, exc_value, traceback)  # type: ignore[misc]  # the library's
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        """As httpx's own; a discovery of its own ends with it."""
+        try:
+            super().close()  # type: ignore[misc]  # the library's
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._owned:
+            self.discovery.close()
+
+    def broadcast(
+        self,
+        method: str,
+        path: str,
+        *,
+        late: Late = "report",
+        timeout: float | None = None,
+        limit: int = 32,
+        include_self: bool = False,
+        **request_options: Any,
+    ) -> Receipt[httpx.Response]:
+        """Send a request to every pod, once each; the `Receipt` says what each answered.
+
+        Any answer is a result: look at its status. `late="include"`: pods that join while it runs are
+        sent it, too, until the set has been still for the time between two questions of the discovery;
+        those that came and went unsent are in `joined`. `timeout` (s) is for all of it; what is not done
+        counts as failed. `request_options` are those of `request`.
+        """
+        self._begin()
+
+        def call(peer: Any) -> Any:
+            return self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
+
+        if _reports(late):
+            return self.discovery.broadcast(call, timeout=timeout, limit=limit, include_self=include_self)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self)
+        unsubscribe = self.discovery.on_change(rounds.saw)
+        still = False
+        try:
+            while not still and (left := end - time.monotonic()) > 0:
+                if (steps := rounds.next()) is not None:
+                    seconds = None if left == math.inf else left
+                    call_in_threads(steps, call, seconds)
+                    rounds.took(steps.receipt(self.discovery.peers, seconds))
+                    continue
+                pause, generation = (
+                    _pause(self.discovery.status.next_refresh, left),
+                    self.discovery.peers.generation,
+                )
+                for change in self.discovery.changes(timeout=pause):
+                    if change.after.generation != generation:
+                        break
+                else:
+                    self.discovery.refresh()
+                    still = self.discovery.peers.generation == generation
+        finally:
+            unsubscribe()
+        return rounds.receipt()
+
+
+class OverAsync:
+    """What makes an asynchronous client of a library one over pods."""
+
+    def __init__(
+        self,
+        service: str | ServiceName,
+        *,
+        source: object = None,
+        policy: Policy | None = None,
+        discovery: AsyncDiscovery | None = None,
+        **httpx_options: Any,
+    ) -> None:
+        prepared = _Prepared(service, AsyncDiscovery, source, policy, discovery, httpx_options)
+        self.discovery: AsyncDiscovery = prepared.discovery
+        self._owned = prepared.owned
+        self._entered = False
+        transport = AsyncPodTransport(self.discovery, **prepared.transport)
+        super().__init__(transport=transport, **prepared.options)  # type: ignore[call-arg]  # the library's
+
+    async def __aenter__(self) -> Self:
+        if self._owned:
+            await self.discovery.__aenter__()
+            self._entered = True
+        try:
+            await super().__aenter__()  # type: ignore[misc]  # the library's
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            await super().__aexit__(exc_type, exc_value, traceback)  # type: ignore[misc]  # the library's
+        finally:
+            await self._end()
+
+    async def aclose(self) -> None:
+        """As httpx's own; a discovery of its own ends with it."""
+        try:
+            await super().aclose()  # type: ignore[misc]  # the library's
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._entered:
+            self._entered = False
+            await self.discovery.__aexit__(None, None, None)
+
+    async def broadcast(
+        self,
+        method: str,
+        path: str,
+        *,
+        late: Late = "report",
+        timeout: float | None = None,
+        limit: int = 32,
+        include_self: bool = False,
+        **request_options: Any,
+    ) -> Receipt[httpx.Response]:
+        """Send a request to every pod, once each; see `Client.broadcast`."""
+
+        async def call(peer: Any) -> Any:
+            return await self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
+
+        if _reports(late):
+            return await self.discovery.broadcast(
+                call, timeout=timeout, limit=limit, include_self=include_self
+            )
+        end = math.inf if timeout is None else anyio.current_time() + timeout
+        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self)
+        unsubscribe = self.discovery.on_change(rounds.saw)
+        still = False
+        try:
+            while not still and (left := end - anyio.current_time()) > 0:
+                if (steps := rounds.next()) is not None:
+                    seconds = None if left == math.inf else left
+                    await call_in_tasks(steps, call, seconds)
+                    rounds.took(steps.receipt(self.discovery.peers, seconds))
+                    continue
+                pause, generation = (
+                    _pause(self.discovery.status.next_refresh, left),
+                    self.discovery.peers.generation,
+                )
+                async for change in self.discovery.changes(timeout=pause):
+                    if change.after.generation != generation:
+                        break
+                else:
+                    await self.discovery.refresh()
+                    still = self.discovery.peers.generation == generation
+        finally:
+            unsubscribe()
+        return rounds.receipt()
+
+
+def _reports(late: str) -> bool:
+    if late not in ("report", "include"):
+        raise ConfigurationError(f"late={late!r}: one of 'report' and 'include' is wanted")
+    return late == "report"
+
+
+def _pause(next_refresh: float, left: float) -> float:
+    """How long the set has to be still; a source that tells by itself, or never, needs no wait."""
+    return min(next_refresh if math.isfinite(next_refresh) else 0.0, left)
+
+
+class Client(Over, _Client):
+    """`httpx.Client` over the pods of a service: `client.get("/x")` goes to one of them.
+
+        with Client("web-headless.prod:8080") as web:
+            web.get("/hello")
+
+    `service`, `source` and `policy` are those of `Discovery`, which begins with the first use and ends
+    with the client; `discovery` is one of yours instead. All other arguments are those of
+    `httpx.Client` and of `PodTransport`. `base_url` is the service's: `http://web-headless.prod:8080`;
+    for TLS give one with https.
+    """
+
+
+class AsyncClient(OverAsync, _AsyncClient):
+    """`httpx.AsyncClient` over the pods of a service, for asyncio and trio; see `Client`.
+
+        async with AsyncClient("web-headless.prod:8080") as web:
+            await web.get("/hello")
+
+    A discovery of its own begins with `async with`, which has to be written here.
+    """

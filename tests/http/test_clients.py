@@ -1,0 +1,301 @@
+"""The ready-made clients, and requests to every pod."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+
+from peerdiscover import (
+    ClosedError,
+    ConfigurationError,
+    Discovery,
+    NoPeersError,
+    Policy,
+    ResolutionTimeoutError,
+)
+from peerdiscover.http import (
+    AsyncClient,
+    Client,
+    Httpx2AsyncClient,
+    Httpx2Client,
+    Httpx2NoPeersError,
+    HttpxNoPeersError,
+)
+from peerdiscover.testing import HeadlessService
+
+from ._pods import Pods, pods
+
+QUICK = Policy(min_refresh=0.1, max_refresh=0.1, jitter=0)
+
+
+@pytest.mark.parametrize("client", [Client, Httpx2Client])
+def test_one_line_is_changed(client: type[Any]) -> None:
+    with HeadlessService("web-headless.prod", 3, {"": 8080}) as svc:
+        with client("web-headless.prod:8080", source=svc.source, headers={"x": "y"}) as web:
+            answers = [web.get("/hello", params={"a": 1}).json() for _ in range(6)]
+        assert not web.discovery.status.stale
+        with pytest.raises(RuntimeError, match="has been closed"):
+            web.get("/")
+    assert {answer["pod"] for answer in answers} == {"web-0", "web-1", "web-2"}
+    assert {(answer["path"], answer["host"]) for answer in answers} == {
+        ("/hello?a=1", "web-headless.prod:8080")
+    }
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("client", [AsyncClient, Httpx2AsyncClient])
+async def test_the_asynchronous_one(client: type[Any]) -> None:
+    with HeadlessService("web-headless.prod", 3, {"": 8080}) as svc:
+        async with client("web-headless.prod:8080", source=svc.source) as web:
+            answers = [(await web.get("/hello")).json() for _ in range(6)]
+        with pytest.raises(RuntimeError, match="has been closed"):
+            await web.get("/")
+    assert {answer["pod"] for answer in answers} == {"web-0", "web-1", "web-2"}
+
+
+def test_a_client_need_not_be_entered() -> None:
+    with pods() as service:
+        web = Client("web.prod", source=service.source)
+        texts: list[str] = []
+        threads = [threading.Thread(target=lambda: texts.append(web.get("/").text)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(texts) == 8
+        web.close()
+        with pytest.raises(ClosedError):
+            web.discovery.refresh()
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_one_has_to_be_entered() -> None:
+    web = AsyncClient("web.prod", source=lambda: ["127.0.0.1:1"])
+    with pytest.raises(ClosedError, match="not started"):
+        await web.get("/")
+    await web.aclose()
+
+
+def test_nobody_there_at_first() -> None:
+    policy = Policy(ready_timeout=0.1)
+    with pytest.raises(ResolutionTimeoutError), Client("web.prod", source=lambda: iter(()), policy=policy):
+        pass
+
+
+def test_a_discovery_of_ones_own_stays_open() -> None:
+    with pods() as service, Discovery("web.prod", source=service.source) as discovery:
+        with Client("web.prod", discovery=discovery) as web:
+            assert web.get("/").status_code == 200
+        assert len(discovery.refresh()) == 3
+        for arguments in ({"source": service.source}, {"policy": QUICK}):
+            with pytest.raises(ConfigurationError, match="own"):
+                Client("web.prod", discovery=discovery, **arguments)
+        with pytest.raises(ConfigurationError, match=r"is that of 'web\.prod'"):
+            Client("other.prod", discovery=discovery)
+
+
+@pytest.mark.parametrize("option", ["transport", "proxy"])
+def test_ways_around_the_pods_are_refused(option: str) -> None:
+    with pytest.raises(ConfigurationError, match=option):
+        Client("web.prod", source=lambda: ["127.0.0.1:1"], **{option: "x"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("service", "base"),
+    [
+        ("web-headless.prod:8080", "http://web-headless.prod:8080"),
+        ("web-headless.prod:http", "http://web-headless.prod"),
+        ("web.prod.svc.example.org:80", "http://web.prod.svc.example.org"),
+        ("any.name.example.:8080", "http://any.name.example:8080"),
+        ("static:127.0.0.1:8080", "http://static"),
+    ],
+)
+def test_base_urls(service: str, base: str) -> None:
+    source = None if service.startswith("static") else (lambda: ["127.0.0.1:1"])
+    web = Client(service, source=source)
+    assert str(web.base_url).rstrip("/") == base
+    web.close()
+
+
+def test_a_fixed_list() -> None:
+    with pods() as service, Client("static:" + ",".join(pod.text for pod in service.all)) as web:
+        assert {web.get("/").text[:5] for _ in range(3)} == {"web-0", "web-1", "web-2"}
+
+
+def test_errors_have_names_and_cross_processes() -> None:
+    import pickle
+
+    for kind, api in ((HttpxNoPeersError, httpx), (Httpx2NoPeersError, httpx2)):
+        assert issubclass(kind, NoPeersError)
+        assert issubclass(kind, api.ConnectError)
+        assert str(pickle.loads(pickle.dumps(kind("nobody")))) == "nobody"
+
+
+def test_httpx2_alone() -> None:
+    """What a program does that has httpx2, and never loads httpx."""
+    program = (
+        "import sys, httpx2\n"
+        "from peerdiscover.http import Client\n"
+        "assert issubclass(Client, httpx2.Client)\n"
+        "assert 'httpx' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+# Broadcast
+
+
+class Broadcasting:
+    """A client of one kind, and `broadcast` as a plain call."""
+
+    def __init__(self, client: Any, call: Callable[..., Any]) -> None:
+        self.client = client
+        self.discovery: Any = client.discovery
+        self._call = call
+
+    def broadcast(self, *args: Any, **options: Any) -> Any:
+        return self._call(self.client.broadcast, *args, **options)
+
+
+@pytest.fixture(params=["threads", "asyncio", "trio"])
+def over(request: pytest.FixtureRequest) -> Any:
+    @contextmanager
+    def threads(service: Pods, **options: Any) -> Iterator[Broadcasting]:
+        with Client("web.prod", source=service.source, **options) as web:
+            yield Broadcasting(web, lambda function, *args, **more: function(*args, **more))
+
+    @contextmanager
+    def tasks(service: Pods, **options: Any) -> Iterator[Broadcasting]:
+        with anyio.from_thread.start_blocking_portal(request.param) as portal:
+
+            async def make() -> Any:
+                return AsyncClient("web.prod", source=service.source, **options)
+
+            def call(function: Any, *args: Any, **more: Any) -> Any:
+                async def run() -> Any:
+                    return await function(*args, **more)
+
+                return portal.call(run)
+
+            with portal.wrap_async_context_manager(portal.call(make)) as web:
+                yield Broadcasting(web, call)
+
+    return threads if request.param == "threads" else tasks
+
+
+def test_broadcast_asks_everybody_once(over: Any) -> None:
+    with pods() as service, over(service) as web:
+        service[1].manner = "error"
+        receipt = web.broadcast("POST", "/invalidate", json={"key": "k"}, timeout=5)
+    assert {peer.key: response.status_code for peer, response in receipt.results.items()} == {
+        "web-0": 200,
+        "web-1": 500,
+        "web-2": 200,
+    }
+    assert receipt.complete
+    assert [(r.method, r.path, r.body) for r in service.requests] == [
+        ("POST", "/invalidate", b'{"key":"k"}')
+    ] * 3
+
+
+def test_broadcast_names_who_failed(over: Any) -> None:
+    with pods() as service, over(service) as web:
+        service[0].stop()
+        service[1].manner = "drop"
+        receipt = web.broadcast("POST", "/", timeout=5)
+        assert not receipt.complete
+        assert {peer.key for peer in receipt.errors} == {"web-0", "web-1"}
+        assert len(service.requests) == 2  # nobody is asked twice, and nobody in another's place
+        assert {type(error).__name__ for error in receipt.errors.values()} == {
+            "ConnectError",
+            "RemoteProtocolError",
+        }
+
+
+def test_late_is_one_of_two(over: Any) -> None:
+    with pods(1) as service, over(service) as web, pytest.raises(ConfigurationError, match="late='maybe'"):
+        web.broadcast("GET", "/", late="maybe")
+
+
+def grown(service: Pods, web: Broadcasting, late: str, **options: Any) -> Any:
+    """The receipt of a broadcast while which a third pod joins."""
+    service.shown = service.all[:2]
+    assert len(web.discovery.peers) == 2
+    service[0].manner = "slow"
+
+    def grow() -> None:
+        assert service[0].heard.acquire(timeout=5)
+        service.shown = service.all
+        while len(web.discovery.peers) < 3:
+            threading.Event().wait(0.01)
+        service[0].go.set()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    receipt = web.broadcast("POST", "/", late=late, **options)
+    thread.join()
+    return receipt
+
+
+@contextmanager
+def growing(over: Any) -> Iterator[tuple[Pods, Any]]:
+    with pods() as service:
+        service.shown = service.all[:2]
+        with over(service, policy=QUICK) as web:
+            yield service, web
+
+
+def test_late_is_reported(over: Any) -> None:
+    with growing(over) as (service, web):
+        receipt = grown(service, web, "report", timeout=10)
+    assert [peer.key for peer in receipt.joined] == ["web-2"]
+    assert not receipt.complete
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
+def test_late_is_included(over: Any, timeout: float | None) -> None:
+    with growing(over) as (service, web):
+        receipt = grown(service, web, "include", timeout=timeout)
+    assert sorted(peer.key for peer in receipt.results) == ["web-0", "web-1", "web-2"]
+    assert receipt.complete
+    assert len(service.requests) == 3
+
+
+def test_who_came_and_went_is_named(over: Any) -> None:
+    """A pod that is there for a moment, while another one keeps the broadcast busy."""
+    with growing(over) as (service, web):
+        service[0].manner = "slow"
+
+        def flicker() -> None:
+            assert service[0].heard.acquire(timeout=5)
+            for shown, size in ((service.all, 3), (service.all[:2], 2)):
+                service.shown = shown
+                while len(web.discovery.peers) != size:
+                    threading.Event().wait(0.01)
+            service[0].go.set()
+
+        thread = threading.Thread(target=flicker)
+        thread.start()
+        receipt = web.broadcast("POST", "/", late="include", timeout=10)
+        thread.join()
+    assert sorted(peer.key for peer in receipt.results) == ["web-0", "web-1"]
+    assert [peer.key for peer in receipt.joined] == ["web-2"]
+
+
+def test_include_ends_with_its_time(over: Any) -> None:
+    with pods(2) as service, over(service) as web:
+        service[1].manner = "silent"
+        receipt = web.broadcast("POST", "/", late="include", timeout=0.3)
+        assert [peer.key for peer in receipt.results] == ["web-0"]
+        assert [type(error) for error in receipt.errors.values()] == [TimeoutError]
+        service[1].go.set()
