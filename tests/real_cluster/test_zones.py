@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -80,6 +81,35 @@ def test_a_picker_follows_the_pods_of_its_zone(zonal: Cluster, statefulset: Call
         assert prefer.pick().address == pod.ip
         with pytest.raises(NoPeersError, match="none is in zone-b"):
             only.pick()
+
+
+PROGRAM = """
+import time
+from peerdiscover import Discovery
+
+with Discovery("web:8080") as web:
+    web.wait(min_peers=6)
+    print(*sorted({web.round_robin(zone="only").pick().key for _ in range(30)}), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_pod_is_told_its_zone_by_its_manifest(zonal: Cluster, statefulset: Callable[..., Workload]) -> None:
+    """Nothing is configured but PEERDISCOVER_ZONE: a label that the API server copies from the node."""
+    web = statefulset("web", 6)
+    web.wait(6)
+    label = {"fieldRef": {"fieldPath": "metadata.labels['topology.kubernetes.io/zone']"}}
+    client = statefulset(
+        "client",
+        3,
+        command=[sys.executable, "-c", PROGRAM],
+        container={"env": [{"name": "PEERDISCOVER_ZONE", "valueFrom": label}]},
+    )
+    pods = client.wait(3)
+    here = {pod.name: {p.name for p in web.pods() if p.zone == pod.zone} for pod in pods}
+    for pod, names in here.items():
+        eventually(lambda pod=pod: "\n" in zonal.logs(pod, client.namespace), 30)  # type: ignore[misc]
+        assert zonal.logs(pod, client.namespace).split() == sorted(names)
 
 
 @pytest.mark.anyio
