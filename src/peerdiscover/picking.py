@@ -86,7 +86,7 @@ class Picking:
     def rendezvous(self, *, include_self: bool = True, zone: Zone | None = None) -> Rendezvous:
         """A picker of owners: `pick(key)`, for a text or bytes, gives the same peer in every pod.
 
-        The hash is documented (docs/design.md) and has a version, so releases agree. Oneself can be an
+        The hash is documented (docs/picking.md) and has a version, so releases agree. Oneself can be an
         owner; suspects and those who failed stay owners. With a `zone` each zone has owners of its own.
         The same arguments give the same picker.
         """

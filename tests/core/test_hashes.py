@@ -60,7 +60,7 @@ def owners(picker: Rendezvous, keys: int = 300) -> list[str]:
 
 
 def documented(peers: PeerSet, key: bytes) -> str:
-    """The owner as docs/design.md says it, in other words."""
+    """The owner as docs/picking.md says it, in other words."""
 
     def weight(peer: Peer) -> tuple[bytes, str]:
         text = b"peerdiscover rendezvous 1\x00" + peer.key.encode()
