@@ -38,6 +38,7 @@ _GROUPS = {
     "policy/v1": ("PodDisruptionBudget",),
 }  # fmt: skip
 _GROUP = {kind: group for group, kinds in _GROUPS.items() for kind in kinds}
+_LEEWAY = 60.0
 _CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "Namespace", "Node"}
 
 
@@ -161,15 +162,19 @@ def path(group: str, kind: str, namespace: str | None, name: str | None = None) 
 
 
 def claims(issuer: str, namespace: str, account: str, uid: str, seconds: float) -> Json:
-    """What a token of a service account says (pkg/serviceaccount/claims.go)."""
-    now = time.time()
+    """What a token of a service account says that is to be refused after so many seconds.
+
+    The API server accepts a token for a minute more than it says (pkg/serviceaccount/claims.go, by the
+    default of its library), so this one's time is over by its own word before.
+    """
+    end = time.time() + seconds - _LEEWAY
     return {
         "iss": issuer,
         "aud": [issuer],
         "sub": f"system:serviceaccount:{namespace}:{account}",
-        "iat": int(now),
-        "nbf": int(now),
-        "exp": int(now + seconds),
+        "iat": int(end - seconds),
+        "nbf": int(end - seconds),
+        "exp": int(end),
         "jti": str(uuid.uuid4()),
         "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": account, "uid": uid}},
     }

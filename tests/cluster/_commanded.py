@@ -137,8 +137,22 @@ class CommandedPod(Pod):
         await process.wait()
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
-            os.kill(int(self.sandbox.pid.read_text()), number)
+        assert self._process is not None
+        pid = self._pid()
+        with contextlib.suppress(ProcessLookupError):
+            if pid is not None:
+                os.kill(pid, number)
+            else:  # not yet entered: what makes its namespaces ends it with itself
+                self._process.kill()
+
+    def _pid(self) -> int | None:
+        """The number of the container's process as this machine counts, once its command runs."""
+        if self._process is None or self._process.returncode is not None:
+            return None
+        try:
+            return int(self.sandbox.pid.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
 
     def unplug(self) -> None:
         """The wire is cut outside: what the kernel of the pod says goes nowhere."""
@@ -162,15 +176,22 @@ class CommandedPod(Pod):
         """The words to put before a command that is to run in the pod. Raises `LookupError` if it does not
         run.
         """
-        try:
-            pid = int(self.sandbox.pid.read_text())
-        except (FileNotFoundError, ValueError) as error:
-            raise LookupError(f"pod {self.namespace}/{self.name} does not run") from error
+        pid = self._pid()
+        if pid is None:
+            raise LookupError(f"pod {self.namespace}/{self.name} does not run")
         environment = json.loads(self.sandbox.folder.joinpath("environment.json").read_text())
         variables = [f"{key}={value}" for key, value in environment.items()]
         home = self.sandbox.folder / "home"
         enter = ["nsenter", f"--target={pid}", "--net", "--mount", "--uts", "--ipc", "--pid"]
         return [*enter, "env", "-i", "-C", str(home), *variables]
+
+    async def inside_soon(self) -> list[str]:
+        """The same; waits some seconds for a command that is about to begin."""
+        for _ in range(250):
+            if self._pid() is not None:
+                break
+            await asyncio.sleep(0.02)
+        return self.inside()
 
     async def execute(self, command: list[str], seconds: float, /) -> bool:
         """Runs a command in the pod."""

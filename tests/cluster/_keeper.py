@@ -85,7 +85,7 @@ class Keeper:
             pod = self._pod(what)
             if not isinstance(pod, CommandedPod):
                 raise LookupError(f"pod {pod.namespace}/{pod.name} has no command: nothing can run in it")
-            return pod.inside()
+            return await pod.inside_soon()
         raise LookupError(f"no such request: {verb}")
 
     async def _part(self, verb: str, part: Part) -> None:

@@ -71,7 +71,7 @@ class Sandbox:
         lines = [
             "set -e",
             # /proc is still the outer one: this is the process's number as the agent knows it.
-            f"read -r pid rest </proc/self/stat; echo $pid >{self._quoted('pid')}",
+            "read -r pid rest </proc/self/stat",
             f"hostname {shlex.quote(self._pod.hostname)}",
             f"mount --bind {self._quoted('resolv.conf')} /etc/resolv.conf",
             f"mount --bind {self._quoted('hosts')} /etc/hosts",
@@ -97,7 +97,7 @@ class Sandbox:
             lines.append(f"mount --bind {shlex.quote(str(source))} {where}")
         lines.append(f"cd {shlex.quote(container.get('workingDir') or str(self.folder / 'home'))}")
         script = self.folder / f"enter-{container['name']}.sh"
-        script.write_text("\n".join([*lines, 'exec "$@"', ""]))
+        script.write_text("\n".join([*lines, f"echo $pid >{self._quoted('pid')}", 'exec "$@"', ""]))
         return ["sh", str(script)]
 
     def environment(self, container: Json) -> dict[str, str]:

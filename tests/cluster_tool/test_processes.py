@@ -7,11 +7,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster import Cluster, ClusterError, Workload
+from tests.cluster import Cluster, ClusterError, PodInfo, Workload
+
+from .conftest import SERVER
 
 Make = Callable[..., Workload]
 
@@ -78,7 +81,7 @@ def test_the_log(cluster: Cluster, statefulset: Make) -> None:
 
 
 def test_init_containers_come_first(cluster: Cluster, statefulset: Make) -> None:
-    first = {"name": "first", "command": ["sh", "-c", "echo first"]}
+    first = {"name": "first", "image": "x", "command": ["sh", "-c", "echo first"]}
     web = statefulset("web", 1, command=sh("echo main"), pod={"initContainers": [first]})
     web.wait()
     assert cluster.logs("web-0", web.namespace) == "first\nmain\n"
@@ -175,16 +178,17 @@ while True:
     for word, ready in (("touch", True), ("rm", False)):
         while cluster.exec("web-0", web.namespace, [word, "/mnt/serving"]).returncode:
             pass  # the process begins in a moment
-        web.until(lambda pods, ready=ready: pods[0].ready is ready, timeout=20)
+        web.until(_is_ready if ready else _is_not_ready, timeout=20)
 
 
-def test_a_probe_finds_a_black_hole(cluster: Cluster, any_workload: Workload) -> None:
+@pytest.mark.parametrize("command", [None, [sys.executable, "-S", str(SERVER)]], ids=["served", "commanded"])
+def test_a_probe_finds_a_black_hole(cluster: Cluster, statefulset: Make, command: list[str] | None) -> None:
     probe = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1}}
-    web = cluster.statefulset("probed", 1, namespace=any_workload.namespace, container=probe)
+    web = statefulset("web", 1, command=command, container=probe)
     web.wait()
-    cluster.blackhole("probed-0", web.namespace)
+    cluster.blackhole("web-0", web.namespace)
     web.until(lambda pods: not pods[0].ready, timeout=20)
-    cluster.heal("probed-0", web.namespace)
+    cluster.heal("web-0", web.namespace)
     web.until(lambda pods: pods[0].ready, timeout=20)
 
 
@@ -216,6 +220,14 @@ def test_a_token_is_renewed_in_place(cluster: Cluster, statefulset: Make) -> Non
         assert said["kubernetes.io"]["pod"]["name"] == "web-0"
 
 
+def _is_ready(pods: list[PodInfo]) -> bool:
+    return pods[0].ready
+
+
+def _is_not_ready(pods: list[PodInfo]) -> bool:
+    return not pods[0].ready
+
+
 def _claims(token: str) -> dict[str, Any]:
     part = token.split(".")[1]
     said: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
@@ -223,8 +235,6 @@ def _claims(token: str) -> dict[str, Any]:
 
 
 def _running(word: str) -> bool:
-    from pathlib import Path
-
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if word in entry.read_bytes().decode(errors="replace").split("\0"):
