@@ -116,6 +116,7 @@ class Picking:
                 picker = self._pickers.get(key)
                 if picker is None:
                     picker = kind(*arguments)
+                    picker.last_words = self._last_words
                     picker.rebind(self._view)
                     self._pickers[key] = picker
                     self._warn_of_zone()

@@ -29,7 +29,7 @@ class Bound:
     def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
         checked_zone_choice(zone)
         self._include_self = include_self
-        self._zone = zone
+        self._zone: Zone | None = zone
         self._candidates: tuple[Peer, ...] = ()
         self._trials: tuple[Peer, ...] = ()
         self._weights: Mapping[str, float] = {}
