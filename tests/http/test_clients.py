@@ -96,7 +96,8 @@ def test_a_discovery_of_ones_own_stays_open() -> None:
         with Client("web.prod", discovery=discovery) as web:
             assert web.get("/").status_code == 200
         assert len(discovery.refresh()) == 3
-        for arguments in ({"source": service.source}, {"policy": QUICK}):
+        wrong: list[dict[str, Any]] = [{"source": service.source}, {"policy": QUICK}]
+        for arguments in wrong:
             with pytest.raises(ConfigurationError, match="own"):
                 Client("web.prod", discovery=discovery, **arguments)
         with pytest.raises(ConfigurationError, match=r"is that of 'web\.prod'"):

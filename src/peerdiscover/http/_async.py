@@ -11,8 +11,9 @@ from peerdiscover.pickers import Picker
 from ._library import libraries
 from ._lines import UNDER_WAY, AsyncDialler, Attempt
 from ._pods import Pod
-from ._shared import Shared, Ways
+from ._shared import Shared
 from ._steps import Pause
+from ._ways import Ways
 
 if TYPE_CHECKING:
     import httpx

@@ -29,8 +29,8 @@ from peerdiscover.surface import parsed
 from ._async import AsyncPodTransport
 from ._library import preferred
 from ._rounds import Rounds
-from ._shared import host_of
 from ._sync import PodTransport
+from ._ways import host_of
 
 if TYPE_CHECKING:
     import httpx

@@ -9,6 +9,9 @@ Rules of this room:
 * HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
   unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
 * The waits on a line are cut to what the attempt has left.
+* A pod whose kernel acknowledges nothing for `patience` seconds is gone, however slow a pod may answer:
+  dialling it ends then, and so does a line that a small request was written to (Linux:
+  TCP_USER_TIMEOUT). For a large one that would take a pod that reads slowly for one that is gone.
 * `cut` ends a line without closing its descriptor, which another thread may be waiting on.
 """
 
@@ -32,14 +35,27 @@ __all__ = ["UNDER_WAY", "AsyncDialler", "AsyncLine", "Attempt", "Dialler", "Line
 class Attempt:
     """One attempt of a request on one pod."""
 
-    __slots__ = ("_others", "began", "deadline", "dialled", "dialling", "lease", "line", "pod", "written")
+    __slots__ = (
+        "_others",
+        "began",
+        "deadline",
+        "dialled",
+        "dialling",
+        "lease",
+        "line",
+        "pod",
+        "small",
+        "written",
+    )
 
-    def __init__(self, pod: Pod, began: float, deadline: float, lease: Any) -> None:
+    def __init__(self, pod: Pod, began: float, deadline: float, lease: Any, small: bool) -> None:
         self.pod: Pod = pod
         self.began: float = began
         self.deadline: float = deadline
         self.lease: Any = lease
         """What is to be left when it is over, where the picker counts."""
+        self.small: bool = small
+        """Whether the pod's kernel takes it whole, though the pod may be slow to read it."""
         self.line: Line | AsyncLine | None = None
         """The line it wrote to last."""
         self.written: bool = False
@@ -82,6 +98,20 @@ class Attempt:
 UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
 
 
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+# A pod that goes while it is thought to be at work is found out by these: after some three seconds.
+_ALIVE = [
+    (level, option, value)
+    for level, name, value in (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    )
+    if (option := getattr(socket, name, None)) is not None
+]
+
+
 def _shorter(timeout: float | None, limit: float) -> float:
     return limit if timeout is None else min(timeout, limit)
 
@@ -89,11 +119,12 @@ def _shorter(timeout: float | None, limit: float) -> float:
 class _Cuttable:
     """What both kinds of line share."""
 
-    __slots__ = ("_pod", "_stream")
+    __slots__ = ("_hurried", "_pod", "_stream")
 
     def __init__(self, stream: Any, pod: Pod) -> None:
         self._stream = stream
         self._pod = pod
+        self._hurried = False
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -106,6 +137,15 @@ class _Cuttable:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which would take part in it
             else:
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def _hurry(self, hurried: bool) -> None:
+        """Whether what is written has to be acknowledged within the pod's patience."""
+        self._hurried = hurried
+        if _USER_TIMEOUT is not None:
+            sock = self._stream.get_extra_info("socket")
+            sock.setsockopt(
+                socket.IPPROTO_TCP, _USER_TIMEOUT, math.ceil(self._pod.patience * 1000) if hurried else 0
+            )
 
     def _attempt(self) -> Attempt | None:
         """The attempt under way, where it is one on this pod: its body may be read from another's line."""
@@ -125,9 +165,14 @@ class Line(_Cuttable):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._pod.written += 1
+        pod = self._pod
+        if not buffer and not pod.shares_lines:
+            return  # the end of a request without a body
+        pod.written += 1
         if (attempt := self._attempt()) is not None:
             attempt.write(self)
+            if attempt.small is not self._hurried:
+                self._hurry(attempt.small)
             timeout = attempt.within(timeout)
         self._stream.write(buffer, timeout)
 
@@ -179,7 +224,10 @@ class Dialler:
             timeout = attempt.within(timeout)
         address, port = self._pod.peer.sockaddr
         line = Line(
-            self._backend.connect_tcp(address, port, timeout, local_address, socket_options or ()), self._pod
+            self._backend.connect_tcp(
+                address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
+            ),
+            self._pod,
         )
         self._pod.lines.add(line)
         if attempt is not None:
@@ -199,9 +247,14 @@ class AsyncLine(_Cuttable):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._pod.written += 1
+        pod = self._pod
+        if not buffer and not pod.shares_lines:
+            return  # the end of a request without a body
+        pod.written += 1
         if (attempt := self._attempt()) is not None:
             attempt.write(self)
+            if attempt.small is not self._hurried:
+                self._hurry(attempt.small)
             timeout = attempt.within(timeout)
         await self._stream.write(buffer, timeout)
 
@@ -253,7 +306,9 @@ class AsyncDialler:
             attempt.dial()
             timeout = attempt.within(timeout)
         address, port = self._pod.peer.sockaddr
-        stream = await self._backend.connect_tcp(address, port, timeout, local_address, socket_options or ())
+        stream = await self._backend.connect_tcp(
+            address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
+        )
         line = AsyncLine(stream, self._pod)
         self._pod.lines.add(line)
         if attempt is not None:

@@ -93,13 +93,13 @@ class Pods:
         """Whether there is a line, or was."""
         return bool(self._pods or self._leaving)
 
-    def begin(self, peer: Peer, now: float, deadline: float, lease: Any) -> Attempt:
+    def begin(self, peer: Peer, now: float, deadline: float, lease: Any, small: bool) -> Attempt:
         """An attempt on this peer."""
         with self._lock:
             pod = self._pods.get(peer)
             if pod is None:
                 pod = self._pods[peer] = self._make(peer)
-            attempt = Attempt(pod, now, deadline, lease)
+            attempt = Attempt(pod, now, deadline, lease, small)
             pod.attempts.add(attempt)
         return attempt
 

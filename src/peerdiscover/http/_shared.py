@@ -10,8 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.names import ServiceName
@@ -22,9 +21,11 @@ from ._library import Library, libraries, library_of
 from ._lines import Attempt
 from ._pods import Pod, Pods
 from ._steps import Budget, Fate, Pause, Steps, Tried, is_idempotent
+from ._ways import Ways, stands_for
 
-__all__ = ["Call", "Shared", "Ways", "host_of"]
+__all__ = ["Call", "Shared"]
 
+_SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
 _REFUSED_STREAM = 7  # RFC 9113, 7
 
 
@@ -37,63 +38,6 @@ class Discovers(Protocol):
     def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
     def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
     def report_success(self, peer: Peer) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
-    """How requests are sent, and sent again. Times are seconds."""
-
-    host: Literal["service", "peer"] = "service"
-    attempts: int = 3
-    budget: float = 0.2
-    connect_timeout: float = 1.0
-    attempt_timeout: float | None = None
-    total_timeout: float | None = None
-    retry_503: bool = False
-    drain: float = 30.0
-
-    def __post_init__(self) -> None:
-        def require(ok: bool, name: str, what: str) -> None:
-            if not ok:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}: {what}")
-
-        require(self.host in ("service", "peer"), "host", "one of 'service' and 'peer' is wanted")
-        require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "at least 1 is needed")
-        require(0 <= self.budget <= 1, "budget", "a share between 0 and 1 is wanted")
-        for name in ("connect_timeout", "attempt_timeout", "total_timeout"):
-            value = getattr(self, name)
-            optional = value is None and name != "connect_timeout"
-            require(optional or (value is not None and value > 0), name, "seconds above 0 are wanted")
-        require(self.drain >= 0, "drain", "must not be negative")
-
-
-def host_of(service: ServiceName) -> str:
-    """The host in a URL that stands for this service."""
-    if service.scheme == "static":
-        return "static"
-    if service.is_external:
-        return service.service.rstrip(".")
-    parts = [service.service]
-    if service.namespace:
-        parts.append(service.namespace)
-    if service.domain:
-        parts += ["svc", service.domain]
-    return ".".join(parts)
-
-
-def _stands_for(host: str, service: ServiceName) -> bool:
-    """Whether a URL's host means this service: its name, as far as it is written."""
-    if service.scheme == "static":
-        return True  # it has no name of its own
-    host = host.rstrip(".").lower()
-    if service.is_external:
-        return host == service.service.rstrip(".")
-    labels = host.split(".")
-    if labels[0] != service.service or (len(labels) > 2 and labels[2] != "svc"):
-        return False
-    if len(labels) > 1 and service.namespace and labels[1] != service.namespace:
-        return False
-    return len(labels) < 4 or not service.domain or labels[3:] == service.domain.split(".")
 
 
 class Shared:
@@ -114,12 +58,13 @@ class Shared:
         self.budget = Budget(ways.budget)
         self.pods = Pods(discovery, self._pod, ways.drain)
         self._pool = pool
+        self._cut = ways.total_timeout is not None or ways.attempt_timeout is not None
         self._service = ServiceName.parse(discovery.peers.service)
         self._library: Library | None = None
         self._pool_options: dict[str, Any] = {}
         if len(found := libraries()) == 1:
             self._use(found[0])
-        self._hosts: set[tuple[str, int | None]] = set()
+        self._hosts: set[tuple[bytes, int | None]] = set()
 
     def call(self, request: Any) -> Call:
         """The steps of this request. `ConfigurationError` where it is not for the service."""
@@ -129,14 +74,17 @@ class Shared:
                 raise TypeError(f"{request!r}: this transport serves a client of another library already")
             library = self._use(library_of(request))
         url = request.url
-        if (url.host, url.port) not in self._hosts:
+        where = (url.raw_host, url.port)
+        if where not in self._hosts:
             self._admit(url)
+            if len(self._hosts) < 100:
+                self._hosts.add(where)
         self.pods.watch()
-        return Call(self, library, request)
+        return Call(self, library, request, *where)
 
     def _admit(self, url: Any) -> None:
         service = self._service
-        if not _stands_for(url.host, service):
+        if not stands_for(url.host, service):
             raise ConfigurationError(
                 f"{url}: {url.host!r} is not the service {str(service)!r} that this transport leads to; "
                 "mount it for that host alone: Client(mounts={'http://HOST': PodTransport(…)})"
@@ -145,8 +93,6 @@ class Shared:
             raise ConfigurationError(
                 f"{url}: the service {str(service)!r} is discovered with port {service.port}"
             )
-        if len(self._hosts) < 100:
-            self._hosts.add((url.host, url.port))
 
     def pick(self) -> tuple[Peer, Any]:
         """A peer, and what is to be left when its request is over."""
@@ -158,6 +104,14 @@ class Shared:
             return picker.pick(), None
         held = lease()
         return held.__enter__(), held
+
+    def deadline(self, now: float, until: float) -> float:
+        """When an attempt that begins now is cut."""
+        if not self._cut:
+            return math.inf
+        deadline = math.inf if self.ways.total_timeout is None else until
+        alone = self.ways.attempt_timeout
+        return deadline if alone is None else min(deadline, now + alone)
 
     def _pod(self, peer: Peer) -> Pod:
         assert self._library is not None
@@ -190,14 +144,27 @@ class Shared:
 class Call:
     """One request."""
 
-    __slots__ = ("_began", "_core_request", "_last", "_peer", "_request", "_shared", "_steps", "library")
+    __slots__ = (
+        "_began",
+        "_core_request",
+        "_host",
+        "_last",
+        "_peer",
+        "_port",
+        "_request",
+        "_shared",
+        "_small",
+        "_steps",
+        "library",
+    )
 
-    def __init__(self, shared: Shared, library: Library, request: Any) -> None:
+    def __init__(self, shared: Shared, library: Library, request: Any, host: bytes, port: int | None) -> None:
         self._shared = shared
         self.library: Library = library
         self._last: Exception | None = None
         self._request = request
         self._core_request: Any = None
+        self._host, self._port = host, port
         ways, now = shared.ways, time.monotonic()
         self._began = now
         extensions = request.extensions
@@ -206,17 +173,41 @@ class Call:
         if until is None:
             until = extensions.get("timeout", {}).get("connect")
         shared.budget.request(now)
+        replayable = isinstance(request.stream, library.api.ByteStream)
+        self._small = replayable and len(request.content) <= _SMALL
         self._steps = Steps(
             shared.budget,
             until=math.inf if until is None else now + until,
             attempts=ways.attempts,
-            repeatable=is_idempotent(request.method, request.headers.raw, extensions.get("idempotent")),
-            replayable=isinstance(request.stream, library.api.ByteStream),
+            repeatable=self._is_idempotent,
+            replayable=replayable,
         )
+
+    def _is_idempotent(self) -> bool:
+        request = self._request
+        return is_idempotent(request.method, request.headers.raw, request.extensions.get("idempotent"))
 
     def next(self) -> Attempt | Pause:
         """What to do now; raises when there is nobody to try and no time to wait."""
-        shared, steps, peers = self._shared, self._steps, self._shared.discovery.peers
+        shared, steps = self._shared, self._steps
+        if self._peer is not None:
+            peer, lease, now = self._peer, None, time.monotonic()
+        elif not steps.begun:
+            now = self._began
+            try:
+                peer, lease = shared.pick()
+            except NoPeersError:
+                return self._pause(now)
+        else:
+            found, lease = self._another()
+            now = time.monotonic()
+            if found is None:
+                return self._pause(now)
+            peer = found
+        return shared.pods.begin(peer, now, shared.deadline(now, steps.until), lease, self._small)
+
+    def _another(self) -> tuple[Peer | None, Any]:
+        """One who was not tried, and the lease on it where the picker chose it."""
         picked, lease = None, None
 
         def pick() -> Peer:
@@ -224,23 +215,21 @@ class Call:
             if lease is not None:
                 lease.__exit__(None, None, None)
                 lease = None
-            picked, lease = shared.pick()
+            picked, lease = self._shared.pick()
             return picked
 
-        peer = steps.choose(pick, peers.others, len(peers)) if self._peer is None else self._peer
+        peer = self._steps.choose(pick, lambda: self._shared.discovery.peers.others)
         if lease is not None and peer is not picked:
             lease.__exit__(None, None, None)
             lease = None
-        now = time.monotonic()
-        if peer is None:
-            seconds = steps.pause(now, bool(peers.others), random.random)
-            if seconds is None:
-                raise self._nobody()
-            return Pause(seconds, peers.generation)
-        deadline = math.inf if shared.ways.total_timeout is None else steps.until
-        if shared.ways.attempt_timeout is not None:
-            deadline = min(deadline, now + shared.ways.attempt_timeout)
-        return shared.pods.begin(peer, now, deadline, lease)
+        return peer, lease
+
+    def _pause(self, now: float) -> Pause:
+        peers = self._shared.discovery.peers
+        seconds = self._steps.pause(now, bool(peers.others), random.random)
+        if seconds is None:
+            raise self._nobody()
+        return Pause(seconds, peers.generation)
 
     def request_for(self, attempt: Attempt) -> Any:
         """The request as the pool takes it."""
@@ -267,7 +256,7 @@ class Call:
             }
         return core.Request(
             method=request.method,
-            url=core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            url=core.URL(scheme=url.raw_scheme, host=self._host, port=self._port, target=url.raw_path),
             headers=headers,
             content=request.stream,
             extensions=extensions,
@@ -309,13 +298,14 @@ class Call:
 
     def answered(self, attempt: Attempt, answer: Any) -> str | None:
         """The head of an answer came. None: it is the caller's; else go on, once it is closed."""
-        shared, now, peer = self._shared, time.monotonic(), attempt.pod.peer
+        shared, peer = self._shared, attempt.pod.peer
         shared.discovery.report_success(peer)
         if answer.status != 503 or not shared.ways.retry_503 or self._peer is not None:
             return None
         after = next((v for k, v in answer.headers if k.lower() == b"retry-after"), None)
         if after is None or not self._others_left(peer):
             return None
+        now = time.monotonic()
         tried = Tried(peer, f"503, Retry-After: {after.decode('latin-1')}", now - attempt.began, True)
         if self._steps.after(tried, Fate.UNAVAILABLE, now) is not None:
             return None

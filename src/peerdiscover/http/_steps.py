@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from peerdiscover.errors import NoPeersError
@@ -35,6 +35,7 @@ __all__ = ["Budget", "Fate", "Pause", "Steps", "Tried", "is_idempotent"]
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
 _WINDOW = 10.0  # seconds over which the budget forgets
 _FLOOR = 10.0
+_GRAIN = 0.01  # seconds: not worth forgetting for
 _PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
@@ -89,13 +90,13 @@ class Budget:
     def spend(self, now: float) -> bool:
         """Whether one may be sent again; it then counts as sent."""
         self._forget(now)
-        if self._again + 1 > self._share * self._requests + (_FLOOR if self._share else 0):
+        if self._again + 1 > self._share * self._requests + (_FLOOR if self._share else 0) + 1e-6:
             return False
         self._again += 1
         return True
 
     def _forget(self, now: float) -> None:
-        if now > self._at:
+        if now > self._at + _GRAIN:
             kept = math.exp((self._at - now) / _WINDOW)
             self._requests *= kept
             self._again *= kept
@@ -128,7 +129,7 @@ class Steps:
     )
 
     def __init__(
-        self, budget: Budget, *, until: float, attempts: int, repeatable: bool, replayable: bool
+        self, budget: Budget, *, until: float, attempts: int, repeatable: Callable[[], bool], replayable: bool
     ) -> None:
         self._budget = budget
         self._attempts = attempts
@@ -141,21 +142,28 @@ class Steps:
         self.failed: list[Tried] = []
         """The attempts so far."""
 
-    def choose(self, pick: Callable[[], Peer], others: Iterable[Peer], size: int) -> Peer | None:
+    @property
+    def begun(self) -> bool:
+        """Whether anybody was tried, or there was a pause."""
+        return self._paused or bool(self.failed)
+
+    def choose(self, pick: Callable[[], Peer], others: Callable[[], Sequence[Peer]]) -> Peer | None:
         """An untried pod; None where all were tried, or nobody is there.
 
-        The picker is asked first, at most once for each of `size` pods. It may give the same ones
-        again and again, or leave out those that failed elsewhere: then anybody else will do.
+        The picker is asked first, at most once for each of the `others`, who are all that there are. It
+        may give the same ones again and again, or leave out those that failed elsewhere: then anybody
+        else will do.
         """
         if self._tried:
-            for _ in range(size):
+            everybody = others()
+            for _ in everybody:
                 try:
                     peer = pick()
                 except NoPeersError:
                     break
                 if peer not in self._tried:
                     return peer
-            untried = next((peer for peer in others if peer not in self._tried), None)
+            untried = next((peer for peer in everybody if peer not in self._tried), None)
             if untried is not None or not self._paused:
                 return untried
             self._tried.clear()
@@ -170,9 +178,9 @@ class Steps:
         left = self.until - now
         if left <= 0:
             return None
+        self._paused = True
         if not somebody:
             return left
-        self._paused = True
         longest: float = min(_PAUSE * 2.0 ** min(self._rounds, 10), _LONGEST_PAUSE)
         self._rounds += 1
         return min(longest * (0.5 + random() / 2), left)
@@ -187,7 +195,7 @@ class Steps:
             return "the time is over"
         if fate is Fate.UNSENT:
             return None
-        if fate is not Fate.REFUSED and not self._repeatable:
+        if fate is not Fate.REFUSED and not self._repeatable():
             return "it may have been processed, and is not idempotent"
         if not self._replayable:
             return "its body is a stream, which cannot be sent again"

@@ -11,8 +11,9 @@ from peerdiscover.pickers import Picker
 from ._library import libraries
 from ._lines import UNDER_WAY, Attempt, Dialler
 from ._pods import Pod
-from ._shared import Shared, Ways
+from ._shared import Shared
 from ._steps import Pause
+from ._ways import Ways
 
 if TYPE_CHECKING:
     import httpx
@@ -43,7 +44,8 @@ class PodTransport(_Base):
     * `limits`: of the connections to one pod.
     * `attempts`: how many may have been processed. Attempts that were never sent do not count.
     * `budget`: the share of requests that may be sent again, though one may have been processed.
-    * `connect_timeout`: for dialling one pod (and again for TLS), beside the request's own.
+    * `connect_timeout`: for dialling one pod (and again for TLS), beside the request's own. On Linux a
+      pod that acknowledges nothing of a small request for so long counts as gone, too.
     * `attempt_timeout`: for one attempt, until the head of the answer; without one, httpx's own hold.
     * `total_timeout`: for all attempts together, until the head of the answer. Without one, attempts
       begin as long as the request's own `connect` timeout is not over, and none is cut short.

@@ -1,0 +1,173 @@
+"""The steps of a request, and the budget: told the time, no socket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from peerdiscover import NoPeersError, Peer
+from peerdiscover.http._steps import Budget, Fate, Steps, Tried, is_idempotent
+
+PEERS = [Peer(f"web-{i}", f"10.0.0.{i}", 80) for i in range(3)]
+PLENTY = 1.0
+
+
+def steps(
+    *, until: float = 100.0, attempts: int = 3, repeatable: bool = True, replayable: bool = True
+) -> Steps:
+    return Steps(
+        Budget(PLENTY), until=until, attempts=attempts, repeatable=lambda: repeatable, replayable=replayable
+    )
+
+
+def tried(peer: Peer, fate: Fate) -> Tried:
+    return Tried(peer, "an error", 0.1, fate is not Fate.UNSENT)
+
+
+def after(plan: Steps, fate: Fate, now: float = 0.0, peer: Peer = PEERS[0]) -> str | None:
+    return plan.after(tried(peer, fate), fate, now)
+
+
+def turns(*peers: Peer) -> Callable[[], Peer]:
+    iterator = iter(peers)
+    return lambda: next(iterator)
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+@pytest.mark.parametrize("replayable", [True, False])
+@pytest.mark.parametrize("fate", list(Fate))
+def test_whether_there_is_another_attempt(fate: Fate, repeatable: bool, replayable: bool) -> None:
+    why = after(steps(repeatable=repeatable, replayable=replayable), fate)
+    another = {
+        Fate.UNSENT: True,
+        Fate.REFUSED: replayable,
+        Fate.DOUBTFUL: repeatable and replayable,
+        Fate.UNAVAILABLE: repeatable and replayable,
+        Fate.OWN: False,
+    }
+    assert (why is None) is another[fate], why
+
+
+@pytest.mark.parametrize("fate", list(Fate))
+def test_none_begins_after_the_time(fate: Fate) -> None:
+    assert after(steps(until=5.0), fate, now=5.0) is not None
+    assert (after(steps(until=5.0), fate, now=4.9) is None) is (fate is not Fate.OWN)
+
+
+def test_attempts_that_were_sent_are_limited() -> None:
+    plan = steps(attempts=3)
+    assert after(plan, Fate.DOUBTFUL) is None
+    for _ in range(20):
+        assert after(plan, Fate.UNSENT) is None  # these do not count
+    assert after(plan, Fate.DOUBTFUL) is None
+    assert after(plan, Fate.DOUBTFUL) == "3 attempts are the limit"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "marked", "idempotent"),
+    [
+        *[(method, [], None, True) for method in ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "get")],
+        *[(method, [], None, False) for method in ("POST", "PATCH", "CONNECT", "PURGE")],
+        ("POST", [(b"idempotency-KEY", b"1")], None, True),
+        ("POST", [(b"x", b"1")], True, True),
+        ("GET", [], False, False),
+        ("POST", [(b"Idempotency-Key", b"1")], False, False),
+    ],
+)
+def test_what_is_idempotent(
+    method: str, headers: list[tuple[bytes, bytes]], marked: bool | None, idempotent: bool
+) -> None:
+    assert is_idempotent(method, headers, marked) is idempotent
+
+
+def test_the_picker_is_asked_first() -> None:
+    assert steps().choose(turns(PEERS[2]), lambda: PEERS) is PEERS[2]
+
+
+def test_tried_ones_are_passed_over() -> None:
+    plan = steps()
+    after(plan, Fate.UNSENT, peer=PEERS[0])
+    assert plan.choose(turns(PEERS[0], PEERS[0], PEERS[1]), lambda: PEERS) is PEERS[1]
+
+
+def test_a_picker_that_insists_is_overruled() -> None:
+    plan = steps()
+    after(plan, Fate.UNSENT, peer=PEERS[0])
+    assert plan.choose(lambda: PEERS[0], lambda: PEERS) is PEERS[1]
+
+
+def test_all_were_tried() -> None:
+    plan = steps()
+    for peer in PEERS:
+        after(plan, Fate.UNSENT, peer=peer)
+    assert plan.choose(lambda: PEERS[0], lambda: PEERS) is None
+    assert plan.pause(0.0, True, lambda: 1.0) == 0.1
+    new = Peer("web-9", "10.0.0.9", 80)
+    assert plan.choose(lambda: PEERS[0], lambda: [*PEERS, new]) is new  # whoever is new comes first
+    after(plan, Fate.UNSENT, peer=new)
+    assert plan.choose(lambda: PEERS[1], lambda: [*PEERS, new]) is PEERS[1]  # now all may be tried again
+    after(plan, Fate.UNSENT, peer=PEERS[1])
+    assert plan.choose(lambda: PEERS[1], lambda: [PEERS[1]]) is None  # … once
+
+
+def test_pauses_grow() -> None:
+    plan = steps(until=1000.0)
+    assert [plan.pause(0.0, True, lambda: 1.0) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert plan.pause(0.0, True, lambda: 0.0) == 0.5
+    assert plan.pause(999.8, True, lambda: 1.0) == pytest.approx(0.2)
+    assert plan.pause(1000.0, True, lambda: 1.0) is None
+
+
+def test_with_nobody_it_waits_for_all_its_time() -> None:
+    def nobody() -> Peer:
+        raise NoPeersError("nobody")
+
+    plan = steps(until=7.0)
+    assert plan.choose(nobody, list) is None
+    assert plan.pause(2.0, False, lambda: 1.0) == 5.0
+    assert plan.pause(7.0, False, lambda: 1.0) is None
+
+
+def spent(budget: Budget, now: float, most: int = 10_000) -> int:
+    return next((n for n in range(most) if not budget.spend(now)), most)
+
+
+def test_the_budget_is_a_share_and_ten() -> None:
+    budget = Budget(0.2)
+    assert spent(budget, 0.0) == 10
+    for _ in range(100):
+        budget.request(0.0)
+    assert spent(budget, 0.0) == 20
+
+
+def test_the_budget_forgets() -> None:
+    budget = Budget(0.2)
+    for _ in range(1000):
+        budget.request(0.0)
+    assert spent(budget, 0.0) == 210
+    assert spent(budget, 300.0) == 10  # a share of what was is none of what is
+
+
+def test_the_budget_over_time() -> None:
+    """A thousand seconds of a hundred requests, each wanting another attempt."""
+    budget = Budget(0.2)
+    again = 0
+    for n in range(100_000):
+        budget.request(n / 100)
+        again += budget.spend(n / 100)
+    assert 0.19 < again / 100_000 < 0.22
+
+
+def test_no_budget_is_none() -> None:
+    budget = Budget(0.0)
+    budget.request(0.0)
+    assert not budget.spend(0.0)
+
+
+def test_an_exhausted_budget_ends_a_request() -> None:
+    plan = Steps(Budget(0.0), until=math.inf, attempts=3, repeatable=lambda: True, replayable=True)
+    assert after(plan, Fate.UNSENT) is None  # costs nothing
+    assert after(plan, Fate.REFUSED) is None
+    assert after(plan, Fate.DOUBTFUL) == "the budget for sending again is used up"
