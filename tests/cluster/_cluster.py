@@ -95,7 +95,7 @@ class Cluster:
             os.close(lock)
         if "error" in said:
             _end(keeper)
-            raise ClusterError(f"the cluster did not come up: {said['error']}")
+            raise ClusterError(f"cluster {name} did not come up: {said['error']}")
         cluster = cls(name, folder)
         cluster._keeper = keeper
         return cluster
@@ -271,7 +271,7 @@ class Cluster:
         self._part("resume", part)
 
     def log_of_part(self, part: str) -> Path:
-        """The file with what a part printed."""
+        """The file with what a part printed, or the "keeper", which plays the nodes."""
         return self.folder / f"{part}.log"
 
     def compact(self) -> None:

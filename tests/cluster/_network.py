@@ -72,7 +72,7 @@ def create_namespace(name: str, search: str) -> None:
     )
 
 
-def create_pod_namespace(cluster: str, name: str, interface: str, addresses: Iterable[str]) -> None:
+def create_pod_namespace(cluster: str, name: str, interface: str, addresses: list[str]) -> None:
     """A namespace for one pod, on the bridge of `cluster`, by a pair whose outer end is `interface`."""
     run(["netns", "add", name])
     batch([f"link add {interface} type veth peer name eth0 netns {name}"], cluster)
@@ -87,7 +87,7 @@ def create_pod_namespace(cluster: str, name: str, interface: str, addresses: Ite
             *own,
             "link set eth0 up",
             f"route add default via {GATEWAY}",
-            f"-6 route add default via {GATEWAY_6} dev eth0",
+            *(f"-6 route add default via {GATEWAY_6} dev eth0" for address in addresses if ":" in address),
             *_local_table_after_the_rules(),
         ],
         name,

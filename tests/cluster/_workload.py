@@ -69,7 +69,9 @@ class Workload:
             except httpx.HTTPError as error:
                 said = repr(error)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {said}")
+                raise TimeoutError(
+                    f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {said}\n{self._words()}"
+                )
             time.sleep(max(0.03, 2 * (time.monotonic() - began)))  # a thousand endpoints are half a megabyte
 
     def until(self, holds: Callable[[list[PodInfo]], bool], timeout: float = 60) -> list[PodInfo]:
@@ -77,9 +79,16 @@ class Workload:
         deadline = time.monotonic() + timeout
         while not holds(pods := self.pods()):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {pods}")
+                raise TimeoutError(
+                    f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {pods}\n{self._words()}"
+                )
             time.sleep(0.03)
         return pods
+
+    def _words(self) -> str:
+        """What the agent said last."""
+        lines = self._cluster.log_of_part("keeper").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-10:])
 
     def _lacks(self, replicas: int | None) -> str:
         it = self._api.get(self.path)
