@@ -146,7 +146,7 @@ class Pod:
             sock.close()
             self.ended.release()
 
-    def _answer(self, sock: socket.socket, file: object) -> bool:
+    def _answer(self, sock: socket.socket, file: object, /) -> bool:
         request = _read(file)
         if request is None:
             return False

@@ -6,6 +6,7 @@ Rules of this room:
   to says so to it, before the first byte. Bytes of a TLS handshake are none of a request's.
 * A pool dials a second time in one attempt only when its line refused the request unprocessed (closed
   meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
+* A kept line that the pod has closed takes nothing (Linux: TCP_INFO tells).
 * HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
   unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
 * The waits on a line are cut to what the attempt has left.
@@ -98,6 +99,8 @@ class Attempt:
 UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
 
 
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+_ESTABLISHED = 1  # linux/tcp_states.h; when the other side has closed: CLOSE_WAIT
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 # A pod that goes while it is thought to be at work is found out by these: after some three seconds.
 _ALIVE = [
@@ -138,6 +141,16 @@ class _Cuttable:
             else:
                 sock.shutdown(socket.SHUT_RDWR)
 
+    def _ended(self) -> bool:
+        """Whether the pod has closed it already. The pool asks that of lines of HTTP/1.1 alone."""
+        if _TCP_INFO is None:
+            return False
+        try:
+            state: int = self._stream.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0]
+        except OSError:
+            return True
+        return state != _ESTABLISHED
+
     def _hurry(self, hurried: bool) -> None:
         """Whether what is written has to be acknowledged within the pod's patience."""
         self._hurried = hurried
@@ -168,9 +181,12 @@ class Line(_Cuttable):
         pod = self._pod
         if not buffer and not pod.shares_lines:
             return  # the end of a request without a body
-        pod.written += 1
         if (attempt := self._attempt()) is not None:
+            if not attempt.written and not attempt.dialled and self._ended():
+                raise pod.write_error("the pod closed this line before anything was written")
             attempt.write(self)
+        pod.written += 1
+        if attempt is not None:
             if attempt.small is not self._hurried:
                 self._hurry(attempt.small)
             timeout = attempt.within(timeout)
@@ -250,9 +266,12 @@ class AsyncLine(_Cuttable):
         pod = self._pod
         if not buffer and not pod.shares_lines:
             return  # the end of a request without a body
-        pod.written += 1
         if (attempt := self._attempt()) is not None:
+            if not attempt.written and not attempt.dialled and self._ended():
+                raise pod.write_error("the pod closed this line before anything was written")
             attempt.write(self)
+        pod.written += 1
+        if attempt is not None:
             if attempt.small is not self._hurried:
                 self._hurry(attempt.small)
             timeout = attempt.within(timeout)

@@ -37,14 +37,26 @@ class Watched(Protocol):
 class Pod:
     """One pod, and the lines to it."""
 
-    __slots__ = ("attempts", "lines", "patience", "peer", "pool", "shares_lines", "until", "written")
+    __slots__ = (
+        "attempts",
+        "lines",
+        "patience",
+        "peer",
+        "pool",
+        "shares_lines",
+        "until",
+        "write_error",
+        "written",
+    )
 
-    def __init__(self, peer: Peer, patience: float, shares_lines: bool) -> None:
+    def __init__(self, peer: Peer, patience: float, shares_lines: bool, write_error: type[Exception]) -> None:
         self.peer: Peer = peer
         self.patience: float = patience
         """Seconds for dialling it."""
         self.shares_lines: bool = shares_lines
         """Whether several requests may be on one line (HTTP/2)."""
+        self.write_error: type[Exception] = write_error
+        """What a line raises when it cannot be written to: httpcore's."""
         self.pool: Any = None
         self.lines: set[Line | AsyncLine] = set()
         self.attempts: set[Attempt] = set()

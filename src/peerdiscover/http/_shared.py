@@ -115,8 +115,9 @@ class Shared:
 
     def _pod(self, peer: Peer) -> Pod:
         assert self._library is not None
-        pod = Pod(peer, self.ways.connect_timeout, self._options["http2"])
-        pod.pool = self._pool(self._library.core, pod, self._pool_options)
+        core = self._library.core
+        pod = Pod(peer, self.ways.connect_timeout, self._options["http2"], core.WriteError)
+        pod.pool = self._pool(core, pod, self._pool_options)
         return pod
 
     def _use(self, library: Library) -> Library:
