@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import pytest
 
-from peerdiscover import DNS, AsyncDiscovery, Discovery, Identity, NoPeersError, Peer, Policy, resolve
+from peerdiscover import (
+    DNS,
+    AsyncDiscovery,
+    Discovery,
+    Fallback,
+    Identity,
+    Kubernetes,
+    NoPeersError,
+    Peer,
+    Policy,
+    resolve,
+)
 from tests.cluster import Cluster, Workload
 from tests.waiting import eventually
 
@@ -23,8 +35,8 @@ def zonal(cluster: Cluster) -> Iterator[Cluster]:
     cluster.corefile()
 
 
-def dns(cluster: Cluster, **more: str) -> DNS:
-    return DNS([cluster.nameserver], cluster_domain=cluster.cluster_domain, **more)  # type: ignore[arg-type]
+def dns(cluster: Cluster, family: Literal["any", "ipv4", "ipv6"] = "any") -> DNS:
+    return DNS([cluster.nameserver], cluster_domain=cluster.cluster_domain, family=family)
 
 
 def by_zone(workload: Workload, family: int = 4) -> dict[str, set[str]]:
@@ -35,7 +47,7 @@ def by_zone(workload: Workload, family: int = 4) -> dict[str, set[str]]:
     return zones
 
 
-def told(peers: Iterator[Peer]) -> set[str]:
+def told(peers: Iterable[Peer]) -> set[str]:
     """The addresses of those who are told to be in the own zone."""
     there = [peer for peer in peers if peer.zone is not None]
     assert {peer.zone for peer in there} <= {HERE.zone}
@@ -53,15 +65,16 @@ def test_those_in_the_own_zone_are_told(
     assert set(zones) == {"zone-a", "zone-b", "zone-c"}
     found = resolve(f"{web.service}.{web.namespace}{port}", source=dns(zonal), me=HERE)
     assert len(found) == 6
-    assert told(iter(found)) == zones["zone-b"]
+    assert told(found) == zones["zone-b"]
 
 
 def test_so_they_are_over_ipv6(zonal: Cluster, statefulset: Callable[..., Workload]) -> None:
     web = statefulset("web", 6, dual_stack=True)
     web.wait(6)
-    for family, version in ("ipv6", 6), ("ipv4", 4), ("any", 4):
+    families: list[tuple[Literal["any", "ipv4", "ipv6"], int]] = [("ipv6", 6), ("ipv4", 4), ("any", 4)]
+    for family, version in families:
         found = resolve(f"web.{web.namespace}:8080", source=dns(zonal, family=family), me=HERE)
-        assert told(iter(found)) == by_zone(web, version)["zone-b"]
+        assert told(found) == by_zone(web, version)["zone-b"]
 
 
 def test_a_picker_follows_the_pods_of_its_zone(zonal: Cluster, statefulset: Callable[..., Workload]) -> None:
@@ -130,7 +143,7 @@ def test_without_the_option_nobodys_zone_is_told(
         caplog.at_level(logging.WARNING, logger="peerdiscover"),
         Discovery(f"web.{web.namespace}:8080", source=dns(cluster), me=HERE) as found,
     ):
-        assert told(iter(found.peers)) == set()
+        assert told(found.peers) == set()
         assert len({found.round_robin(zone="prefer").pick() for _ in range(6)}) == 3
         with pytest.raises(NoPeersError, match="none is in zone-b, or the source does not tell"):
             found.round_robin(zone="only").pick()
@@ -148,7 +161,7 @@ def test_what_was_told_outlives_a_server_that_tells_no_more(
         for _ in range(3):
             found.refresh()
             assert found.status.outcome is not None
-            assert told(iter(found.peers)) == here
+            assert told(found.peers) == here
 
 
 def test_a_service_without_endpoints_is_no_server_without_zones(
@@ -162,4 +175,53 @@ def test_a_service_without_endpoints_is_no_server_without_zones(
         web.scale(3)
         web.wait(3)
         found.wait(3, timeout=30)
-        assert told(iter(found.peers)) == by_zone(web)["zone-b"]
+        assert told(found.peers) == by_zone(web)["zone-b"]
+
+
+# The API tells everybody's zone
+
+
+def kubernetes(cluster: Cluster) -> Kubernetes:
+    return Kubernetes(kubeconfig=str(cluster.kubeconfig))
+
+
+def test_over_the_api_everybodys_zone_is_told_and_the_own_one_is_that_of_oneself(
+    cluster: Cluster, statefulset: Callable[..., Workload]
+) -> None:
+    web = statefulset("web", 7)  # three of them in zone-a
+    web.wait(7)
+    zones = by_zone(web)
+    name = f"web.{web.namespace}:8080"
+    with Discovery(name, source=kubernetes(cluster), me=Identity("web-1")) as found:
+        assert {peer.address: peer.zone for peer in found.peers} == {pod.ip: pod.zone for pod in web.pods()}
+        assert found.peers.me is not None
+        own = found.peers.me.zone
+        assert own is not None
+        others = zones[own] - {found.peers.me.address}
+        for zone in "prefer", "only":
+            assert {found.round_robin(zone=zone).pick().address for _ in range(12)} == others
+        assert {found.rendezvous(zone="only").pick(str(i)).zone for i in range(50)} == {own}
+        web.scale(3)  # one in each zone: there is nobody else in the own one
+        eventually(lambda: len(found.peers) == 3, 30)
+        assert {found.round_robin(zone="prefer").pick().ordinal for _ in range(12)} == {0, 2}
+        with pytest.raises(NoPeersError, match=f"nobody is in {own}; there are 1 in zone-., 1 in zone-"):
+            found.round_robin(zone="only").pick()
+
+
+def test_zones_outlive_the_way_over_to_dns(cluster: Cluster, statefulset: Callable[..., Workload]) -> None:
+    """DNS tells no zones here; the pods are the same."""
+    web = statefulset("web", 6)
+    web.wait(6)
+    source = Fallback(kubernetes(cluster), dns(cluster))
+    with Discovery(f"web.{web.namespace}:8080", source=source, me=Identity("web-1")) as found:
+        before = {peer.key: peer.zone for peer in found.peers}
+        assert set(before.values()) == {"zone-a", "zone-b", "zone-c"}
+        cluster.stop_part("apiserver")
+        try:
+            eventually(lambda: "The watch is down" in found.explain(), 30)
+            found.refresh()
+            assert {peer.key: peer.zone for peer in found.peers} == before
+            assert f"from {cluster.nameserver}" in found.explain()
+            assert len({found.round_robin(zone="only").pick() for _ in range(6)}) == 1
+        finally:
+            cluster.start_part("apiserver")
