@@ -156,7 +156,7 @@ def _request(
 
 
 def _arguments(step: Request, access: Access, now: float, trace: object = None) -> dict[str, Any]:
-    # Kubernetes 1.37 compresses watches where that is accepted, and does not flush: events come late or never.
+    # Kubernetes 1.37 compresses watches where it may, and does not flush: events come late, or never.
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     if (authorization := access.authorization(now)) is not None:
         headers["authorization"] = authorization

@@ -32,7 +32,6 @@ are where this comes from.
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,12 +44,11 @@ from peerdiscover.names import ServiceName
 from ._access import Access
 from ._rights import forbidden_text, who_was_refused
 from ._slices import Slices
+from ._troubles import BackOff, certificate_trouble, message_of, said_by, seconds_of
 
 __all__ = ["Request", "Wait", "Watching"]
 
 PAGE = 500
-BACK_OFF, BACK_OFF_MAX = 0.8, 30.0
-RETRY_AFTER_MAX = 60.0
 GRACE = 5.0
 """Seconds over `timeoutSeconds` that a watch may be silent."""
 LINE_MAX = 16 * 2**20
@@ -131,7 +129,7 @@ class Watching:
         self._came = False
         self._began = 0.0
         self._length = 0
-        self._failures = self._at_once = 0
+        self._back_off = BackOff(random)
         self._wait = 0.0
 
     # What to do
@@ -209,7 +207,7 @@ class Watching:
     def begun(self, status: int, headers: Mapping[str, str]) -> None:
         """The status and the headers of a response."""
         self._status = status
-        self._retry_after = _seconds(headers.get("retry-after"))
+        self._retry_after = seconds_of(headers.get("retry-after"))
 
     def data(self, chunk: bytes) -> list[Answer]:
         """A piece of the body; what follows from it. `ValueError` where it cannot be what it should be."""
@@ -226,7 +224,7 @@ class Watching:
     def ended(self, now: float) -> list[Answer]:
         """The response is over, by itself or because `over` said so."""
         if self._status != 200:
-            message = _message(bytes(self._body[:ENOUGH_OF_AN_ERROR]))
+            message = message_of(bytes(self._body[:ENOUGH_OF_AN_ERROR]))
             return self._refusal(self._status, message, self._retry_after)
         if self._step == self._list:
             return self._page()
@@ -241,7 +239,7 @@ class Watching:
 
     def failed(self, error: BaseException, now: float, *, silent: bool = False) -> list[Answer]:
         """The request failed. `silent`: nothing came for too long."""
-        trouble = _certificate_trouble(error)
+        trouble = certificate_trouble(error)
         if trouble is not None:
             return self._fails(self._access.distrusted(trouble))
         if isinstance(error, ConfigurationError):
@@ -252,7 +250,7 @@ class Watching:
             self.watch_list = False  # somebody in between may not know it
         if silent or isinstance(error, ValueError):
             self._anew()
-        return self._broke(_said(error), now)
+        return self._broke(said_by(error), now)
 
     # Events
 
@@ -303,7 +301,7 @@ class Watching:
         """An error inside the stream: a Status."""
         code = given.get("code")
         details = given.get("details") or {}
-        retry = _seconds(str(details.get("retryAfterSeconds", "")))
+        retry = seconds_of(str(details.get("retryAfterSeconds", "")))
         return self._refusal(code if type(code) is int else 0, str(given.get("message", "")), retry)
 
     # Lists
@@ -334,7 +332,7 @@ class Watching:
         self._slices, self._incoming = self._incoming, None
 
     def _is_well(self) -> None:
-        self._failures = self._at_once = 0
+        self._back_off.is_well()
         self._came = True
 
     def _want_look(self) -> None:
@@ -386,41 +384,39 @@ class Watching:
             self._may_look = status != 403
             return self._looked(False if status == 404 else None)
         self._incoming = None
+        error = self._error_of(status, message)
         if status == 401:
             self._access.refused()
-            return self._once_at_once(
-                ConfigurationError(
-                    f"the API server does not accept the credentials (401): {self._access.describe()}"
-                )
-            )
+            return self._once_at_once(error)
         if status == 410:
             self._anew()
-            return self._once_at_once(f"410 {message}")
+            return self._once_at_once(error)
         if status in (400, 422) and self._step == self._watch_list:
             self.watch_list = False
             return []
+        if status not in (403, 404, 429, 500, 502, 503, 504):
+            self._anew()
+        return self._fails(error, retry_after)
+
+    def _error_of(self, status: int, message: str) -> BaseException | str:
+        if status == 401:
+            return ConfigurationError(
+                f"the API server does not accept the credentials (401): {self._access.describe()}"
+            )
         if status == 403:
-            return self._fails(
-                ConfigurationError(
-                    forbidden_text(
-                        self._namespace, self._service.service, who_was_refused(message), self._own_namespace
-                    )
-                )
+            who = who_was_refused(message)
+            return ConfigurationError(
+                forbidden_text(self._namespace, self._service.service, who, self._own_namespace)
             )
         if status == 404:
-            return self._fails(
-                ConfigurationError(
-                    f"{self._access.server} does not serve discovery.k8s.io/v1 (404): {message}"
-                )
+            return ConfigurationError(
+                f"{self._access.server} does not serve discovery.k8s.io/v1 (404): {message}"
             )
-        if status not in (429, 500, 502, 503, 504):
-            self._anew()
-        return self._fails(f"{status} {message}", retry_after)
+        return f"{status} {message}".strip()
 
     def _once_at_once(self, why: BaseException | str) -> list[Answer]:
         """Ask again at once, but not a second time before something came of it."""
-        self._at_once += 1
-        return [] if self._at_once == 1 else self._fails(why)
+        return [] if self._back_off.once_at_once() else self._fails(why)
 
     def _broke(self, why: str, now: float) -> list[Answer]:
         """The connection is gone. One that had been good is made anew at once, and nobody is told."""
@@ -433,33 +429,5 @@ class Watching:
 
     def _fails(self, why: BaseException | str, at_least: float = 0.0) -> list[Answer]:
         self._incoming = self._token = None
-        back_off = min(BACK_OFF * 2.0 ** min(self._failures, 60), BACK_OFF_MAX)
-        self._failures += 1
-        self._wait = max(at_least, back_off * (0.05 + 0.95 * self._random()))
+        self._wait = self._back_off.wait(at_least)
         return [self._signed(Answer.failed(why))]
-
-
-def _seconds(text: str | None) -> float:
-    """What Retry-After says, held below a ceiling; 0 where it says nothing that is a number."""
-    return min(float(text), RETRY_AFTER_MAX) if text and text.isascii() and text.isdigit() else 0.0
-
-
-def _message(body: bytes) -> str:
-    """What a Status says, or the beginning of whatever else came."""
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return body[:200].decode("utf-8", "replace").strip()
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _certificate_trouble(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """The certificate that did not verify, beneath what the layers above made of it."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None

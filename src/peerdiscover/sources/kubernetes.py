@@ -6,6 +6,7 @@ The floors of this room, each in a module of its own:
     _access         where the API server is, and how one proves who one is
     _rights         what to say where one may not                               pure
     _slices         the union over slices, as one answer                        pure
+    _troubles       back-off, and what went wrong in words                      pure
     _watching       list, watch, what follows from what comes                   no socket, no clock
     _streams        the waiting over httpx, once in threads and once awaited
 
