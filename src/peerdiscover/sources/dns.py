@@ -4,7 +4,7 @@ The floors of this room, each in a module of its own, each without the concerns 
 
     surroundings    where we run: nameservers, namespace, cluster domain, oneself
     _questions      the words: server, question, batch, reply
-    _messages       bytes to reply
+    _messages       bytes to reply, with _wire for those that are plain
     _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
     _trust          what of an answer is believed
     _reading        from records to pods
