@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help venv test lint format ci
+.PHONY: help venv test cluster cluster-demo lint format ci
 
 help:
 	@echo "make venv    a virtual environment with an editable install, the test and the lint tools"
 	@echo "make test    the tests (T=tests/... for some of them)"
+	@echo "make cluster the binary of the control plane that some tests run on (Go; ten minutes, once)"
+	@echo "make cluster-demo   the README's classic example on a real control plane (Linux, root, Go)"
 	@echo "make lint    ruff, import-linter, mypy, pyright"
 	@echo "make format  mend what ruff can mend"
 	@echo "make ci      everything, in clean copies, on each Python there is"
@@ -21,6 +23,12 @@ $(BIN)/pytest: pyproject.toml
 
 test: venv
 	$(BIN)/pytest $(T)
+
+cluster: venv
+	$(BIN)/python -m tests.cluster build
+
+cluster-demo: venv
+	$(BIN)/python -m tests.cluster demo
 
 lint: venv
 	$(BIN)/ruff check

@@ -1,14 +1,16 @@
 """The test cluster by hand.
 
-    python -m tests.cluster build                    the binary, once (ten minutes) python -m tests.cluster up
-    [options]             a cluster, until Ctrl-C python -m tests.cluster apply FILE ...           create or
-    change the objects of YAML or JSON files ("-": stdin) python -m tests.cluster delete KIND NAME
-    delete an object python -m tests.cluster exec -- COMMAND ...      run COMMAND where a node stands: DNS is
-    the cluster's python -m tests.cluster exec-pod POD -- COMMAND  run COMMAND in a pod that runs one itself
-    python -m tests.cluster logs POD                 what a pod's command printed python -m tests.cluster get
-    KIND                 the names of objects
+    python -m tests.cluster build                    the binary, once (ten minutes)
+    python -m tests.cluster up [options]             a cluster, until Ctrl-C
+    python -m tests.cluster demo                     the README's classic example on a cluster of its own
+    python -m tests.cluster apply FILE ...           create or change the objects of YAML files ("-": stdin)
+    python -m tests.cluster delete KIND NAME         delete an object
+    python -m tests.cluster get KIND                 the names of objects
+    python -m tests.cluster exec -- COMMAND ...      run COMMAND where a node stands: DNS is the cluster's
+    python -m tests.cluster exec-pod POD -- COMMAND  run COMMAND in a pod that runs one itself
+    python -m tests.cluster logs POD                 what a pod's command printed
 
-All but the first two speak to the youngest cluster that runs, or to the one that --name names.
+All but the first three speak to the youngest cluster that runs, or to the one that --name names.
 """
 
 # ruff: noqa: T201  what a command prints is its result
@@ -16,21 +18,26 @@ All but the first two speak to the youngest cluster that runs, or to the one tha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from ._binary import build
 from ._cluster import Cluster, ClusterError
+from ._demo import demo
 from ._keeper import main as keep
 from ._requirements import Unavailable
 
 
 def main() -> int:
     arguments = _parser().parse_args()
+    # As an exception it ends what was started: the compiler, a cluster.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.what == "keeper":
         keep(arguments.name)
         return 0
@@ -47,6 +54,11 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _demo(arguments: argparse.Namespace) -> int:
+    demo()
+    return 0
+
+
 def _up(arguments: argparse.Namespace) -> int:
     with Cluster.start(
         ttl=arguments.ttl,
@@ -55,8 +67,8 @@ def _up(arguments: argparse.Namespace) -> int:
         zones=arguments.zone or ["zone-a"],
     ) as cluster:
         print(f"ready: {cluster.name}, its files are in {cluster.folder}", flush=True)
-        # Ctrl-C also goes to what `exec` runs in this terminal; either signal ends the cluster.
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
     return 0
 
 
@@ -101,6 +113,7 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "build": _build,
+    "demo": _demo,
     "up": _up,
     "apply": _apply,
     "delete": _delete,
@@ -119,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
     commands.add_parser("build")
+    commands.add_parser("demo")
     up = commands.add_parser("up")
     up.add_argument("--ttl", type=int, default=5, help="seconds that DNS answers may be kept (5)")
     up.add_argument("--cluster-domain", default="cluster.local")

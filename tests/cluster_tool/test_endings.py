@@ -106,9 +106,9 @@ def test_without_the_binary(shared_cluster: Cluster, monkeypatch: pytest.MonkeyP
 def test_without_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(_binary, "_go", lambda: None)
-    with pytest.raises(Unavailable, match=r"install Go 1\.\d+ or newer"):
+    with pytest.raises(Unavailable, match=r"install Go 1\.\d+ or newer .*, then python -m tests"):
         _binary.find()
-    with pytest.raises(Unavailable, match=r"Go 1\.\d+ or newer, which is not here"):
+    with pytest.raises(Unavailable, match=r"Go, which is not here: install Go 1\.\d+ or newer"):
         _binary.build()
 
 
