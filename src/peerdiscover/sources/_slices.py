@@ -1,292 +1,345 @@
-"""EndpointSlices as one answer: the union over all slices of a Service. Pure.
+"""EndpointSlices in, one whole answer out: the union over all slices of a Service. Pure.
 
 Rules of this room:
 
-* A slice is kept under its name and replaced whole; the answer is made of all of them, never slice by
-  slice. So a pod that moves from one slice to another is no change.
-* A pod is its `targetRef.uid`, else its hostname, else its address. One that stands in two slices counts
-  once; where they disagree it is in, since it is being moved: addition needs no evidence.
-* `ready` decides, as in CoreDNS; nil means ready. So `publishNotReadyAddresses` works by itself: such
-  slices say ready of everybody. `serving`, `terminating`, `hints` and who manages a slice play no part.
-* Peers are those of DNS: a hostname only where the endpoint has one, else the dashed address as name.
-  Addresses of both families are one pod's where uid or hostname ties them together, IPv4 first.
-* What is malformed is dropped and reported; of a slice that cannot be read the last version stays.
+* A slice is read once, when it comes. The answer is made of all slices together, never slice by slice:
+  a pod that moves from one to another stands in both for a moment, and is one pod.
+* A pod is who its `targetRef.uid` says; without one, its address. Its addresses of both families are one
+  endpoint, IPv4 first. Where two slices disagree about it, ready wins (a pod too many is tried and left
+  out, one too few is an outage), and of two ports or addresses those that were told last.
+* Ready decides, as in CoreDNS: a condition that is missing counts as ready (the API's own rule), and
+  `publishNotReadyAddresses` shows itself in it. `hints` and who manages a slice say nothing here.
+* Peers equal those of DNS: a hostname where the endpoint has one, the label that CoreDNS would write.
+* A malformed slice, port or endpoint is dropped, and said in one line; the rest counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from peerdiscover.answers import Answer, Endpoint, Outcome
+from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import LABEL, ServiceName
+from peerdiscover.names import LABEL, ServiceName, dashed_address
 
 from ._trust import refuse_address
 
-__all__ = ["Slices"]
+__all__ = ["Naming", "Slices"]
 
-HEADLESS = "service.kubernetes.io/headless"
-MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
-CONTROLLER = "endpointslice-controller.k8s.io"
 _FAMILIES = {"IPv4": 4, "IPv6": 6}
+_HEADLESS = "service.kubernetes.io/headless"
+_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_CONTROLLER = "endpointslice-controller.k8s.io"
+_SHOWN = 3
+"""How many dropped endpoints of one slice are shown; the others are counted."""
 
-
-class _MalformedError(Exception):
-    """Why something is not believed."""
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Port:
+class Naming:
+    """What an answer is about."""
+
+    service: ServiceName
     name: str
-    protocol: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One ready endpoint of one slice."""
-
-    uid: str
-    address: str
-    hostname: str | None
-    zone: str | None
-    node: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    kind: str
-    ports: tuple[_Port, ...]
-    endpoints: tuple[_Seen, ...]
-    dropped: tuple[str, ...]
+    """The Service's absolute DNS name."""
+    servers: tuple[str, ...] = ()
+    """The API server, as errors name it."""
 
 
 @dataclass(slots=True)
-class _Pod:
-    """What several slices say of one pod at one port."""
+class _Read:
+    """One slice, as far as it matters."""
 
-    port: int
-    hostname: str | None
-    zone: str | None
-    node: str | None
-    addresses: dict[str, None] = field(default_factory=dict)
+    kind: str
+    ports: dict[str, int] = field(default_factory=dict)
+    """`http` or `dns/udp` to number: what the slice has, for texts."""
+    port: int | None = None
+    """The one that is asked for; None where the slice does not have it."""
+    pods: dict[str, Endpoint] = field(default_factory=dict)
+    """The ready ones, by uid or address."""
+    named: list[Endpoint] = field(default_factory=list)
+    """The ready ones that have a hostname and no uid: only that name ties their addresses together."""
+    ready: int = 0
+    dropped: list[str] = field(default_factory=list)
+
+
+class _RefusedError(ValueError):
+    """Why something is not believed."""
 
 
 class Slices:
-    """The slices of one Service. `name` is its absolute DNS name, with the trailing dot."""
+    """The slices of one Service. `put` and `remove` take objects of the API; `answer` is the union."""
 
-    def __init__(self, service: ServiceName, name: str) -> None:
-        self._service = service
-        self._name = name
-        self._slices: dict[str, _Slice] = {}
-        self._unreadable: dict[str, str] = {}
+    def __init__(self, naming: Naming) -> None:
+        self._naming = naming
+        self._slices: dict[str, _Read] = {}
 
     def __len__(self) -> int:
         return len(self._slices)
 
-    def put(self, given: object) -> None:
-        """A slice as it is now."""
-        name = _name_of(given)
-        try:
-            self._slices[name] = _slice(given, name)
-            self._unreadable.pop(name, None)
-        except _MalformedError as error:
-            self._unreadable[name] = f"slice {name}: {error}; its last version stands"
+    def put(self, item: Json) -> None:
+        """A slice is there, or is another one now."""
+        name = _name_of(item)
+        self._slices.pop(name, None)  # what was told last stands last
+        self._slices[name] = _Reader(self._naming, item).read()
 
-    def remove(self, given: object) -> None:
-        """A slice that is gone."""
-        self._slices.pop(_name_of(given), None)
-        self._unreadable.pop(_name_of(given), None)
+    def remove(self, item: Json) -> None:
+        """A slice is gone."""
+        self._slices.pop(_name_of(item), None)
 
     def answer(self) -> Answer:
-        """Who is there: resolved, empty, not found (no slices, or no such port), or failed: which port?"""
-        dropped = (*self._unreadable.values(), *(line for s in self._slices.values() for line in s.dropped))
-        told = Answer(outcome=Outcome.NOT_FOUND, authoritative=True, dropped=dropped, kind=self._kind())
-        if not self._slices:
-            return told
-        port, problem = self._port()
-        if problem is not None:
-            return Answer.failed(problem).with_(dropped=dropped)
-        endpoints = tuple(self._endpoints(port))
+        """Who is there, by all slices together."""
+        read = list(self._slices.values())
+        kinds = {one.kind for one in read}
+        kind = next((kind for kind in ("headless", "cluster-ip", "unknown") if kind in kinds), "")
+        notes: dict[str, Any] = {
+            "kind": kind,
+            "name": self._naming.name,
+            "servers": self._naming.servers,
+            "dropped": tuple(line for one in read for line in one.dropped),
+            "authoritative": True,
+        }
+        if error := self._ambiguity(read):
+            return Answer.failed(error).with_(**notes)
+        endpoints = tuple(_union(read))
         if endpoints:
-            warnings = self._warnings(port) if isinstance(port, int) else ()
-            return told.with_(outcome=Outcome.RESOLVED, endpoints=endpoints, warnings=warnings)
-        ports = self._ports()
-        if isinstance(port, str) and ports and not any(self._is_meant(p, port) for p in ports):
-            hint = f"the Service's ports are {_shown(ports)}"
-            return told.with_(hint=hint)
-        return told.with_(outcome=Outcome.EMPTY, hint="the Service has no pod that is ready")
-
-    def _kind(self) -> str:
-        kinds = {each.kind for each in self._slices.values()}
-        return kinds.pop() if len(kinds) == 1 else "headless" if "headless" in kinds else "unknown"
-
-    # Which port
-
-    def _ports(self) -> list[_Port]:
-        return sorted({p for s in self._slices.values() for p in s.ports}, key=lambda p: (p.name, p.number))
-
-    def _port(self) -> tuple[int | str, ConfigurationError | None]:
-        """The port that is meant: a number, or a port's name, which may be empty."""
-        if self._service.port is not None:
-            return self._service.port, None
-        ports = self._ports()
-        if not ports:
-            if not any(s.endpoints for s in self._slices.values()):
-                return "", None
-            return "", ConfigurationError(
-                f"{self._service}: the EndpointSlices of {self._name} tell no ports: "
-                f"say which, such as {self._service}:8080"
+            return Answer(
+                outcome=Outcome.RESOLVED, endpoints=endpoints, warnings=tuple(self._warnings(read)), **notes
             )
-        if len({(p.name, p.protocol) for p in ports}) > 1:
-            examples = " or ".join(f"{self._service}:{p.name or p.number}" for p in ports[:2])
-            return "", ConfigurationError(
-                f"{self._service} has several ports ({_shown(ports)}): say which, {examples}"
+        if not read:
+            hint = "there are no EndpointSlices of it"
+            return Answer(outcome=Outcome.NOT_FOUND, hint=hint, **notes)
+        if hint := self._missing_port(read):
+            return Answer(outcome=Outcome.NOT_FOUND, hint=hint, **notes)
+        if notes["dropped"] and any(one.ready for one in read):
+            reasons = "; ".join(notes["dropped"][:_SHOWN])
+            return Answer.failed(f"every endpoint was refused: {reasons}").with_(**notes)
+        return Answer(outcome=Outcome.EMPTY, **notes)
+
+    # Ports
+
+    def _ambiguity(self, read: list[_Read]) -> ConfigurationError | None:
+        """Why no port can be chosen where the user named none."""
+        if self._naming.service.port is not None:
+            return None
+        service = self._naming.service
+        several = sorted({n for one in read if len(set(one.ports.values())) > 1 for n in one.ports.values()})
+        if several:
+            examples = " or ".join(f"{service}:{port}" for port in several[:2])
+            shown = ", ".join(map(str, several))
+            return ConfigurationError(f"{service} has several ports ({shown}): say which, {examples}")
+        if any(one.ready for one in read) and not any(one.ports for one in read):
+            return ConfigurationError(
+                f"{service}: the EndpointSlices of {self._naming.name} tell no ports: "
+                f"say which, such as {service}:8080"
             )
-        return ports[0].name, None
+        return None
 
-    def _is_meant(self, port: _Port, name: str) -> bool:
-        wanted = self._service.protocol.upper()
-        return port.name == name and (self._service.port is None or port.protocol == wanted)
+    def _missing_port(self, read: list[_Read]) -> str:
+        """That the slices have ports, and the named one is not among them; else ""."""
+        port = self._naming.service.port
+        if not isinstance(port, str) or any(one.port is not None for one in read):
+            return ""
+        there = {name: number for one in read for name, number in one.ports.items()}
+        if not there:
+            return "the service is there, and tells no ports" if any(one.ready for one in read) else ""
+        shown = ", ".join(f"{name or 'unnamed'}={number}" for name, number in sorted(there.items()))
+        return f"the service is there, its port {port!r} is not; it has {shown}"
 
-    def _warnings(self, number: int) -> tuple[str, ...]:
-        ports = self._ports()
-        if not ports or any(p.number == number for p in ports):
-            return ()
-        theirs = f"no EndpointSlice of {self._name} has the port {number}; they have {_shown(ports)}."
-        return (f"{theirs} {number} is used all the same; a headless Service translates no ports",)
-
-    # Who is there
-
-    def _endpoints(self, port: int | str) -> Iterable[Endpoint]:
-        shared = self._shared_hostnames()
-        pods: dict[tuple[str, int], _Pod] = {}
-        for _, each in sorted(self._slices.items()):
-            numbers = (
-                [port] if isinstance(port, int) else [p.number for p in each.ports if self._is_meant(p, port)]
+    def _warnings(self, read: list[_Read]) -> Iterator[str]:
+        """That no pod has the number the user wrote: it is used as it is."""
+        number = self._naming.service.port
+        ports = sorted({port for one in read for port in one.ports.values()})
+        if isinstance(number, int) and ports and number not in ports:
+            theirs = ", ".join(map(str, ports))
+            yield (
+                f"no EndpointSlice of {self._naming.name} has the port {number}; they have {theirs}. "
+                f"{number} is used all the same: it is the pods' port, which nothing translates"
             )
-            for seen in each.endpoints:
-                named = seen.hostname if seen.hostname not in shared else None
-                who = seen.uid or named or seen.address
-                for number in numbers:
-                    pod = pods.setdefault((who, number), _Pod(number, seen.hostname, seen.zone, seen.node))
-                    pod.addresses[seen.address] = None
-        for pod in pods.values():
-            addresses = tuple(sorted(pod.addresses, key=lambda address: ":" in address))
-            label = pod.hostname or _dashed(addresses[0])
-            yield Endpoint(addresses, pod.port, pod.hostname, f"{label}.{self._name}", pod.zone, pod.node)
-
-    def _shared_hostnames(self) -> set[str | None]:
-        """Hostnames of endpoints without uid that several of one family have: those are several pods."""
-        of: dict[tuple[str, bool], set[str]] = {}
-        for each in self._slices.values():
-            for seen in each.endpoints:
-                if seen.hostname and not seen.uid:
-                    of.setdefault((seen.hostname, ":" in seen.address), set()).add(seen.address)
-        return {hostname for (hostname, _), addresses in of.items() if len(addresses) > 1}
 
 
-def _shown(ports: Iterable[_Port]) -> str:
-    """`http (8080), metrics (9100)`; a port's number alone where it has no name."""
-    texts = (f"{port.name} ({port.number})" if port.name else str(port.number) for port in ports)
-    return ", ".join(dict.fromkeys(texts))
+def _union(read: list[_Read]) -> Iterator[Endpoint]:
+    pods: dict[str, Endpoint] = {}
+    named: dict[str, list[Endpoint]] = {}
+    for one in read:
+        for who, endpoint in one.pods.items():
+            before = pods.get(who)
+            pods[who] = endpoint if before is None else _together(before, endpoint)
+        for endpoint in one.named:
+            named.setdefault(endpoint.hostname or "", []).append(endpoint)
+    yield from pods.values()
+    for some in named.values():
+        yield from _by_hostname(some)
 
 
-def _dashed(address: str) -> str:
+@lru_cache(maxsize=16384)
+def _together(before: Endpoint, now: Endpoint) -> Endpoint:
+    """One pod that stands in two slices: of both families, or twice in one."""
+    addresses = {family_of(address): address for address in (*before.addresses, *now.addresses)}
+    first = before if family_of(now.addresses[0]) > family_of(before.addresses[0]) else now
+    return replace(
+        now,
+        addresses=tuple(addresses[family] for family in sorted(addresses)),
+        hostname=now.hostname or before.hostname,
+        fqdn=first.fqdn,
+        zone=now.zone or before.zone,
+        node=now.node or before.node,
+    )
+
+
+def _by_hostname(some: list[Endpoint]) -> list[Endpoint]:
+    """Endpoints without a uid that share a hostname: as in DNS one pod, or one an address, of one family."""
+    by_family: dict[int, dict[str, Endpoint]] = {}
+    for endpoint in some:
+        address = endpoint.addresses[0]
+        by_family.setdefault(family_of(address), {})[address] = endpoint
+    first, *rest = (list(by_family[family].values()) for family in sorted(by_family))
+    if len(first) == 1 and rest and len(rest[0]) == 1:
+        return [_together(rest[0][0], first[0])]
+    return first
+
+
+class _Reader:
+    """Reads one slice."""
+
+    def __init__(self, naming: Naming, item: Json) -> None:
+        self._naming = naming
+        self._item = item
+        self._who = f"EndpointSlice {_name_of(item)}"
+
+    def read(self) -> _Read:
+        metadata = self._item.get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
+        read = _Read(_kind_by(labels if isinstance(labels, dict) else {}))
+        family = _FAMILIES.get(str(self._item.get("addressType")))
+        if family is None:
+            kind = _shown(self._item.get("addressType"))
+            read.dropped.append(f"{self._who}: addressType {kind} is not read")
+            return read
+        self._read_ports(read)
+        wanted = self._naming.service.port
+        if isinstance(wanted, int):
+            read.port = wanted
+        dropped = []
+        for endpoint in _list_of(self._item.get("endpoints"), self._who, read.dropped):
+            try:
+                self._read_endpoint(read, endpoint, family)
+            except _RefusedError as why:
+                dropped.append(f"{self._who}: {why}")
+        if len(dropped) > _SHOWN:
+            dropped[_SHOWN:] = [f"{self._who}: {len(dropped) - _SHOWN} more endpoints are malformed"]
+        read.dropped += dropped
+        return read
+
+    def _read_ports(self, read: _Read) -> None:
+        wanted = self._naming.service
+        for port in _list_of(self._item.get("ports"), self._who, read.dropped):
+            given = port if isinstance(port, dict) else {"port": port}
+            name, number = given.get("name") or "", given.get("port")
+            protocol = str(given.get("protocol") or "TCP").lower()
+            if number is None and port is not None:
+                continue  # "all ports": none to connect to
+            if type(number) is not int or not 0 < number < 65536 or not isinstance(name, str):
+                read.dropped.append(f"{self._who}: {_shown(port)} is no port")
+                continue
+            read.ports[name if protocol == "tcp" else f"{name}/{protocol}"] = number
+            if name == wanted.port and protocol == wanted.protocol:
+                read.port = number
+        numbers = set(read.ports.values())
+        if wanted.port is None and len(numbers) == 1:
+            (read.port,) = numbers
+
+    def _read_endpoint(self, read: _Read, endpoint: object, family: int) -> None:
+        if not isinstance(endpoint, dict):
+            raise _RefusedError(f"{_shown(endpoint)} is no endpoint")
+        conditions = endpoint.get("conditions") or {}
+        if not isinstance(conditions, dict):
+            raise _RefusedError(f"conditions {_shown(conditions)}")
+        if conditions.get("ready") not in (True, None):
+            return
+        read.ready += 1
+        given = endpoint.get("addresses")
+        if not isinstance(given, list) or not given:
+            raise _RefusedError(f"an endpoint without addresses: {_shown(endpoint)}")
+        reference = endpoint.get("targetRef")
+        uid = reference.get("uid") if isinstance(reference, dict) else None
+        # The API gives no meaning to further addresses. CoreDNS shows them, as pods of their own.
+        addresses = [_address(text, family) for text in given[:1] if uid] or [
+            _address(text, family) for text in given
+        ]
+        hostname = endpoint.get("hostname") or None
+        if hostname is not None and not (isinstance(hostname, str) and LABEL.fullmatch(hostname)):
+            raise _RefusedError(f"{_shown(hostname)} is no hostname")
+        if read.port is None:
+            return
+        for address in addresses:
+            is_address = hostname is not None and "-" in hostname and dashed_address(hostname) == address
+            pod = Endpoint(
+                (address,),
+                read.port,
+                None if is_address else hostname,
+                f"{hostname or _label(address)}.{self._naming.name}",
+                _text(endpoint.get("zone")),
+                _text(endpoint.get("nodeName")),
+            )
+            if uid or pod.hostname is None:
+                read.pods[str(uid or address)] = pod
+            else:
+                read.named.append(pod)
+
+
+def _kind_by(labels: Json) -> str:
+    """What the labels of a slice tell of the Service. Of one that others wrote they tell nothing."""
+    if _HEADLESS in labels:
+        return "headless"
+    return "cluster-ip" if labels.get(_MANAGED_BY) == _CONTROLLER else "unknown"
+
+
+def _name_of(item: Json) -> str:
+    metadata = item.get("metadata")
+    return str(metadata.get("name") if isinstance(metadata, dict) else None)[:253]
+
+
+def _list_of(given: object, who: str, dropped: list[str]) -> list[Any]:
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        dropped.append(f"{who}: {_shown(given)} is no list")
+        return []
+    return given
+
+
+@lru_cache(maxsize=16384)
+def _canonical(text: str) -> str:
+    return str(ip_address(text))
+
+
+def _address(text: object, family: int) -> str:
+    try:
+        address = _canonical(text) if isinstance(text, str) else ""
+    except ValueError:
+        address = ""
+    if not address or family_of(address) != family or "%" in address:
+        raise _RefusedError(f"{_shown(text)} is no IPv{family} address")
+    if why := refuse_address(address, False, None):
+        raise _RefusedError(f"{address}: {why}")
+    return address
+
+
+def _label(address: str) -> str:
     """The label that CoreDNS makes of an address (kubernetes plugin, `endpointHostname`)."""
     label = address.replace(".", "-").replace(":", "-")
     return f"{label}0" if label.endswith("-") else label
 
 
-# Reading one slice
+def _text(given: object) -> str | None:
+    return given if isinstance(given, str) and given else None
 
 
-def _name_of(given: object) -> str:
-    metadata = given.get("metadata") if isinstance(given, Mapping) else None
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    return name if isinstance(name, str) else ""
-
-
-def _slice(given: Any, name: str) -> _Slice:
-    if not name or not isinstance(given, Mapping):
-        raise _MalformedError("no EndpointSlice")
-    labels = given["metadata"].get("labels") or {}
-    kind = "unknown"
-    if isinstance(labels, Mapping):
-        if HEADLESS in labels:
-            kind = "headless"
-        elif labels.get(MANAGED_BY) == CONTROLLER:
-            kind = "cluster-ip"
-    family = _FAMILIES.get(given.get("addressType"))  # type: ignore[arg-type]  # whatever stands there
-    if family is None:  # FQDN: names, which nobody can connect to as they stand
-        return _Slice(kind, (), (), (f"slice {name}: addressType {given.get('addressType')!r} is not used",))
-    listed, ports = given.get("endpoints") or [], given.get("ports") or []
-    if not isinstance(listed, list) or not isinstance(ports, list):
-        raise _MalformedError("endpoints or ports are no lists")
-    dropped: list[str] = []
-    endpoints = [seen for entry in listed for seen in _read(lambda e=entry: _seen(e, family), name, dropped)]
-    numbers = [port for entry in ports for port in _read(lambda e=entry: _ports(e), name, dropped)]
-    return _Slice(kind, tuple(numbers), tuple(endpoints), tuple(dropped))
-
-
-def _read(read: Any, name: str, dropped: list[str]) -> list[Any]:
-    try:
-        return list(read())
-    except _MalformedError as error:
-        dropped.append(f"slice {name}: {error}")
-        return []
-
-
-def _seen(entry: Any, family: int) -> Iterable[_Seen]:
-    if not isinstance(entry, Mapping):
-        raise _MalformedError("an endpoint is no mapping")
-    conditions = entry.get("conditions") or {}
-    if not isinstance(conditions, Mapping):
-        raise _MalformedError("an endpoint's conditions are no mapping")
-    if conditions.get("ready") is False:
-        return ()
-    target = entry.get("targetRef") or {}
-    uid = target.get("uid") if isinstance(target, Mapping) else None
-    addresses = entry.get("addresses")
-    if not isinstance(addresses, list) or not addresses:
-        raise _MalformedError("an endpoint without addresses")
-    hostname = entry.get("hostname") or None
-    if hostname is not None and not (isinstance(hostname, str) and LABEL.fullmatch(hostname)):
-        raise _MalformedError(f"an endpoint with the hostname {hostname!r}, which is no label")
-    # Of several addresses only the first has a meaning (EndpointSlice API).
-    address = _address(addresses[0], family)
-    return (
-        _Seen(_text(uid) or "", address, hostname, _text(entry.get("zone")), _text(entry.get("nodeName"))),
-    )
-
-
-def _address(text: object, family: int) -> str:
-    try:
-        address = ip_address(text) if isinstance(text, str) and "%" not in text else None
-    except ValueError:
-        address = None
-    if address is None or address.version != family:
-        raise _MalformedError(f"an endpoint with the address {text!r}, which is none of IPv{family}")
-    if why := refuse_address(str(address), from_loopback=False, networks=None):
-        raise _MalformedError(f"an endpoint with the address {address}: {why}")
-    return str(address)
-
-
-def _ports(entry: Any) -> Iterable[_Port]:
-    if not isinstance(entry, Mapping):
-        raise _MalformedError("a port is no mapping")
-    number, name, protocol = entry.get("port"), entry.get("name") or "", entry.get("protocol") or "TCP"
-    if number is None:  # "not restricted": no port that one could connect to
-        return ()
-    if type(number) is not int or not 0 < number < 65536:
-        raise _MalformedError(f"a port with the number {number!r}")
-    if not isinstance(name, str) or not isinstance(protocol, str):
-        raise _MalformedError("a port whose name or protocol is no text")
-    return (_Port(name, protocol, number),)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _shown(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 100 else f"{text[:99]}…"

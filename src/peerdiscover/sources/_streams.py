@@ -1,214 +1,237 @@
-"""Listing and watching over httpx: the waiting, once in threads and once awaited.
+"""The two drivers of a watch of the API server: one blocks a thread, one awaits. They decide nothing.
 
 Rules of this room:
 
-* No line here decides what is asked or what follows from it: that is `_watching`.
-* A connection for each request: they are rare, and certificates may have been renewed meanwhile.
-* A thread that waits for the server is woken by shutting its socket down: when the discovery is closed,
-  or when a watch does not come to the end of its beginning. In the child of a fork that socket is
-  closed, not shut down: the connection is the parent's.
-* The proxy settings of the environment count only where that was asked for.
+* What to do next, and what an answer is, says a `Watching`; until when something may take, its `deadline`.
+* One connection at a time, over httpcore (what httpx is made of: it lets us bring our own sockets). A fresh
+  one has a fresh TLS context: certificates may have been renewed.
+* A thread is woken by `Ask.on_cancelled`; a task is cancelled as any other. Nothing is left open.
+* Proxies of the environment are followed only where that was asked for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import threading
+import ssl
 import time
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
-import httpx
+import httpcore
 
 from peerdiscover.answers import Answer, Ask
+from peerdiscover.errors import ConfigurationError
 
 from ._access import Access
-from ._watching import Request, Wait, Watching
+from ._wakeable import KEEPALIVE, Backend, CancelledError, of_this_process
+from ._watching import Find, Get, Place, Step, Wait, Watching
 
-__all__ = ["awatch", "watch"]
+__all__ = ["adrive", "drive"]
 
-_FAILURES = (httpx.HTTPError, OSError, ValueError)
-_KEEPALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
-    (socket.IPPROTO_TCP, getattr(socket, name), value)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-    if hasattr(socket, name)
-]
+Finder = Callable[[], tuple[Access, Place]]
+
+_TROUBLE = (
+    OSError,  # TimeoutError, and what TLS raises, are among them
+    ConfigurationError,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+)
+
+
+def drive(watching: Watching, find: Finder, ask: Ask, *, trust_env: bool = False) -> Iterator[Answer]:
+    """What a watch tells, for a thread. Ends when nobody waits any more, or when it is closed."""
+    backend = Backend(lambda: watching.deadline)
+    forget = ask.on_cancelled(backend.wake)
+    line = _Line(watching, find, trust_env, backend)
+    try:
+        while not ask.cancelled():
+            yield from line.advance()
+    except CancelledError:
+        return
+    finally:
+        forget()
+        line.close()
+        backend.close()
+
+
+async def adrive(watching: Watching, find: Finder, *, trust_env: bool = False) -> AsyncIterator[Answer]:
+    """The same, awaited, under asyncio and trio."""
+    line = _AsyncLine(watching, find, trust_env)
+    try:
+        while True:
+            for answer in await line.advance():
+                yield answer
+    finally:
+        with anyio.CancelScope(shield=True):
+            await line.aclose()
 
 
 class _Line:
-    """The socket that a thread waits on, for whoever is to wake it."""
+    """The line to the API server, of a thread. `advance` does one thing, and returns what came of it."""
 
-    open: ClassVar[weakref.WeakSet[_Line]] = weakref.WeakSet()
+    def __init__(self, watching: Watching, find: Finder, trust_env: bool, backend: Backend) -> None:
+        self._watching, self._find, self._trust_env, self._backend = watching, find, trust_env, backend
+        self._access: Access | None = None
+        self._pool: httpcore.ConnectionPool | None = None
+        self._response: httpcore.Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cut = threading.Event()
-        self._stream: Any = None
-        self._own: socket.socket | None = None
-        self.late = False
-        _Line.open.add(self)
-
-    def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """httpcore tells how it connects. A descriptor of our own outlives what TLS makes of the socket."""
-        if event.endswith(".complete") and event.partition(".")[2] in (
-            "connect_tcp.complete",
-            "start_tls.complete",
-        ):
-            self._stream = info["return_value"]
-            if self._own is None:
-                with self._lock:
-                    self._own = self._stream.get_extra_info("socket").dup()
-                if self._cut.is_set():
-                    self._shut()
-
-    def cut(self) -> None:
-        """Nobody waits any more."""
-        self._cut.set()
-        self._shut()
-
-    def is_late(self) -> None:
-        """What was to come soon has not."""
-        self.late = True
-        self._shut()
-
-    def _shut(self) -> None:
-        with self._lock, contextlib.suppress(OSError):
-            if self._own is not None:
-                self._own.shutdown(socket.SHUT_RDWR)
-
-    def wait(self, seconds: float) -> None:
-        """Wait, unless it is cut."""
-        self._cut.wait(seconds)
-
-    def hung_up(self) -> None:
-        """The request is over."""
-        with self._lock:
-            own, self._own, self._stream, self.late = self._own, None, None, False
-        if own is not None:
-            own.close()
-
-    def forked(self) -> None:
-        """In the child of a fork: leave the connection to the parent."""
-        for each in (self._own, self._stream and self._stream.get_extra_info("socket")):
-            if each is not None:
-                each.close()
-
-
-def _forked() -> None:
-    for line in list(_Line.open):
-        line.forked()
-    _Line.open.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
-def watch(watching: Watching, access: Access, ask: Ask, trust_env: bool) -> Iterator[Answer]:
-    """Answers as they come, for as long as somebody waits for them."""
-    line = _Line()
-    forget = ask.on_cancelled(line.cut)
-    try:
-        while not ask.cancelled():
-            step = watching.step(time.monotonic())
-            if isinstance(step, Wait):
-                line.wait(step.seconds)
+    def advance(self) -> list[Answer]:
+        answers: list[Answer]
+        try:
+            if self._response is not None:
+                answers = self._watching.data(next(self._chunks, None), time.monotonic())
             else:
-                yield from _request(watching, access, step, line, trust_env)
-    finally:
-        forget()
+                answers = self._begin(self._watching.step(time.monotonic()))
+        except _TROUBLE as error:
+            answers = self._watching.failed(_explained(error, self._access), time.monotonic())
+        if self._watching.done and self._response is not None:
+            self._response.close()
+            self._response = None
+        return answers
+
+    def _begin(self, step: Step) -> list[Answer]:
+        if isinstance(step, Wait):
+            self._backend.sleep(step.seconds)
+            return []
+        if self._access is None or isinstance(step, Find):
+            self._access, place = self._find()
+            return self._watching.found(place)
+        if self._pool is None or step.fresh:
+            self.close()
+            options = _options(self._access, self._trust_env)
+            self._pool = httpcore.ConnectionPool(network_backend=self._backend, **options)
+        request = _request(self._access, step, time.monotonic())
+        self._response = self._pool.handle_request(request)
+        self._chunks = iter(self._response.iter_stream())
+        return self._watching.head(self._response.status, _retry_after(self._response), time.monotonic())
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        if self._pool is not None:
+            self._pool.close()
+        self._response = self._pool = None
 
 
-def _request(
-    watching: Watching, access: Access, step: Request, line: _Line, trust_env: bool
-) -> Iterator[Answer]:
-    alarm = threading.Timer(2 * step.soon, line.is_late)
-    alarm.daemon = True
-    try:
-        options: dict[str, Any] = {"verify": access.ssl_context(), "trust_env": trust_env}
-        transport = None if trust_env else httpx.HTTPTransport(**options, socket_options=_KEEPALIVE)
-        with httpx.Client(**options, transport=transport) as client:
-            request = client.build_request("GET", **_arguments(step, access, time.monotonic(), line.trace))
-            if watching.collecting:
-                alarm.start()
-            response = client.send(request, stream=True)
-            with contextlib.closing(response):
-                watching.begun(response.status_code, response.headers)
-                request.extensions["timeout"]["read"] = step.silence
-                for chunk in response.iter_bytes():
-                    answers = watching.data(chunk)
-                    if not watching.collecting:
-                        alarm.cancel()
-                    yield from answers
-                    if watching.over:
-                        break
-        yield from watching.ended(time.monotonic())
-    except _FAILURES as error:
-        silent = line.late or isinstance(error, httpx.ReadTimeout)
-        yield from watching.failed(error, time.monotonic(), silent=silent)
-    finally:
-        alarm.cancel()
-        line.hung_up()
+class _AsyncLine:
+    """The line to the API server, of a task; its twin is `_Line`."""
+
+    def __init__(self, watching: Watching, find: Finder, trust_env: bool) -> None:
+        self._watching, self._find, self._trust_env = watching, find, trust_env
+        self._access: Access | None = None
+        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._response: httpcore.Response | None = None
+        self._chunks: AsyncIterator[bytes]
+        of_this_process(self)
+
+    async def advance(self) -> list[Answer]:
+        answers: list[Answer]
+        try:
+            if self._response is not None:
+                with self._in_time():
+                    chunk = await anext(self._chunks, None)
+                answers = self._watching.data(chunk, anyio.current_time())
+            else:
+                answers = await self._begin(self._watching.step(anyio.current_time()))
+        except _TROUBLE as error:
+            answers = self._watching.failed(_explained(error, self._access), anyio.current_time())
+        if self._watching.done and self._response is not None:
+            await self._response.aclose()
+            self._response = None
+        return answers
+
+    async def _begin(self, step: Step) -> list[Answer]:
+        if isinstance(step, Wait):
+            await anyio.sleep(step.seconds)
+            return []
+        if self._access is None or isinstance(step, Find):
+            self._access, place = self._find()
+            return self._watching.found(place)
+        if self._pool is None or step.fresh:
+            await self.aclose()
+            self._pool = httpcore.AsyncConnectionPool(**_options(self._access, self._trust_env))
+        request = _request(self._access, step, anyio.current_time())
+        with self._in_time():
+            self._response = await self._pool.handle_async_request(request)
+        self._chunks = aiter(self._response.aiter_stream())
+        return self._watching.head(self._response.status, _retry_after(self._response), anyio.current_time())
+
+    def _in_time(self) -> AbstractContextManager[object]:
+        return anyio.fail_after(max(0.0, self._watching.deadline - anyio.current_time()))
+
+    def fileno(self) -> int:
+        """Of the connection; -1 where there is none."""
+        if self._response is None:
+            return -1
+        sock = self._response.extensions["network_stream"].get_extra_info("socket")
+        return -1 if sock is None else int(sock.fileno())
+
+    async def aclose(self) -> None:
+        if self._response is not None:
+            await self._response.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
+        self._response = self._pool = None
 
 
-def _arguments(step: Request, access: Access, now: float, trace: object = None) -> dict[str, Any]:
-    # Kubernetes 1.37 compresses watches where it may, and does not flush: events come late, or never.
-    headers = {"accept": "application/json", "accept-encoding": "identity"}
-    if (authorization := access.authorization(now)) is not None:
-        headers["authorization"] = authorization
-    extensions: dict[str, object] = {} if trace is None else {"trace": trace}
-    if access.tls_server_name is not None:
-        extensions["sni_hostname"] = access.tls_server_name
+def _options(access: Access, trust_env: bool) -> dict[str, Any]:
+    """What both pools are made with."""
     return {
-        "url": access.server + step.path,
-        "params": step.query,
-        "headers": headers,
-        "timeout": step.soon,
-        "extensions": extensions,
+        "ssl_context": access.ssl_context() if access.server.startswith("https:") else None,
+        "max_connections": 1,
+        "socket_options": KEEPALIVE,
+        "proxy": _proxy(access.server) if trust_env else None,
     }
 
 
-async def awatch(watching: Watching, access: Access, ask: Ask, trust_env: bool) -> AsyncIterator[Answer]:
-    """The same, awaited, under asyncio and trio."""
-    while not ask.cancelled():
-        step = watching.step(anyio.current_time())
-        if isinstance(step, Wait):
-            await anyio.sleep(step.seconds)
-            continue
-        async with contextlib.aclosing(_arequest(watching, access, step, trust_env)) as answers:
-            async for answer in answers:
-                yield answer
+def _proxy(server: str) -> httpcore.Proxy | None:
+    """The one that the environment names for this server (HTTPS_PROXY, NO_PROXY)."""
+    from urllib.request import getproxies, proxy_bypass
+
+    url = urlsplit(server)
+    found = getproxies().get(url.scheme)
+    if not found or proxy_bypass(url.netloc):
+        return None
+    proxy = urlsplit(found if "://" in found else f"http://{found}")
+    if proxy.scheme not in ("http", "https") or not proxy.hostname:
+        raise ConfigurationError("the proxy of the environment is none that HTTP goes through")
+    auth = (proxy.username, proxy.password or "") if proxy.username else None
+    host = f"[{proxy.hostname}]" if ":" in proxy.hostname else proxy.hostname
+    return httpcore.Proxy(f"{proxy.scheme}://{host}:{proxy.port or 80}", auth=auth)
 
 
-async def _arequest(
-    watching: Watching, access: Access, step: Request, trust_env: bool
-) -> AsyncGenerator[Answer]:
-    late = anyio.current_time() + 2 * step.soon
-    try:
-        options: dict[str, Any] = {"verify": access.ssl_context(), "trust_env": trust_env}
-        transport = None if trust_env else httpx.AsyncHTTPTransport(**options, socket_options=_KEEPALIVE)
-        async with httpx.AsyncClient(**options, transport=transport) as client:
-            request = client.build_request("GET", **_arguments(step, access, anyio.current_time()))
-            response = await client.send(request, stream=True)
-            async with contextlib.aclosing(response):
-                watching.begun(response.status_code, response.headers)
-                request.extensions["timeout"]["read"] = step.silence
-                chunks = response.aiter_bytes()
-                while not watching.over:
-                    left = late - anyio.current_time() if watching.collecting else None
-                    with anyio.fail_after(left):
-                        chunk = await anext(chunks, None)
-                    if chunk is None:
-                        break
-                    for answer in watching.data(chunk):
-                        yield answer
-        for answer in watching.ended(anyio.current_time()):
-            yield answer
-    except _FAILURES as error:
-        silent = isinstance(error, (httpx.ReadTimeout, TimeoutError))
-        for answer in watching.failed(error, anyio.current_time(), silent=silent):
-            yield answer
+def _request(access: Access, step: Get, now: float) -> httpcore.Request:
+    if step.renewed:
+        access.refused()
+    headers = {
+        "host": urlsplit(access.server).netloc,
+        "accept": "application/json",
+        "user-agent": "peerdiscover",
+    }
+    if authorization := access.authorization(now):
+        headers["authorization"] = authorization
+    extensions = {"sni_hostname": access.tls_server_name} if access.tls_server_name else {}
+    return httpcore.Request(
+        "GET", access.server + step.target, headers=list(headers.items()), extensions=extensions
+    )
+
+
+def _retry_after(response: httpcore.Response) -> str | None:
+    found = [value for name, value in response.headers if name.lower() == b"retry-after"]
+    return found[0].decode("latin-1") if found else None
+
+
+def _explained(error: BaseException, access: Access | None) -> BaseException:
+    """The error itself, or what it means that a certificate does not verify."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError) and access is not None:
+            return access.distrusted(cause)
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -1,433 +1,517 @@
-"""Listing and watching EndpointSlices: the steps, without any I/O.
+"""The steps of a watch: what is asked of the API server next, and what its words mean. No socket, no clock.
 
-Told the time and what came over the wire, a `Watching` says which request is next and hands over answers.
+A driver takes the next `step`, does it, and tells what came: `found`, or `head` and `data` of a response
+until it is `done`, or `failed`. Each returns the answers to hand on.
 
-step              | what it is, and what follows
-------------------|--------------------------------------------------------------------------------------
-watch-list        | a watch that begins with everything: ADDED for each slice, then a BOOKMARK annotated
-                  | `initial-events-end`. Only then does the set change, once. Where it is refused, or does
-                  | not come to that in time: list, from then on
-list              | pages of `PAGE` slices; the set changes when the last one is there. Then: watch
-watch             | from the resourceVersion that was reached. Each chunk of events gives at most one answer
-look              | whether a Service without slices is there at all, where one may read Services
+doing    | the request                                  | then
+---------|----------------------------------------------|------------------------------------------------
+SYNC     | a watch that begins with all that is there   | at the bookmark that ends it the set is whole: one
+         | (`sendInitialEvents`)                        | answer, and the stream goes on as WATCH
+LIST     | a list, page by page, where that is refused  | one answer, then WATCH
+SERVICE  | the Service, where there are no slices       | one answer, then WATCH
+WATCH    | a watch from the last resourceVersion on     | an answer for each chunk that changes something,
+         |                                              | and for each bookmark: it confirms the set
 
-what happens                          | what follows
---------------------------------------|------------------------------------------------------------------
-a BOOKMARK                            | confirms the set: `age` begins anew
-the watch ends at its `timeoutSeconds`| everything anew, whole: a proxy may have swallowed an event, and a
-                                      | missed DELETED must not last. What was known stays meanwhile
-silence beyond `timeoutSeconds`       | the same
-the connection breaks                 | once at once from where it was; then with back-off
-410, in the stream or as a status     | everything anew
-401                                   | the token is read again, and asked once at once
-429, 5xx                              | back-off, no less than Retry-After; from where it was
-403, 404, a bad certificate           | back-off; the failed answer has a `ConfigurationError`
-anything else                         | back-off, and everything anew where events may be lost
+Rules of this room:
 
-Back-off is 0.8 s, doubling to 30 s, of that 5 to 100 % by chance; what comes through begins it anew.
-Kubernetes' API concepts ("Efficient detection of changes", "Streaming lists") and client-go's reflector
-are where this comes from.
+* While a sync is under way the old set stays; then it is replaced whole.
+* The end of a watch by its `timeoutSeconds` means a whole sync: a proxy may have swallowed events, and a
+  missed DELETED must not last. A stream that breaks before goes on at its resourceVersion, in silence, if
+  the next attempt works. After a failure that was told, SYNC asks for a set not older than that version.
+* 410, in the stream or as a status: a sync, and the set stays. 429 and 503: `Retry-After` is obeyed, and the
+  version kept. 401: the token is read again and tried once more, at once.
+* Between attempts it waits 0.8 s, doubling to 30 s, with full jitter; a stream that lasted begins anew.
+* Memory is bounded: a line, and a page, have a greatest size.
 """
 
 from __future__ import annotations
 
+import enum
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode
 
 from peerdiscover.answers import Answer, Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 
-from ._access import Access
 from ._rights import forbidden_text, who_was_refused
-from ._slices import Slices
-from ._troubles import BackOff, certificate_trouble, message_of, said_by, seconds_of
+from ._slices import Naming, Slices
 
-__all__ = ["Request", "Wait", "Watching"]
+__all__ = ["Find", "Get", "Memory", "Place", "Step", "Wait", "Watching"]
 
 PAGE = 500
-GRACE = 5.0
-"""Seconds over `timeoutSeconds` that a watch may be silent."""
-LINE_MAX = 16 * 2**20
-BODY_MAX = 64 * 2**20
-"""Bytes. A slice has at most 1,000 endpoints, which are some 500 kB."""
-ENOUGH_OF_AN_ERROR = 64 * 2**10
+LINE = 8 << 20
+"""Bytes of one event at most. etcd holds no object above some 1.5 MB."""
+BODY = 64 << 20
+"""Bytes of one page at most."""
+WORDS = 64 << 10
+"""Bytes of an error's body that are read."""
+FIRST_WAIT, LONGEST_WAIT = 0.8, 30.0
+LONGEST_RETRY_AFTER = 60.0
 LASTED = 5.0
-"""Seconds after which a watch that broke had been a good one, whether anything happened in it or not."""
-
-_END = "k8s.io/initial-events-end"
+"""Seconds after which a stream was a good one."""
+GRACE = 10.0
+"""Seconds that a watch may be open beyond its `timeoutSeconds`."""
+QUIET_TRIES = 2
+"""How often in a row a stream may break at once, before that is told as a failure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A GET to make now."""
-
-    path: str
-    query: Mapping[str, str]
-    soon: float
-    """Seconds for connecting, and for the headers."""
-    silence: float
-    """Seconds that the body may be silent."""
+class Find:
+    """Find out where the API server is; then `found`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do for so many seconds."""
+    """Wait so many seconds."""
 
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Send a GET, and tell what comes until `Watching.done`. It may take until `Watching.deadline`."""
+
+    target: str
+    """Path and query."""
+    fresh: bool
+    """On a new connection."""
+    renewed: bool = False
+    """With credentials read anew: the last ones were refused."""
+
+
+Step = Find | Wait | Get
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the slices are."""
+
+    server: str
+    """Host and port, as errors name them."""
+    credentials: str
+    """Server, and where the credentials come from."""
+    namespace: str
+    name: str
+    """The Service's absolute DNS name."""
+    own_namespace: str | None = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What earlier watches of a source found out about its server."""
+
+    plain: bool = False
+    """`sendInitialEvents` is not served."""
+    blind: bool = False
+    """Services may not be read."""
+
+
+class _Doing(enum.Enum):
+    SYNC = "sync"
+    LIST = "list"
+    SERVICE = "service"
+    WATCH = "watch"
+
+
 class Watching:
-    """One Service's slices, kept up to date by what it is told."""
+    """One watch of one Service's slices. It never ends by itself."""
 
     def __init__(
         self,
-        access: Access,
         service: ServiceName,
-        namespace: str,
-        name: str,
-        *,
-        soon: float,
-        timeout_seconds: float,
+        memory: Memory,
         random: Callable[[], float],
-        own_namespace: str | None = None,
-        watch_list: bool = True,
+        *,
+        timeout: float = 5.0,
+        timeout_seconds: float = 300.0,
+        page: int = PAGE,
     ) -> None:
-        self._access = access
         self._service = service
-        self._namespace = namespace
-        self._name = name
-        self._soon = soon
-        self._timeout_seconds = timeout_seconds
+        self._memory = memory
         self._random = random
-        self._own_namespace = own_namespace
-        self.watch_list: bool = watch_list
-        """Whether the server is believed to serve it."""
+        self._timeout = timeout
+        self._timeout_seconds = timeout_seconds
+        self._page = page
+        self._place: Place | None = None
         self._slices: Slices | None = None
-        """What is shown; None before anything was whole."""
-        self._incoming: Slices | None = None
-        """What is being collected; None while nothing is."""
-        self._version: str | None = None
-        """The resourceVersion that was reached; None: begin with everything."""
-        self._token: str | None = None
-        """Where the next page begins."""
-        self._looks = False
-        self._may_look = True
-        self._looked_once = False
-        self._there: bool | None = None
-        """Whether there is a Service, though there are no slices; None: that is not known."""
-        self._shown: Answer | None = None
-        self._step: Callable[[], Request] = self._watch_list
-        self._status = 0
-        self._retry_after = 0.0
-        self._body = bytearray()
-        self.over: bool = False
-        """The rest of the response is not wanted."""
-        self._came = False
-        self._began = 0.0
-        self._length = 0
-        self._back_off = BackOff(random)
-        self._wait = 0.0
+        """What is told to peers; None before the first sync."""
+        self._coming: Slices | None = None
+        """What a sync has brought so far."""
+        self._version = ""
+        """The resourceVersion to go on from; "" where there is none."""
+        self._more = ""
+        """The page to go on from."""
+        self._doing = _Doing.SYNC
+        self._due = -math.inf
+        self._tries = 0
+        self._renewed = False
+        self._fresh = True
+        self._last: Answer | None = None
+        self._told_failure = False
+        self._sync_due = math.inf
+        self._seconds = 0
+        self._streaming_since = -math.inf
+        self._begin(-math.inf)
 
-    # What to do
-
-    def step(self, now: float) -> Request | Wait:
-        """What to do now."""
-        if self._wait > 0:
-            wait, self._wait = self._wait, 0.0
-            return Wait(wait)
-        if self._looks:
-            self._step = self._look
-        elif self._version is not None and self._incoming is None:
-            self._step = self._watch
-        elif self.watch_list and self._token is None:
-            self._step = self._watch_list
-        else:
-            self._step = self._list
-        self._status, self._retry_after, self.over, self._came = 0, 0.0, False, False
+    def _begin(self, now: float) -> None:
         self._began = now
-        self._body.clear()
-        return self._step()
+        self._status = 0
+        self._retry_after: str | None = None
+        self._buffer = bytearray()
+        self.done: bool = False
+        """Nothing more is wanted of this response."""
+        self.deadline: float = now + self._timeout
+        """When the response, or what it owes by then, is too late: `failed` with a `TimeoutError`."""
 
-    @property
-    def collecting(self) -> bool:
-        """A watch is still at its beginning: everything has to be there within the `soon` of its request."""
-        return self._incoming is not None
+    # The next step
 
-    def _watch_list(self) -> Request:
-        self._incoming = self._fresh()
-        initial = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
-        return self._get(self._slices_path, {**self._selector, **self._watched(), **initial}, self._silence)
+    def step(self, now: float) -> Step:
+        """What to do now."""
+        if now < self._due:
+            return Wait(self._due - now)
+        if self._place is None:
+            return Find()
+        if self._doing is _Doing.WATCH and now >= self._sync_due:
+            self._sync_anew()
+        if self._doing is _Doing.SYNC and self._memory.plain:
+            self._doing = _Doing.LIST
+        self._begin(now)
+        get = Get(self._target(now), self._fresh, self._renewed)
+        self._fresh = False
+        return get
 
-    def _watch(self) -> Request:
-        assert self._version is not None
-        query = {**self._selector, **self._watched(), "resourceVersion": self._version}
-        return self._get(self._slices_path, query, self._silence)
+    def _target(self, now: float) -> str:
+        assert self._place is not None
+        namespace = self._place.namespace
+        if self._doing is _Doing.SERVICE:
+            self.deadline = now + min(1.0, self._timeout / 4)
+            return f"/api/v1/namespaces/{namespace}/services/{self._service.service}"
+        query: dict[str, object] = {
+            "labelSelector": f"kubernetes.io/service-name={self._service.service}",
+        }
+        if self._doing is _Doing.LIST:
+            query["limit"] = self._page
+            if self._more:
+                query["continue"] = self._more
+            else:
+                self._coming = self._new_slices()
+        else:
+            seconds = self._timeout_seconds * (0.8 + 0.2 * self._random())
+            if self._doing is _Doing.SYNC:
+                self._coming = self._new_slices()
+                self.deadline = now + self._timeout / 2
+                query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+                if self._version:
+                    query["resourceVersion"] = self._version
+            else:
+                query["resourceVersion"] = self._version
+                seconds = min(seconds, max(1.0, self._sync_due - now))
+            self._seconds = math.ceil(seconds)
+            query |= {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": self._seconds}
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        return f"{path}?{urlencode(query)}"
 
-    def _list(self) -> Request:
-        if self._token is None or self._incoming is None:
-            self._incoming = self._fresh()
-        query = {**self._selector, "limit": str(PAGE)}
-        if self._token is not None:
-            query["continue"] = self._token
-        return self._get(self._slices_path, query, self._soon)
-
-    def _look(self) -> Request:
-        path = f"/api/v1/namespaces/{quote(self._namespace)}/services/{quote(self._service.service)}"
-        return self._get(path, {}, self._soon)
-
-    def _watched(self) -> dict[str, str]:
-        # A fifth by chance, so that a thousand pods that began together do not begin anew together.
-        self._length = max(1, round(self._timeout_seconds * (1 - 0.2 * self._random())))
-        return {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(self._length)}
-
-    @property
-    def _silence(self) -> float:
-        return self._length + GRACE
-
-    @property
-    def _slices_path(self) -> str:
-        return f"/apis/discovery.k8s.io/v1/namespaces/{quote(self._namespace)}/endpointslices"
-
-    @property
-    def _selector(self) -> dict[str, str]:
-        return {"labelSelector": f"kubernetes.io/service-name={self._service.service}"}
-
-    def _get(self, path: str, query: Mapping[str, str], silence: float) -> Request:
-        return Request(path, query, self._soon, silence)
-
-    def _fresh(self) -> Slices:
-        return Slices(self._service, self._name)
+    def _new_slices(self) -> Slices:
+        assert self._place is not None
+        return Slices(Naming(self._service, self._place.name, (self._place.server,)))
 
     # What came
 
-    def begun(self, status: int, headers: Mapping[str, str]) -> None:
-        """The status and the headers of a response."""
-        self._status = status
-        self._retry_after = seconds_of(headers.get("retry-after"))
-
-    def data(self, chunk: bytes) -> list[Answer]:
-        """A piece of the body; what follows from it. `ValueError` where it cannot be what it should be."""
-        self._body += chunk
-        if self._status != 200:
-            self.over = len(self._body) > ENOUGH_OF_AN_ERROR
-            return []
-        if self._step in (self._watch, self._watch_list):
-            return self._events()
-        if len(self._body) > BODY_MAX:
-            raise ValueError(f"a list of more than {BODY_MAX} bytes")
+    def found(self, place: Place) -> list[Answer]:
+        """The API server is known now."""
+        self._place = place
         return []
 
-    def ended(self, now: float) -> list[Answer]:
-        """The response is over, by itself or because `over` said so."""
-        if self._status != 200:
-            message = message_of(bytes(self._body[:ENOUGH_OF_AN_ERROR]))
-            return self._refusal(self._status, message, self._retry_after)
-        if self._step == self._list:
-            return self._page()
-        if self._step == self._look:
-            return self._looked(True)
-        if self.over:
+    def head(self, status: int, retry_after: str | None, now: float) -> list[Answer]:
+        """A response begins."""
+        self._status, self._retry_after = status, retry_after
+        if status != 200:
             return []
-        if now - self._began >= self._length - 1:
-            self._anew()  # its time was over
-            return []
-        return self._broke("the API server ended the watch before its time", now)
+        self._renewed = False
+        if self._doing is _Doing.SYNC:
+            self.deadline = max(self.deadline, now + min(1.0, self._timeout / 2))
+        elif self._doing is _Doing.WATCH:
+            self._streaming(now)
+            if self._told_failure:
+                return self._tell()
+        return []
 
-    def failed(self, error: BaseException, now: float, *, silent: bool = False) -> list[Answer]:
-        """The request failed. `silent`: nothing came for too long."""
-        trouble = certificate_trouble(error)
-        if trouble is not None:
-            return self._fails(self._access.distrusted(trouble))
+    def data(self, chunk: bytes | None, now: float) -> list[Answer]:
+        """Some of its body; None: it ended as it should."""
+        if chunk is None:
+            return self._ended(now)
+        self._buffer += chunk
+        if self._status != 200 or self._doing in (_Doing.LIST, _Doing.SERVICE):
+            if len(self._buffer) <= (BODY if self._status == 200 else WORDS):
+                return []
+            self.done = True
+            if self._status == 200:
+                return self._failed(f"a response of more than {BODY >> 20} MB", now)
+            return self._refused(now)
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = rest
+        if len(rest) > LINE:
+            self.done = True
+            return self._failed(f"an event of more than {LINE >> 20} MB", now, whole=True)
+        confirmed = False
+        for line in lines:
+            if line.strip():
+                told = self._event(bytes(line), now)
+                if isinstance(told, list):
+                    self.done = True
+                    # What came before it still stands.
+                    return [*(self._changed() if self._doing is _Doing.WATCH else []), *told]
+                confirmed = told or confirmed
+                if self.done:
+                    return []
+        if self._doing is not _Doing.WATCH:
+            return []
+        return self._tell() if confirmed else self._changed()
+
+    def _ended(self, now: float) -> list[Answer]:
+        self.done = True
+        if self._status != 200:
+            return self._refused(now)
+        if self._doing is _Doing.LIST:
+            return self._page_came(now)
+        if self._doing is _Doing.SERVICE:
+            return self._service_came(self._status)
+        if self._doing is _Doing.SYNC:
+            return self._failed("the stream ended before the set was whole", now)
+        if now - self._began >= self._seconds - 1:
+            self._sync_anew()
+            self._tries = 0
+            return []
+        return self._broke("the stream ended early", now)
+
+    def failed(self, error: BaseException, now: float) -> list[Answer]:
+        """There was no response, or it broke off."""
+        self.done = True
+        if self._doing is _Doing.SERVICE:
+            return self._service_came(0)
         if isinstance(error, ConfigurationError):
-            return self._fails(error)
-        if self._step == self._look:
-            return self._looked(None)
-        if silent and self._step == self._watch_list and self._status == 200 and self._incoming is not None:
-            self.watch_list = False  # somebody in between may not know it
-        if silent or isinstance(error, ValueError):
-            self._anew()
-        return self._broke(said_by(error), now)
+            return self._failed(error, now)
+        late = isinstance(error, TimeoutError)
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if self._doing is _Doing.WATCH and self._status == 200:
+            return self._broke("nothing came any more" if late else why, now)
+        if self._doing is _Doing.SYNC and self._status == 200 and late:
+            # As a server does that does not know `sendInitialEvents`.
+            self._memory.plain = True
+            self._fresh = True
+            return []
+        return self._failed(f"no answer in {now - self._began:.1f} s" if late else why, now)
 
     # Events
 
-    def _events(self) -> list[Answer]:
-        *lines, rest = bytes(self._body).split(b"\n")
-        self._body = bytearray(rest)
-        if len(rest) > LINE_MAX:
-            raise ValueError(f"an event of more than {LINE_MAX} bytes")
-        confirms = False
-        for line in lines:
-            if not line.strip():
-                continue
+    def _event(self, line: bytes, now: float) -> bool | list[Answer]:
+        """Take one in. Whether it confirms the set; or the answers of what ends the stream."""
+        try:
             event = json.loads(line)
-            try:
-                kind, given = event["type"], event["object"]
-                if kind == "ERROR":
-                    self.over = True
-                    return [*self._show(confirms), *self._error(given)]
-                confirms |= self._event(kind, given, given["metadata"])
-            except (KeyError, TypeError, AttributeError):
-                raise ValueError("an event of the watch that is none") from None
-            if self.over:
-                break
-        return self._show(confirms)
-
-    def _event(self, kind: str, given: Any, metadata: Any) -> bool:
-        """Take one event in; returns whether it confirms the set."""
-        collecting = self._incoming is not None
-        slices = self._incoming if self._incoming is not None else self._slices
+            kind, item = event["type"], event["object"]
+            metadata = item.get("metadata") or {}
+            version = metadata.get("resourceVersion") or ""
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return self._failed(f"a malformed event: {line[:100]!r}", now, whole=True)
+        if kind == "ERROR":
+            return self._error(item, now)
+        slices = self._coming if self._doing is _Doing.SYNC else self._slices
         assert slices is not None
         if kind in ("ADDED", "MODIFIED"):
-            slices.put(given)
+            slices.put(item)
         elif kind == "DELETED":
-            slices.remove(given)
+            slices.remove(item)
         elif kind != "BOOKMARK":
-            raise ValueError(f"an event of the type {kind!r}")
-        elif collecting and (metadata.get("annotations") or {}).get(_END) != "true":
             return False
-        elif collecting:
-            self._is_whole()
-        if self._incoming is None:
-            self._version = metadata["resourceVersion"]
-            self._is_well()
-            self._want_look()
-        return kind == "BOOKMARK"
+        if isinstance(version, str) and version:
+            self._version = version
+        if kind != "BOOKMARK":
+            return False
+        if self._doing is _Doing.WATCH:
+            return True
+        annotations = metadata.get("annotations") or {}
+        if isinstance(annotations, dict) and annotations.get("k8s.io/initial-events-end") == "true":
+            self._is_whole(now)
+            if self._doing is _Doing.SERVICE:
+                self.done = True
+            else:
+                self._streaming(now)
+            return True
+        return False
 
-    def _error(self, given: Any) -> list[Answer]:
-        """An error inside the stream: a Status."""
-        code = given.get("code")
-        details = given.get("details") or {}
-        retry = seconds_of(str(details.get("retryAfterSeconds", "")))
-        return self._refusal(code if type(code) is int else 0, str(given.get("message", "")), retry)
+    def _error(self, status: object, now: float) -> list[Answer]:
+        """The stream says why it ends."""
+        code = status.get("code") if isinstance(status, dict) else None
+        if code == 410:
+            return self._expired(now)
+        why = f"the watch ended with an error: {_message(status)}"
+        return self._failed(why, now, whole=code not in (429, 503), after=_details_seconds(status))
 
-    # Lists
+    def _is_whole(self, now: float) -> None:
+        """A sync is complete: what it brought replaces what was."""
+        self._slices, self._coming = self._coming, None
+        self._sync_due = now + self._timeout_seconds
+        self._more = ""
+        nobody = not self._slices and not self._memory.blind
+        self._doing = _Doing.SERVICE if nobody else _Doing.WATCH
 
-    def _page(self) -> list[Answer]:
+    def _streaming(self, now: float) -> None:
+        """From now on it is for the server to speak."""
+        self._streaming_since = now
+        self.deadline = self._began + self._seconds + GRACE
+
+    # Whole bodies
+
+    def _page_came(self, now: float) -> list[Answer]:
+        assert self._coming is not None
         try:
-            page = json.loads(self._body)
-            items, metadata = page.get("items") or [], page["metadata"]
-            assert self._incoming is not None
+            page = json.loads(self._buffer)
+            metadata, items = page["metadata"], page.get("items") or []
+            self._version = str(metadata["resourceVersion"])
+            self._more = str(metadata.get("continue") or "")
             for item in items:
-                self._incoming.put(item)
-            self._token = metadata.get("continue") or None
-            version = metadata["resourceVersion"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self._anew()
-            return self._fails("a list of EndpointSlices that is none")
-        if self._token is not None:
+                self._coming.put(item)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self._more = ""
+            return self._failed(f"a malformed list: {bytes(self._buffer[:100])!r}", now)
+        if self._more:
             return []
-        self._version = version
-        self._is_whole()
-        self._is_well()
-        self._want_look()
-        return self._show(confirms=True)
+        self._is_whole(now)
+        return self._tell() if self._doing is _Doing.WATCH else []
 
-    # The set
-
-    def _is_whole(self) -> None:
-        self._slices, self._incoming = self._incoming, None
-
-    def _is_well(self) -> None:
-        self._back_off.is_well()
-        self._came = True
-
-    def _want_look(self) -> None:
-        """Whether there is such a Service is asked once each time that it has no slices."""
-        if self._slices:
-            self._looked_once, self._there = False, None
-        elif self._may_look and not self._looked_once:
-            self._looks = self.over = True
-
-    def _looked(self, there: bool | None) -> list[Answer]:
-        self._looks, self._looked_once, self._there = False, True, there
-        return self._show(confirms=True)
-
-    def _show(self, confirms: bool) -> list[Answer]:
-        """The answer, where it is another one than before, or confirms it."""
-        if self._slices is None or self._incoming is not None or self._looks:
-            return []
+    def _service_came(self, status: int) -> list[Answer]:
+        """What is known of the Service, where there are no slices: is it there?"""
+        assert self._slices is not None
+        assert self._place is not None
+        self._doing = _Doing.WATCH
+        if status in (401, 403):
+            self._memory.blind = True
         answer = self._slices.answer()
-        if not self._slices:
-            answer = self._nobody(answer)
-        answer = self._signed(answer)
-        if not confirms and answer == self._shown:
-            return []
-        self._shown = answer
-        return [answer]
+        if status == 200:
+            answer = answer.with_(outcome=Outcome.EMPTY, hint="the Service is there; no pod is behind it")
+        elif status == 404:
+            where = f"the namespace {self._place.namespace}"
+            answer = answer.with_(hint=f"there is no Service {self._service.service} in {where}")
+        return self._tell(answer)
 
-    def _nobody(self, answer: Answer) -> Answer:
-        where = f"Service {self._service.service} in the namespace {self._namespace}"
-        if self._there:
-            return answer.with_(
-                outcome=Outcome.EMPTY, hint=f"the {where} has no EndpointSlices: no pod at all"
-            )
-        if self._there is False:
-            return answer.with_(hint=f"there is no {where}")
-        return answer.with_(hint=f"there are no EndpointSlices of a {where}")
-
-    def _signed(self, answer: Answer) -> Answer:
-        return answer.with_(name=self._name, servers=(urlsplit(self._access.server).netloc,))
-
-    # What goes wrong
-
-    def _anew(self) -> None:
-        """Begin with everything; what is shown stays."""
-        self._version = self._incoming = self._token = None
-
-    def _refusal(self, status: int, message: str, retry_after: float) -> list[Answer]:
-        """A status that is none of success, or an error inside the stream."""
-        if self._step == self._look:
-            self._may_look = status != 403
-            return self._looked(False if status == 404 else None)
-        self._incoming = None
-        error = self._error_of(status, message)
-        if status == 401:
-            self._access.refused()
-            return self._once_at_once(error)
+    def _refused(self, now: float) -> list[Answer]:
+        """A status that is no success, with its body."""
+        assert self._place is not None
+        status, where = self._status, self._place.credentials
+        try:
+            said: object = json.loads(self._buffer)
+        except (ValueError, RecursionError):
+            said = bytes(self._buffer[:200]).decode("utf-8", "replace")
+        why = f"{status}: {_message(said)}"
+        if self._doing is _Doing.SERVICE:
+            return self._service_came(status)
         if status == 410:
-            self._anew()
-            return self._once_at_once(error)
-        if status in (400, 422) and self._step == self._watch_list:
-            self.watch_list = False
-            return []
-        if status not in (403, 404, 429, 500, 502, 503, 504):
-            self._anew()
-        return self._fails(error, retry_after)
-
-    def _error_of(self, status: int, message: str) -> BaseException | str:
+            return self._expired(now)
         if status == 401:
-            return ConfigurationError(
-                f"the API server does not accept the credentials (401): {self._access.describe()}"
-            )
+            if not self._renewed:
+                self._renewed = self._fresh = True
+                return []
+            self._renewed = False
+            return self._failed(ConfigurationError(f"the credentials are not accepted ({where}): {why}"), now)
         if status == 403:
-            who = who_was_refused(message)
-            return ConfigurationError(
-                forbidden_text(self._namespace, self._service.service, who, self._own_namespace)
-            )
+            who = who_was_refused(_message(said))
+            place = self._place
+            text = forbidden_text(place.namespace, self._service.service, who, place.own_namespace)
+            return self._failed(ConfigurationError(text), now)
+        if status in (400, 422) and self._doing is _Doing.SYNC:
+            self._memory.plain = True
+            return []
         if status == 404:
-            return ConfigurationError(
-                f"{self._access.server} does not serve discovery.k8s.io/v1 (404): {message}"
-            )
-        return f"{status} {message}".strip()
+            error = ConfigurationError(f"discovery.k8s.io/v1 is not served there ({where}): {why}")
+            return self._failed(error, now)
+        return self._failed(why, now, whole=status not in (429, 503), after=_seconds(self._retry_after))
 
-    def _once_at_once(self, why: BaseException | str) -> list[Answer]:
-        """Ask again at once, but not a second time before something came of it."""
-        return [] if self._back_off.once_at_once() else self._fails(why)
+    # What follows
+
+    def _sync_anew(self) -> None:
+        """A whole sync, of what is there at that moment."""
+        self._doing = _Doing.SYNC
+        self._version = self._more = ""
+        self._fresh = True
+
+    def _expired(self, now: float) -> list[Answer]:
+        """The version is too old: the server has forgotten what happened since."""
+        self._sync_anew()
+        return self._retry("410: the version is too old", now, quiet=True, wait=self._tries > 0)
 
     def _broke(self, why: str, now: float) -> list[Answer]:
-        """The connection is gone. One that had been good is made anew at once, and nobody is told."""
-        if self._incoming is not None:
-            self._incoming = None
-        if self._came or (self._status == 200 and now - self._began >= LASTED):
-            self._came = False
-            return []
-        return self._fails(why)
+        """A stream that worked is over. It goes on where it was; events since then are told again."""
+        if now - self._streaming_since >= LASTED:
+            self._tries = 0
+        return self._retry(why, now, quiet=True)
 
-    def _fails(self, why: BaseException | str, at_least: float = 0.0) -> list[Answer]:
-        self._incoming = self._token = None
-        self._wait = self._back_off.wait(at_least)
-        return [self._signed(Answer.failed(why))]
+    def _failed(
+        self, why: str | ConfigurationError, now: float, *, whole: bool = False, after: float = 0.0
+    ) -> list[Answer]:
+        """An attempt failed. `whole`: what the server said casts doubt on the version, too."""
+        if self._doing is not _Doing.SYNC and not (self._doing is _Doing.WATCH and self._memory.plain):
+            self._doing = _Doing.SYNC
+        if whole:
+            self._sync_anew()
+        self._more = ""
+        return self._retry(why, now, after=after)
+
+    def _retry(
+        self,
+        why: str | ConfigurationError,
+        now: float,
+        *,
+        quiet: bool = False,
+        wait: bool = True,
+        after: float = 0.0,
+    ) -> list[Answer]:
+        pause = min(FIRST_WAIT * 2.0 ** min(self._tries, 16), LONGEST_WAIT) * (0.05 + 0.95 * self._random())
+        self._due = now + (max(pause, min(after, LONGEST_RETRY_AFTER)) if wait else 0.0)
+        self._tries += 1
+        self._fresh = True
+        if quiet and self._tries <= QUIET_TRIES:
+            return []
+        self._told_failure = True
+        name, servers = ("", ()) if self._place is None else (self._place.name, (self._place.server,))
+        return [Answer.failed(why).with_(name=name, servers=servers)]
+
+    def _changed(self) -> list[Answer]:
+        """An answer, if peers show that something changed."""
+        assert self._slices is not None
+        answer = self._slices.answer()
+        return [] if self._last is not None and _shown(answer) == _shown(self._last) else self._tell(answer)
+
+    def _tell(self, answer: Answer | None = None) -> list[Answer]:
+        assert self._slices is not None
+        self._last = self._slices.answer() if answer is None else answer
+        self._told_failure = False
+        return [self._last]
+
+
+def _shown(answer: Answer) -> tuple[object, ...]:
+    """What is to be seen of an answer."""
+    rest = (answer.outcome, answer.kind, answer.dropped, answer.warnings, answer.hint, str(answer.error))
+    return answer.endpoints, rest
+
+
+def _message(status: object) -> str:
+    """What the server says, in one line."""
+    text = status.get("message") if isinstance(status, dict) else status
+    return " ".join(str(text).split())[:1000] or "no reason was given"
+
+
+def _seconds(text: str | None) -> float:
+    """`Retry-After`, where it is a number of seconds."""
+    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 7 else 0.0
+
+
+def _details_seconds(status: Any) -> float:
+    """`details.retryAfterSeconds` of a Status."""
+    details = status.get("details") if isinstance(status, dict) else None
+    given = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    return _seconds(str(given)) if given is not None else 0.0

@@ -1,55 +1,61 @@
-"""Kubernetes: the source that watches EndpointSlices over the API server.
+"""Kubernetes: the source that watches EndpointSlices over the API, and tells each change as it happens.
 
 The floors of this room, each in a module of its own:
 
-    _kubeconfig     reading a kubeconfig
+    _kubeconfig     reading kubeconfigs
     _access         where the API server is, and how one proves who one is
-    _rights         what to say where one may not                               pure
-    _slices         the union over slices, as one answer                        pure
-    _troubles       back-off, and what went wrong in words                      pure
-    _watching       list, watch, what follows from what comes                   no socket, no clock
-    _streams        the waiting over httpx, once in threads and once awaited
+    _rights         what to say where it lets us read nothing
+    _slices         from EndpointSlices to an answer                             no socket, no clock
+    _watching       the steps of a watch                                         no socket, no clock
+    _wakeable       connections that end at once when nobody waits any more
+    _streams        the waiting, once in threads and once awaited
 
 Rules of this room:
 
-* It tells by itself, and never ends: while the API server cannot be reached it says so, and goes on
-  trying. What it says is the truth: it is believed at once.
-* It never turns to DNS. `Fallback(Kubernetes(), DNS())` does, and so do `auto:` names.
+* Nothing is read and nobody is asked before the watch begins; then what is wrong is a failed answer.
+* One `Kubernetes` may serve any number of discoveries and threads.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from peerdiscover.answers import Answer, Ask
 from peerdiscover.errors import ConfigurationError
 
-from ._access import Access, check_arguments, find_access
-from ._watching import Watching
-from .surroundings import Surroundings, checked_domain, checked_namespace
+from ._access import check_arguments
+from .surroundings import Surroundings, checked_namespace
+
+if TYPE_CHECKING:
+    from ._access import Access
+    from ._watching import Place, Watching
 
 __all__ = ["Kubernetes"]
 
 
 class Kubernetes:
-    """Watches the EndpointSlices of a Service; `k8s:` names mean this.
+    """Watches the EndpointSlices of a Service, on the API server: changes come within milliseconds.
 
-    In a pod nothing needs to be given: the service account has server, CA and token. It needs to `list`
-    and `watch` EndpointSlices in the namespace of the Service; the error where it may not has the Role
-    to apply. Elsewhere: `kubeconfig`, the path of one (else `KUBECONFIG`, else `~/.kube/config`), or
-    `server` (`https://HOST:PORT`), `ca` (the path of a PEM file; else the system's trust store) and
-    `token` (the text itself). TLS is always verified.
+    In a pod nothing needs to be given. Elsewhere `kubeconfig` is the path of one (else `$KUBECONFIG`, else
+    `~/.kube/config`), or `server`, `ca` (the path of a PEM file; else the system's trust store) and `token`
+    say it. `namespace` is the one that names without a namespace are in; else it is
+    `PEERDISCOVER_NAMESPACE`, the kubeconfig's, the pod's.
 
-    `namespace` is the one that names without a namespace are in; else `PEERDISCOVER_NAMESPACE`, the
-    kubeconfig's, the pod's. `cluster_domain` stands in `Peer.fqdn`, as with `DNS`. After
-    `timeout_seconds` (less up to a fifth, by chance) a watch is begun anew with everything: for so long
-    a watch that is open but silent may go unnoticed. `trust_env=True` follows `HTTPS_PROXY` and the like.
+    A port that is a number is the pods' own, used as it is. Of a Service with a cluster IP (`PeerSet.kind`
+    "cluster-ip") the pods are seen all the same. It needs the rights `list` and `watch` on `endpointslices`
+    (API group discovery.k8s.io) in the namespace of the Service; an error says what to apply. `trust_env`:
+    proxies of the environment are used, which they are not by default.
 
-    `ConfigurationError` where arguments contradict each other. What is wrong with files, or with the
-    server's certificate, is told to whoever waits for the first peers.
+    A watch is open for `timeout_seconds` at most; then the set is read anew, as a whole. For so long can a
+    connection that has died without a word, or a proxy that swallows events, hide a change: `status.age`
+    grows meanwhile, while the server confirms a living one about once a minute.
+
+    `ConfigurationError` where an argument cannot be right.
     """
 
     kind = "k8s"
@@ -62,59 +68,75 @@ class Kubernetes:
         kubeconfig: str | os.PathLike[str] | None = None,
         *,
         namespace: str | None = None,
-        cluster_domain: str | None = None,
         timeout_seconds: float = 300.0,
         trust_env: bool = False,
         surroundings: Surroundings | None = None,
     ) -> None:
+        from ._watching import Memory
+
         check_arguments(server, ca, token, kubeconfig)
-        if not (isinstance(timeout_seconds, int | float) and 1 <= timeout_seconds < math.inf):
-            raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): seconds, at least 1")
-        self._arguments = (server, ca, token, kubeconfig)
-        self._namespace = namespace and checked_namespace(namespace, "Kubernetes(namespace=…): ")
-        self._cluster_domain = cluster_domain and checked_domain(
-            cluster_domain, "Kubernetes(cluster_domain=…): "
-        )
+        if not 1 <= timeout_seconds <= 3600:
+            raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): from 1 to 3600")
+        self._given = (server, ca, token, kubeconfig)
+        self._namespace = None if namespace is None else checked_namespace(namespace, "namespace=")
         self._timeout_seconds = timeout_seconds
         self._trust_env = trust_env
         self._surroundings = surroundings or Surroundings()
+        self._memory = Memory()
 
     def __repr__(self) -> str:
-        server, _, _, kubeconfig = self._arguments
-        given = {"server": server, "kubeconfig": kubeconfig and os.fspath(kubeconfig)}
-        return f"Kubernetes({', '.join(f'{name}={value!r}' for name, value in given.items() if value)})"
+        server, _, _, kubeconfig = self._given
+        shown = (
+            f"server={server!r}" if server else f"kubeconfig={os.fspath(kubeconfig)!r}" if kubeconfig else ""
+        )
+        return f"Kubernetes({shown})"
 
     def watch(self, ask: Ask) -> Iterator[Answer]:
-        """Answers as they come. Raises `ConfigurationError` where there is no way to an API server."""
-        from ._streams import watch
+        """Whole answers, as they come, for a thread. Ends by itself only when nobody waits any more."""
+        from ._streams import drive
 
-        access, watching = self._begin(ask)
-        return watch(watching, access, ask, self._trust_env)
+        return drive(self._watching(ask), self._finder(ask), ask, trust_env=self._trust_env)
 
     def awatch(self, ask: Ask) -> AsyncIterator[Answer]:
-        """The same, awaited, under asyncio and trio."""
-        from ._streams import awatch
+        """The same, awaited, under asyncio and trio. It never ends by itself."""
+        from ._streams import adrive
 
-        access, watching = self._begin(ask)
-        return awatch(watching, access, ask, self._trust_env)
+        return adrive(self._watching(ask), self._finder(ask), trust_env=self._trust_env)
 
-    def _begin(self, ask: Ask) -> tuple[Access, Watching]:
-        access = find_access(*self._arguments, surroundings=self._surroundings)
-        service = ask.service
-        own = self._surroundings.namespace()
-        given = self._surroundings.environ.get("PEERDISCOVER_NAMESPACE", "").strip()
-        namespace = service.namespace or self._namespace or (access.namespace if not given else None) or own
-        domain = self._cluster_domain or self._surroundings.cluster_domain() or "cluster.local"
-        name = service.absolute(namespace, domain)  # raises where no namespace is known
-        assert namespace is not None
-        watching = Watching(
-            access,
-            service,
-            namespace,
-            name,
-            soon=ask.timeout / 2,
+    def _watching(self, ask: Ask) -> Watching:
+        from ._watching import Watching
+
+        return Watching(
+            ask.service,
+            self._memory,
+            random.random,
+            timeout=ask.timeout,
             timeout_seconds=self._timeout_seconds,
-            random=random.random,
-            own_namespace=own,
         )
-        return access, watching
+
+    def _finder(self, ask: Ask) -> Callable[[], tuple[Access, Place]]:
+        def find() -> tuple[Access, Place]:
+            from ._access import find_access
+            from ._watching import Place
+
+            access = find_access(*self._given, surroundings=self._surroundings)
+            own = self._own_namespace()
+            namespace = self._namespace or self._told_namespace() or access.namespace or own
+            name = ask.service.absolute(namespace, self._surroundings.cluster_domain())
+            return access, Place(
+                server=urlsplit(access.server).netloc,
+                credentials=access.describe(),
+                namespace=ask.service.namespace or namespace or "",
+                name=name,
+                own_namespace=own,
+            )
+
+        return find
+
+    def _told_namespace(self) -> str | None:
+        return self._surroundings.environ.get("PEERDISCOVER_NAMESPACE", "").strip() or None
+
+    def _own_namespace(self) -> str | None:
+        with suppress(ConfigurationError):
+            return self._surroundings.namespace()
+        return None
