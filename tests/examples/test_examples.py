@@ -45,6 +45,11 @@ ALONE = {
         "bootstrap.servers="
         + ",".join(rf"kafka-{i}\.kafka-headless\.prod\.svc\.cluster\.local:\d+" for i in range(3))
     ],
+    "endpointslices.py": [
+        r"web-headless.prod:http: the watch is down, and is done without: .*refused.*",
+        *[rf"web-{n} at 127\.[0-9.:]+, zone not told" for n in range(3)],
+        "3 came, 0 went",
+    ],
     "laptop.py": ["2 peers, static", *[r"127\.[0-9.:]+: 200"] * 2],
 }
 

@@ -169,10 +169,3 @@ def test_a_token_that_is_over_is_read_again(cluster: Cluster, namespace: str, tm
     assert ask(access, slices(namespace), 101.0).status_code == 401, "not read yet"
     access.refused()
     assert ask(access, slices(namespace), 102.0).status_code == 200
-
-
-def test_an_account_that_is_gone_is_refused_not_forbidden(cluster: Cluster, namespace: str) -> None:
-    apply_for(cluster, namespace)
-    token = cluster.api.token(namespace, ACCOUNT)
-    cluster.api.delete(cluster.api.path("ServiceAccount", namespace, ACCOUNT))
-    assert ask(given(cluster, token), slices(namespace)).status_code == 401
