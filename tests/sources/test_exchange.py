@@ -16,6 +16,7 @@ FIRST, SECOND = Server("10.96.0.10"), Server("10.96.0.11")
 ASKED = Question(NAME, Kind.A)
 GOOD = answered(ASKED, f"{NAME} 5 A 10.0.0.1")
 CUT = answered(ASKED, f"{NAME} 5 A 10.0.0.1", flags=0x8200)  # type: ignore[arg-type]  # QR and TC
+LONG = answered(ASKED, *(f"{NAME} 5 A 10.0.1.{i}" for i in range(90)))
 WHOLE = answered(ASKED, f"{NAME} 5 A 10.0.0.1", f"{NAME} 5 A 10.0.0.2")
 
 
@@ -221,6 +222,39 @@ def test_a_server_without_edns_is_asked_without_it_over_tcp_too() -> None:
     assert story.attempt.wire[10:12] == b"\x00\x00"
     assert story.hears(WHOLE)
     assert len(story.reply.addresses) == 2
+
+
+def _transports(memory: Memory, *heard: bytes | None) -> list[str]:
+    """How an exchange asks that hears this, one after the other; None: TCP breaks."""
+    story = Story(FIRST, memory=memory)
+    for wire in heard:
+        if wire is None:
+            story.breaks()
+        else:
+            story.hears(wire)
+    assert story.reply.status is Status.ANSWER
+    return ["tcp" if attempt.tcp else "udp" for attempt in story.tries]
+
+
+def test_what_was_too_long_for_udp_is_asked_over_tcp_at_once_until_it_is_shorter() -> None:
+    memory = Memory()
+    assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
+    assert _transports(memory, LONG) == ["tcp"]
+    assert _transports(memory, WHOLE) == ["tcp"]
+    assert _transports(memory, WHOLE) == ["udp"]
+
+
+def test_what_was_too_long_for_udp_is_asked_over_udp_where_tcp_fails() -> None:
+    memory = Memory()
+    assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
+    assert _transports(memory, None, CUT, LONG) == ["tcp", "udp", "tcp"]
+    assert _transports(memory, LONG) == ["tcp"]
+    assert _transports(memory, None, WHOLE) == ["tcp", "udp"]
+    assert _transports(memory, WHOLE) == ["udp"]
+    # Another question is none of it.
+    other = Exchange(Question(NAME, Kind.AAAA), [FIRST], memory, now=0, until=5)
+    assert other.attempt is not None
+    assert not other.attempt.tcp
 
 
 def test_cut_short_over_tcp_as_well() -> None:

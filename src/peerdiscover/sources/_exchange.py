@@ -10,6 +10,8 @@ Rules of this room:
   same: a slow server is not a dead one.
 * A server that does not understand EDNS is asked without it. A reply that is cut short is asked for
   over TCP, at most at two servers; where no TCP is to be had, the reply counts as it is, with a note.
+* What was too long for UDP last time is asked over TCP at once, until it is shorter or TCP fails: to have
+  a server cut a thousand records is work for nothing.
 * NXDOMAIN and NODATA are answers and end the exchange. SERVFAIL, REFUSED and an unreachable server
   are not: the next server is asked, and each such server twice at most, with a pause in between.
 * What is not an answer to our question is ignored, and the wait goes on.
@@ -24,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ._messages import FORMERR_LIKE, JunkError, RefusedError, read, write
+from ._messages import EDNS_SIZE, FORMERR_LIKE, JunkError, RefusedError, read, write
 from ._questions import Question, Reply, Server
 
 __all__ = ["Exchange", "Memory", "Try"]
@@ -49,6 +51,8 @@ class Memory:
     def __init__(self) -> None:
         self._failing: dict[Server, bool] = {}
         self.no_tcp: dict[Server, bool] = {}
+        self.too_long: dict[Question, bool] = {}
+        """Questions whose answers fit into no UDP datagram, when they came last."""
 
     def good(self, server: Server) -> None:
         self._failing.pop(server, None)
@@ -139,6 +143,10 @@ class Exchange:
             self._now = now
             if attempt.tcp:
                 self._memory.no_tcp.pop(attempt.server, None)
+                if len(wire) > EDNS_SIZE:
+                    self._memory.too_long[self.question] = True
+                else:
+                    self._memory.too_long.pop(self.question, None)
             if reply.truncated and not attempt.tcp:
                 self._cut = replace(reply, server=attempt.server)
             else:
@@ -206,13 +214,14 @@ class Exchange:
             self._now = max(self._now, began + PAUSE)
 
     def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Try]:
-        if self._fresh:
+        if self._fresh or self.question in self._memory.too_long:
             # Time is left for UDP, since TCP may be blocked without a word.
             refusals = self._refusals[server]
             yield self._try(server, self._tcp_seconds(server), starts, tcp=True)
             if self.reply is not None or self._code_came(server, refusals):
                 return
             self._memory.no_tcp[server] = True
+            self._memory.too_long.pop(self.question, None)
             starts = self._now
         for edns in True, False:
             self._code = ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -74,10 +75,16 @@ class Server(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        return ip_address(self.host).is_loopback
+        return _is_loopback(self.host)
 
     def __str__(self) -> str:
         return self.host if self.port == 53 else host_port(self.host, self.port)
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
+    """Asked for each pod of each answer, about the same few hosts."""
+    return ip_address(host).is_loopback
 
 
 class Question(NamedTuple):

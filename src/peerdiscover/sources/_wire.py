@@ -216,12 +216,11 @@ class _Reader:
         if known is not None:
             return known
         wire = self._wire
-        at, text = start, ""
+        at = start
         while 0 < (length := wire[at]) < 64:
-            label = wire[at + 1 : at + 1 + length]
-            text += _label(label) + "."
             at += 1 + length
         taken = at - start
+        text = _labels(wire[start:at])
         if length == 0:
             part = _Part(text, taken + 1, at + 1, 0)
         elif length >= 192:
@@ -243,11 +242,23 @@ class _Reader:
 @lru_cache(maxsize=16384)
 def _whole_name(wire: bytes) -> str | None:
     """The name that these bytes are without a pointer, or None. The same ones come with every answer."""
-    labels, at = "", 0
+    at = 0
     while at < len(wire) and 0 < (length := wire[at]) < 64:
-        labels += _label(wire[at + 1 : at + 1 + length]) + "."
         at += 1 + length
-    return (labels or ".") if at == len(wire) - 1 and wire[at] == 0 and len(wire) <= 255 else None
+    if at != len(wire) - 1 or wire[at] != 0 or len(wire) > 255:
+        return None
+    return _labels(wire[:at]) or "."
+
+
+@lru_cache(maxsize=16384)
+def _labels(wire: bytes) -> str:
+    """The text of labels, each with its length before it."""
+    text, at = "", 0
+    while at < len(wire):
+        behind = at + 1 + wire[at]
+        text += _label(wire[at + 1 : behind]) + "."
+        at = behind
+    return text
 
 
 def _label(label: bytes) -> str:
