@@ -28,4 +28,10 @@ def test_metadata() -> None:
     assert about["License-Expression"] == "Apache-2.0"
     assert about.get_all("License-File") == ["LICENSE"]
     needed = [line for line in requires("peerdiscover") or [] if "extra ==" not in line]
-    assert sorted(line.split(">=")[0] for line in needed) == ["anyio", "dnspython", "httpx", "tenacity"]
+    assert sorted(line.split(">=")[0] for line in needed) == [
+        "anyio",
+        "dnspython",
+        "httpcore",
+        "httpx",
+        "tenacity",
+    ]
