@@ -23,7 +23,7 @@ def test_package_is_marked_as_typed() -> None:
 
 
 def test_metadata() -> None:
-    """PEP 639: an SPDX expression and the licence's text; and no dependency beyond the four."""
+    """PEP 639: an SPDX expression and the licence's text; and no dependency beyond the five."""
     about = metadata("peerdiscover")
     assert about["License-Expression"] == "Apache-2.0"
     assert about.get_all("License-File") == ["LICENSE"]
