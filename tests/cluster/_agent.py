@@ -98,6 +98,7 @@ class Agent:
         uid = item["metadata"]["uid"]
         kind = CommandedPod if item["spec"]["containers"][0].get("command") else ServedPod
         pod = self.pods[uid] = kind(self, item, self._node(item))
+        pod.changed(item)  # it may be on its way out already
         self._keep(self._live(pod))
 
     async def _live(self, pod: Pod) -> None:

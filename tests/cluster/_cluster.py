@@ -55,6 +55,7 @@ class Cluster:
         self._keeper: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
         self._stopping = threading.Lock()
+        self._hurt: set[str] = set()
 
     @classmethod
     def start(
@@ -113,6 +114,8 @@ class Cluster:
         with self._stopping:
             self.api.close()
             if self._keeper is not None:
+                with contextlib.suppress(OSError, ClusterError):
+                    self._ask("end")  # a forked child may hold the pipe open
                 _end(self._keeper)
                 self._keeper = None
 
@@ -274,6 +277,13 @@ class Cluster:
         """The file with what a part printed, or the "keeper", which plays the nodes."""
         return self.folder / f"{part}.log"
 
+    def mend(self) -> None:
+        """Every part that was stopped or paused runs again. Costs nothing where none was."""
+        for part in NAMES[::-1]:
+            if part in self._hurt:
+                self.resume_part(part)
+                self.start_part(part)
+
     def compact(self) -> None:
         """etcd forgets its history and the API server is killed and started again, since it remembers the
         latest events itself. Afterwards resourceVersions from before are answered with 410.
@@ -302,7 +312,11 @@ class Cluster:
     def _part(self, verb: str, part: str) -> None:
         if part not in NAMES:
             raise ValueError(f"{part!r} is no part: {', '.join(NAMES)}")
+        if verb in ("stop", "kill", "pause"):
+            self._hurt.add(part)
         self._ask(verb, part=part)
+        if verb == "start":
+            self._hurt.discard(part)
 
     def _ask(self, verb: str, **what: Any) -> Any:
         with socket.socket(socket.AF_UNIX) as connection:

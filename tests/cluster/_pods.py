@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ._api import ApiError, Json
+from ._network import NetworkError
 from ._probes import Probe
 
 if TYPE_CHECKING:
@@ -88,33 +89,44 @@ class Pod(ABC):
 
     async def live(self) -> None:
         """From its binding until the API has forgotten it."""
-        work: asyncio.Task[None] | None = None
         try:
-            if not self.spec.get("nodeName"):
-                target = {"kind": "Node", "name": self.node}
-                await self._tell(
-                    "POST", f"{self.path}/binding", {"metadata": {"name": self.name}, "target": target}
-                )
-            await self.begin()
-            self.phase = "Running"
-            work = asyncio.create_task(self.work())
-            await asyncio.wait({work, asyncio.create_task(self.ending.wait())}, return_when="FIRST_COMPLETED")
-            if work.done():
-                work.result()
+            if await self._begun():
+                await self._run()
             await self.ending.wait()
-            self._end_readiness()
-            if "test/vanish" in self.annotations:
-                self.unplug()
-                self.grace = 0
-            await self.stop()
         finally:
-            for task in [*self._tasks, *([work] if work else [])]:
+            for task in list(self._tasks):
                 task.cancel()
             await self.remove()
         if not self.hurry.is_set():
-            await self._tell(
-                "DELETE", self.path, {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}
-            )
+            uid = {"preconditions": {"uid": self.uid}}
+            await self._tell("DELETE", self.path, {"gracePeriodSeconds": 0, **uid})
+
+    async def _begun(self) -> bool:
+        try:
+            if not self.spec.get("nodeName"):
+                target = {"kind": "Node", "name": self.node}
+                binding = {"metadata": {"name": self.name}, "target": target}
+                await self._tell("POST", f"{self.path}/binding", binding)
+            await self.begin()
+        except (ApiError, NetworkError, OSError, RuntimeError) as error:
+            self.say(f"does not begin: {error}")
+            return False
+        self.phase = "Running"
+        return True
+
+    async def _run(self) -> None:
+        """Works, until it is told to end."""
+        work, told = self.keep(self.work()), self.keep(self._told())
+        await asyncio.wait({work, told}, return_when="FIRST_COMPLETED")
+        await told
+        self._end_readiness()
+        if "test/vanish" in self.annotations:
+            self.unplug()
+            self.grace = 0
+        await self.stop()
+
+    async def _told(self) -> None:
+        await self.ending.wait()
 
     def changed(self, item: Json) -> None:
         """What the API says of it now."""

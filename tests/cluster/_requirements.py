@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,3 +37,6 @@ def check_machine() -> None:
         raise Unavailable(
             f"the test cluster needs programs that are not here: apt-get install {' '.join(missing)}"
         )
+    namespaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork"]
+    if subprocess.run([*namespaces, "true"], capture_output=True, check=False).returncode:
+        raise Unavailable("the test cluster needs the right to make namespaces (docker: --privileged)")

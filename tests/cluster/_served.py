@@ -10,10 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from typing import TYPE_CHECKING
 
 from ._addresses import add, remove
+from ._api import Json
 from ._network import BRIDGE, blackhole_served
 from ._pods import Pod
+
+if TYPE_CHECKING:
+    from ._agent import Agent
 
 _BODY_LIMIT = 1 << 20
 
@@ -21,18 +26,19 @@ _BODY_LIMIT = 1 << 20
 class ServedPod(Pod):
     """Answers for itself."""
 
-    _plugged = False
-    _in_hole = False
-    requests = 0
+    def __init__(self, agent: Agent, item: Json, node: str) -> None:
+        super().__init__(agent, item, node)
+        self._servers: list[asyncio.Server] = []
+        self.connections: set[asyncio.Transport] = set()
+        self.requests = 0
+        self._plugged = self._in_hole = False
 
     async def begin(self) -> None:
         """Its addresses, and a listener on each of its TCP ports (8080 where it names none)."""
-        self._servers: list[asyncio.Server] = []
-        self.connections: set[asyncio.Transport] = set()
         addresses = self.agent.addresses(self.address)
+        self._plugged = True
         for address in addresses:
             add(address, BRIDGE)
-        self._plugged = True
         ports = [
             port["containerPort"]
             for container in self.spec["containers"]

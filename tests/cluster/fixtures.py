@@ -1,14 +1,15 @@
 """Fixtures for tests that need a cluster. tests/conftest.py imports them, so that a session has one cluster.
 
-One cluster serves the whole session; a test that uses it *runs inside* its network. Tests that stop parts of
-it put them back. Where there can be none, tests are skipped on a laptop, with a line that says what is
-missing; where CI is set, that is an error.
+One cluster serves the whole session; a test that uses it *runs inside* its network. Parts that a test stopped
+run again after it; another Corefile stays until it is put back. Where there can be no cluster, tests are
+skipped on a laptop, with a line that says what is missing; where CI is set, that is an error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,10 @@ def shared_cluster() -> Iterator[Cluster]:
 def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
     """The session's cluster; the test runs inside it."""
     with shared_cluster.inside():
+        _forget_idle_threads()
         yield shared_cluster
+        shared_cluster.mend()
+    _forget_idle_threads()
 
 
 @pytest.fixture
@@ -56,6 +60,13 @@ def statefulset(cluster: Cluster, namespace: str) -> Callable[..., Workload]:
 def deployment(cluster: Cluster, namespace: str) -> Callable[..., Workload]:
     """`deployment("app", 3, …)`: as `Cluster.deployment`, in `namespace`."""
     return lambda *arguments, **options: cluster.deployment(*arguments, namespace=namespace, **options)
+
+
+def _forget_idle_threads() -> None:
+    """trio keeps idle threads for its next task; each stays in the network in which it was born."""
+    cache: Any = sys.modules.get("trio._core._thread_cache")
+    if cache is not None:
+        cache.THREAD_CACHE = cache.ThreadCache()
 
 
 def _start(**options: Any) -> Cluster:
