@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from peerdiscover import (
+    DNS,
     ConfigurationError,
     Discovery,
+    Fallback,
     Kubernetes,
     PeerDiscoverError,
     resolve,
@@ -190,6 +193,36 @@ def test_a_token_that_is_exchanged_in_time_and_one_that_is_late(
 
         pods[1].token.write_text(secrets.keep(cluster.api.token(reader, ACCOUNT)))
         eventually(lambda: not late.status.stale, timeout=40)
+
+
+def test_with_a_fallback_a_right_that_comes_late_is_used(
+    cluster: Cluster, namespace: str, secrets: Secrets, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pod = Pod(tmp_path, cluster, namespace)
+    pod.token.write_text(secrets.keep(cluster.api.token(namespace)))
+    cluster.statefulset("web", 2, namespace=namespace).wait(2)
+    source = Fallback(pod.source(), DNS([cluster.nameserver], namespace=namespace))
+    with Discovery("auto:web:http", source=source) as web:
+        web.wait(2, timeout=30)
+        assert web.status.next_refresh < math.inf, "DNS is asked"
+        over_dns = list(web.peers)
+        cluster.api.apply(resolve_refusal(pod))
+        eventually(lambda: web.status.next_refresh == math.inf, timeout=60)
+        assert list(web.peers) == over_dns
+        secrets.show(web.explain(), web.status, source)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    said = [
+        text for text in warnings if text.startswith("auto:web:http: the watch is down, and is done without")
+    ]
+    assert len(said) == 1
+    assert f"system:serviceaccount:{namespace}:default" in said[0]
+
+
+def resolve_refusal(pod: Pod) -> str:
+    """What the error says is to be applied."""
+    with pytest.raises(ConfigurationError) as raised:
+        resolve("k8s:web:http", source=pod.source())
+    return str(raised.value).partition(":\n")[2]
 
 
 @pytest.mark.parametrize("scheme", ["k8s", "auto"])
