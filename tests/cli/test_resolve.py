@@ -196,3 +196,24 @@ def test_verbose_shows_the_log(svc: HeadlessService) -> None:
         " DEBUG   web-headless.prod:http: resolved, 3 endpoints in "
         in run("resolve", NAME, "-vv", *at(svc)).stderr
     )
+
+
+@pytest.mark.parametrize("option", [["--nameserver", "127.0.0.1"], ["--family", "ipv4"]])
+def test_options_for_dns_make_no_sense_with_the_api(option: list[str]) -> None:
+    done = run("resolve", "k8s:web.prod:80", *option)
+    assert done.returncode == 2
+    assert "--nameserver and --family are for names without k8s:" in done.stderr
+
+
+def test_the_api_server_of_a_kubeconfig_that_is_not_there() -> None:
+    done = run("resolve", "k8s:web.prod:80", "--namespace", "x", KUBECONFIG="/nowhere/kubeconfig")
+    assert done.returncode == 2
+    assert done.stderr.startswith("peerdiscover: /nowhere/kubeconfig: no such file")
+
+
+def test_auto_goes_over_to_dns_and_says_so(svc: HeadlessService) -> None:
+    name = f"auto:{NAME}"
+    done = run("resolve", name, *at(svc), KUBECONFIG="/nowhere/kubeconfig")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{name}: headless, 3 pods")
+    assert "another one was taken: /nowhere/kubeconfig: no such file" in done.stderr

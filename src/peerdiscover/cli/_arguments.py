@@ -8,18 +8,20 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["parse"]
 
-_NAME = "[_port._proto.]service[.namespace[.svc[.domain]]][:port], or static:ADDRESS:PORT,…"
+_NAME = "[k8s:|auto:][_port._proto.]service[.namespace[.svc[.domain]]][:port], or static:ADDRESS:PORT,…"
 
 _MAIN = """\
 The pods behind a headless Kubernetes Service.
 
 NAME is {name}
 A name without a namespace is in the namespace of the pod where the command runs.
+DNS is asked; k8s: reads EndpointSlices of the API server instead, auto: where that is allowed.
 """
 
 _SURROUNDINGS = """\
 Where options are missing, PEERDISCOVER_NAMESERVERS, PEERDISCOVER_NAMESPACE and
 PEERDISCOVER_CLUSTER_DOMAIN count, then what the pod tells (resolv.conf, its service account).
+The API server is that of KUBECONFIG, of the pod, or of ~/.kube/config.
 """
 
 _STATUS = """\

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import peerdiscover
-from peerdiscover import DNS, Discovery, Policy
-from peerdiscover.answers import Outcome
+from peerdiscover import DNS, Discovery, Fallback, Kubernetes, Policy
+from peerdiscover.answers import Outcome, Source
 from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
@@ -40,11 +40,24 @@ def run(command: str, arguments: Namespace) -> int:
     return {"resolve": resolve, "watch": watch, "wait": wait}[command](arguments)
 
 
-def source_of(arguments: Namespace) -> DNS | None:
-    """The source that the options mean; None: what the name says, with the pod's surroundings."""
-    if not any((arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family)):
+def source_of(arguments: Namespace) -> Source | None:
+    """The source that name and options mean; None: what the name says, with the pod's surroundings."""
+    where = (arguments.namespace, arguments.cluster_domain)
+    dns = (arguments.nameserver, *where, arguments.family)
+    if not any(dns):
         return None
-    return DNS(arguments.nameserver, arguments.namespace, arguments.cluster_domain, arguments.family or "any")
+    scheme = ServiceName.parse(arguments.name).scheme
+    if scheme == "k8s" and (arguments.nameserver or arguments.family):
+        raise ConfigurationError(
+            f"{arguments.name!r} asks the API server: --nameserver and --family are for names without k8s:"
+        )
+    kubernetes = (
+        Kubernetes(namespace=where[0], cluster_domain=where[1]) if scheme in ("k8s", "auto") else None
+    )
+    if kubernetes is not None and scheme == "k8s":
+        return kubernetes
+    source = DNS(arguments.nameserver, *where, arguments.family or "any")
+    return source if kubernetes is None else Fallback(kubernetes, source)
 
 
 def resolve(arguments: Namespace) -> int:

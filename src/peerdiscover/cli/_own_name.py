@@ -56,7 +56,7 @@ class Oneself:
 
 def oneself(service: ServiceName, namespace: str | None, cluster_domain: str | None) -> Oneself:
     """Who the pod is that waits, as a pod of `service`; `ConfigurationError` says what to set."""
-    if service.scheme != "dns" or service.is_external:
+    if service.scheme == "static" or service.is_external:
         raise ConfigurationError(
             f"{str(service)!r}: --self needs a Service of the cluster: only its pods have names"
         )

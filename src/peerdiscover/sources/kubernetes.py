@@ -29,7 +29,7 @@ from peerdiscover.answers import Answer, Ask
 from peerdiscover.errors import ConfigurationError
 
 from ._access import check_arguments
-from .surroundings import Surroundings, checked_namespace
+from .surroundings import Surroundings, checked_domain, checked_namespace
 
 if TYPE_CHECKING:
     from ._access import Access
@@ -44,7 +44,8 @@ class Kubernetes:
     In a pod nothing needs to be given. Elsewhere `kubeconfig` is the path of one (else `$KUBECONFIG`, else
     `~/.kube/config`), or `server`, `ca` (the path of a PEM file; else the system's trust store) and `token`
     say it. `namespace` is the one that names without a namespace are in; else it is
-    `PEERDISCOVER_NAMESPACE`, the kubeconfig's, the pod's.
+    `PEERDISCOVER_NAMESPACE`, the kubeconfig's, the pod's. `cluster_domain` stands in `Peer.fqdn`; it is
+    found as `DNS` finds it.
 
     A port that is a number is the pods' own, used as it is. Of a Service with a cluster IP (`PeerSet.kind`
     "cluster-ip") the pods are seen all the same. It needs the rights `list` and `watch` on `endpointslices`
@@ -68,6 +69,7 @@ class Kubernetes:
         kubeconfig: str | os.PathLike[str] | None = None,
         *,
         namespace: str | None = None,
+        cluster_domain: str | None = None,
         timeout_seconds: float = 300.0,
         trust_env: bool = False,
         surroundings: Surroundings | None = None,
@@ -79,6 +81,7 @@ class Kubernetes:
             raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): from 1 to 3600")
         self._given = (server, ca, token, kubeconfig)
         self._namespace = None if namespace is None else checked_namespace(namespace, "namespace=")
+        self._cluster_domain = cluster_domain and checked_domain(cluster_domain, "cluster_domain=")
         self._timeout_seconds = timeout_seconds
         self._trust_env = trust_env
         self._surroundings = surroundings or Surroundings()
@@ -122,7 +125,8 @@ class Kubernetes:
             access = find_access(*self._given, surroundings=self._surroundings)
             own = self._own_namespace()
             namespace = self._namespace or self._told_namespace() or access.namespace or own
-            name = ask.service.absolute(namespace, self._surroundings.cluster_domain())
+            domain = self._cluster_domain or self._surroundings.cluster_domain()
+            name = ask.service.absolute(namespace, domain)
             return access, Place(
                 server=urlsplit(access.server).netloc,
                 credentials=access.describe(),
