@@ -6,66 +6,23 @@ revisions that etcd keeps.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-
 import pytest
-from anyio.from_thread import start_blocking_portal
 
-from peerdiscover import AsyncDiscovery, Discovery, Kubernetes
+from peerdiscover import Kubernetes
 from tests.cluster import Cluster
-from tests.waiting import eventually
 
-from ._history import Moment, Recorded, Writer, addresses, complaints, pace, revisions
-
-CHANGES, A_SECOND, RESTARTS = 200, 20, {60: "stop", 130: "kill"}
-
-
-class InThreads(Recorded, Discovery):
-    """A discovery for threads that remembers what it showed."""
-
-
-class InTasks(Recorded, AsyncDiscovery):
-    """The same for asyncio and trio."""
+from ._followed import run
+from ._history import Moment, complaints
+from ._writing import revisions
 
 
 def test_nothing_is_lost_while_the_api_server_restarts_twice(cluster: Cluster, namespace: str) -> None:
-    writer = Writer(cluster.api, namespace, "web", seed=1)
-    writer.begin()
-    beginning = len(writer.writes) - 1
     source = Kubernetes(kubeconfig=cluster.kubeconfig)
-    restarts: list[Future[None]] = []
-
-    def restart(how: str) -> None:
-        cluster.stop_part("apiserver") if how == "stop" else cluster.kill_part("apiserver")
-        cluster.start_part("apiserver")
-
-    with (
-        ThreadPoolExecutor(1) as other,
-        start_blocking_portal("asyncio") as asyncio,
-        InThreads(f"web.{namespace}:http", source=source) as threads,
-        asyncio.wrap_async_context_manager(InTasks(f"web.{namespace}:http", source=source)) as tasks,
-    ):
-
-        def at(number: int) -> None:
-            if how := RESTARTS.get(number):
-                restarts.append(other.submit(restart, how))
-
-        pace(writer, CHANGES, A_SECOND, at)
-        for done in restarts:
-            done.result()
-        writer.end()
-        last = writer.history[-1].state
-        for web in threads, tasks:
-            eventually(lambda web=web: addresses(web.peers) == last, 60)  # type: ignore[misc]
-
-    told = [(write.slice, write.version) for write in writer.writes]
-    assert told == revisions(cluster, namespace, told[-1][1])
-    assert len(restarts) == 2
-    assert writer.retries, "no write met an API server that was away"
-    for web in threads, tasks:
-        history = writer.history[beginning:]
-        assert complaints(history, web.shown) == [], type(web)
-        assert len(web.shown) > CHANGES / 4  # it was watching while the slices changed
+    done = run(cluster, namespace, source, loops=["asyncio"], changes=200, a_second=20, stretch=20)
+    assert done.told == revisions(cluster, namespace, done.told[-1][1])
+    assert done.retries, "no write met an API server that was away"
+    for name, shown in done.shown.items():
+        assert complaints(done.history, shown) == [], name
 
 
 A, B, C = (frozenset({"anchor", *more}) for more in ((), ("one",), ("one", "two")))
