@@ -44,6 +44,7 @@ from ._slices import Naming, Slices
 __all__ = ["Find", "Get", "Memory", "Place", "Step", "Wait", "Watching"]
 
 PAGE = 500
+"""Slices of one page."""
 LINE = 8 << 20
 """Bytes of one event at most. etcd holds no object above some 1.5 MB."""
 BODY = 64 << 20
@@ -129,14 +130,12 @@ class Watching:
         *,
         timeout: float = 5.0,
         timeout_seconds: float = 300.0,
-        page: int = PAGE,
     ) -> None:
         self._service = service
         self._memory = memory
         self._random = random
         self._timeout = timeout
         self._timeout_seconds = timeout_seconds
-        self._page = page
         self._place: Place | None = None
         self._slices: Slices | None = None
         """What is told to peers; None before the first sync."""
@@ -195,7 +194,7 @@ class Watching:
             "labelSelector": f"kubernetes.io/service-name={self._service.service}",
         }
         if self._doing is _Doing.LIST:
-            query["limit"] = self._page
+            query["limit"] = PAGE
             if self._more:
                 query["continue"] = self._more
             else:
