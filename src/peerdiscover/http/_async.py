@@ -51,7 +51,7 @@ class AsyncPodTransport(_Base):
         limits: Any = None,
         attempts: int = 3,
         budget: float = 0.2,
-        connect_timeout: float = 1.0,
+        connect_timeout: float = 0.5,
         attempt_timeout: float | None = None,
         total_timeout: float | None = None,
         retry_503: bool = False,

@@ -10,9 +10,10 @@ Rules of this room:
 * HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
   unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
 * The waits on a line are cut to what the attempt has left.
-* A pod whose kernel acknowledges nothing for `patience` seconds is gone, however slow a pod may answer:
-  dialling it ends then, and so does a line that a small request was written to (Linux:
-  TCP_USER_TIMEOUT). For a large one that would take a pod that reads slowly for one that is gone.
+* A pod whose kernel answers nothing is gone, however slow a pod may answer: dialling it ends after
+  `patience` seconds, and after twice that a TLS handshake, and a line that a small request was written to
+  and that acknowledged nothing (Linux: TCP_USER_TIMEOUT). For a large one that would take a pod that reads
+  slowly for one that is gone.
 * `cut` ends a line without closing its descriptor, which another thread may be waiting on.
 """
 
@@ -157,7 +158,7 @@ class _Cuttable:
         if _USER_TIMEOUT is not None:
             sock = self._stream.get_extra_info("socket")
             sock.setsockopt(
-                socket.IPPROTO_TCP, _USER_TIMEOUT, math.ceil(self._pod.patience * 1000) if hurried else 0
+                socket.IPPROTO_TCP, _USER_TIMEOUT, math.ceil(2000 * self._pod.patience) if hurried else 0
             )
 
     def _attempt(self) -> Attempt | None:
@@ -203,7 +204,7 @@ class Line(_Cuttable):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> Line:
-        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, 2 * self._pod.patience)
         if attempt is not None:
             attempt.dialling, timeout = True, attempt.within(timeout)
         try:
@@ -287,7 +288,7 @@ class AsyncLine(_Cuttable):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncLine:
-        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, 2 * self._pod.patience)
         if attempt is not None:
             attempt.dialling, timeout = True, attempt.within(timeout)
         try:

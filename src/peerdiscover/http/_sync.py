@@ -44,8 +44,8 @@ class PodTransport(_Base):
     * `limits`: of the connections to one pod.
     * `attempts`: how many may have been processed. Attempts that were never sent do not count.
     * `budget`: the share of requests that may be sent again, though one may have been processed.
-    * `connect_timeout`: for dialling one pod (and again for TLS), beside the request's own. On Linux a
-      pod that acknowledges nothing of a small request for so long counts as gone, too.
+    * `connect_timeout`: for dialling one pod, beside the request's own. After twice that a TLS handshake
+      ends, and on Linux a pod that acknowledges nothing of a small request counts as gone.
     * `attempt_timeout`: for one attempt, until the head of the answer; without one, httpx's own hold.
     * `total_timeout`: for all attempts together, until the head of the answer. Without one, attempts
       begin as long as the request's own `connect` timeout is not over, and none is cut short.
@@ -73,7 +73,7 @@ class PodTransport(_Base):
         limits: Any = None,
         attempts: int = 3,
         budget: float = 0.2,
-        connect_timeout: float = 1.0,
+        connect_timeout: float = 0.5,
         attempt_timeout: float | None = None,
         total_timeout: float | None = None,
         retry_503: bool = False,

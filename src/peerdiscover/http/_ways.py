@@ -18,7 +18,7 @@ class Ways:
     host: Literal["service", "peer"] = "service"
     attempts: int = 3
     budget: float = 0.2
-    connect_timeout: float = 1.0
+    connect_timeout: float = 0.5
     attempt_timeout: float | None = None
     total_timeout: float | None = None
     retry_503: bool = False
