@@ -98,7 +98,7 @@ class Keeper:
             case "kill":
                 await part.kill()
             case "pause":
-                part.signal(signal.SIGSTOP)
+                await part.pause()
             case "resume":
                 part.signal(signal.SIGCONT)
 

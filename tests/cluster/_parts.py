@@ -74,6 +74,25 @@ class Part:
         self.signal(signal.SIGKILL)
         await self._ended(_TERMINATE)
 
+    async def pause(self) -> None:
+        """SIGSTOP; returns when each of its threads stands still, which is a moment after the signal."""
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + _TERMINATE
+        while not self._stands_still():
+            if time.monotonic() > deadline:
+                raise PartError(f"{self.name} does not stand still")
+            await asyncio.sleep(0.002)
+
+    def _stands_still(self) -> bool:
+        """Whether all threads are stopped, if it runs (proc(5): the state follows the name in brackets)."""
+        if self._process is None or self._process.returncode is not None:
+            return True
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        try:
+            return all(stat.read_text().rpartition(") ")[2].startswith("T") for stat in threads)
+        except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            return False
+
     def signal(self, number: int) -> None:
         """Sends a signal, if it runs."""
         if self._process is not None and self._process.returncode is None:

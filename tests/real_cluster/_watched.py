@@ -14,6 +14,11 @@ def dns(cluster: Cluster, **more: Any) -> DNS:
     return DNS([cluster.nameserver], cluster_domain=cluster.cluster_domain, **more)
 
 
+def at(peers: PeerSet) -> set[tuple[str, str]]:
+    """Key and first address of each peer: of a StatefulSet's, what `places` says."""
+    return {(peer.key, peer.address) for peer in peers}
+
+
 def places(pods: list[PodInfo]) -> set[tuple[str, str]]:
     """Name and first address of each pod, as the API has them."""
     return {(pod.name, pod.ip) for pod in pods}
@@ -41,18 +46,14 @@ class Shown(AbstractContextManager["Shown"]):
     @property
     def always(self) -> set[tuple[str, str]]:
         """Key and address of those who were in every set."""
-        return set.intersection(*(_at(peers) for peers in self.sets))
+        return set.intersection(*(at(peers) for peers in self.sets))
 
     @property
     def ever(self) -> set[tuple[str, str]]:
         """Key and address of those who were in any."""
-        return set.union(*(_at(peers) for peers in self.sets))
+        return set.union(*(at(peers) for peers in self.sets))
 
     @property
     def fewest(self) -> int:
         """How many the smallest set had."""
         return min(map(len, self.sets))
-
-
-def _at(peers: PeerSet) -> set[tuple[str, str]]:
-    return {(peer.key, peer.address) for peer in peers}

@@ -17,7 +17,7 @@ from tests.cluster_tool._dns import addresses as asked
 from tests.real.helpers import addresses, changed_to, policy
 from tests.waiting import eventually
 
-from ._watched import Shown, dns, places
+from ._watched import Shown, at, dns, places
 
 Make = Callable[..., Workload]
 
@@ -29,10 +29,6 @@ ON_REQUEST = Policy(min_refresh=1000, max_refresh=1000)
 
 def keys(peers: PeerSet) -> list[str]:
     return [peer.key for peer in peers]
-
-
-def at(peers: PeerSet) -> set[tuple[str, str]]:
-    return {(peer.key, peer.address) for peer in peers}
 
 
 def known(cluster: Cluster, web: Workload) -> set[tuple[str, str]]:
