@@ -27,6 +27,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from ._api import ApiError
 from ._binary import build
 from ._cluster import Cluster, ClusterError
 from ._demo import demo
@@ -44,7 +45,7 @@ def main() -> int:
     command: Callable[[argparse.Namespace], int] = _COMMANDS[arguments.what]
     try:
         return command(arguments)
-    except (Unavailable, ClusterError, LookupError, subprocess.CalledProcessError) as error:
+    except (ApiError, Unavailable, ClusterError, LookupError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -178,7 +178,9 @@ while True:
     for word, ready in (("touch", True), ("rm", False)):
         while cluster.exec("web-0", web.namespace, [word, "/mnt/serving"]).returncode:
             pass  # the process begins in a moment
+        began = time.monotonic()
         web.until(_is_ready if ready else _is_not_ready, timeout=20)
+    assert time.monotonic() - began >= 1  # two failures, a period apart
 
 
 @pytest.mark.parametrize("command", [None, [sys.executable, "-S", str(SERVER)]], ids=["served", "commanded"])

@@ -1,0 +1,63 @@
+"""The cluster by hand: `python -m tests.cluster`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cluster import Cluster, Workload
+
+_ROOT = Path(__file__).parents[2]
+_SLEEP = ["sh", "-c", "echo hello; trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+_NOTE = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: note}
+data: {word: hello}
+"""
+
+
+def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.cluster", *arguments]
+    return subprocess.run(command, cwd=_ROOT, input=text, capture_output=True, text=True, timeout=60)
+
+
+def test_objects(cluster: Cluster, namespace: str) -> None:
+    where = ("--name", cluster.name, "-n", namespace)
+    assert run("apply", *where, "-", text=_NOTE).stdout == "configmap/note applied\n"
+    assert "note\n" in run("get", *where, "ConfigMap").stdout
+    assert run("delete", *where, "ConfigMap", "note").returncode == 0
+    assert "note\n" not in run("get", *where, "ConfigMap").stdout
+    again = run("delete", *where, "ConfigMap", "note")
+    assert (again.returncode, again.stderr) == (1, '404: configmaps "note" not found\n')
+
+
+def test_pods(cluster: Cluster, statefulset: Callable[..., Workload]) -> None:
+    web = statefulset("web", 1, command=_SLEEP)
+    web.wait()
+    where = ("--name", cluster.name, "-n", web.namespace)
+    assert run("exec-pod", *where, "web-0", "--", "hostname").stdout == "web-0\n"
+    assert run("exec-pod", *where, "web-0", "--", "sh", "-c", "exit 7").returncode == 7
+    assert run("logs", *where, "web-0").stdout == "hello\n"
+    nobody = run("exec-pod", *where, "web-1", "--", "true")
+    assert (nobody.returncode, nobody.stderr) == (1, f"there is no pod {web.namespace}/web-1\n")
+
+
+def test_a_command_inside(shared_cluster: Cluster) -> None:
+    done = run("exec", "--name", shared_cluster.name, "--", "cat", "/etc/resolv.conf")
+    assert "nameserver 10.96.0.10\n" in done.stdout
+
+
+def test_up_until_it_is_told_to_end(shared_cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "tests.cluster", "up", "--zone", "z"]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        name = process.stdout.readline().split()[1].rstrip(",")
+        assert run("get", "--name", name, "Node").stdout == "node-1\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    gone = run("get", "--name", name, "Node")
+    assert (gone.returncode, gone.stderr) == (1, f"no cluster {name} runs here\n")
