@@ -68,6 +68,10 @@ class Workload:
                     return self.pods()
             except httpx.HTTPError as error:
                 said = repr(error)
+            except ApiError as error:
+                if error.status < 500:
+                    raise
+                said = str(error)
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {said}\n{self._words()}"

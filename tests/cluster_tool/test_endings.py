@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, ClusterError, Unavailable, _binary, _network, _registry
+from tests.cluster import Cluster, ClusterError, Unavailable, _binary, _network, _registry, fixtures
 
 _ROOT = Path(__file__).parents[2]
 _OWNER = """
@@ -82,6 +82,16 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(own_cluster: Callable[..
     with pytest.raises(ClusterError, match="unknown flag: --no-such-flag") as error:
         own_cluster(apiserver=["--no-such-flag"])
     assert _left(str(error.value).split()[1]) == []
+
+
+def test_a_laptop_skips_and_ci_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs root"):
+        fixtures._start()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(Unavailable, match="needs root"):
+        fixtures._start()
 
 
 def test_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
