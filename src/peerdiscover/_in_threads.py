@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .answers import Answer, Ask
-from .attempts import Pause
 from .sources import asking
 from .surface import State, Surface, log
 
+if TYPE_CHECKING:
+    from .attempts import Pause
 __all__ = ["InThreads"]
 
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import _processes
 from ._in_threads import InThreads
-from .attempts import Attempts
-from .broadcast import Broadcast, Receipt, call_in_threads
 from .peers import Change, Peer, PeerSet
 from .reading import Reader
 from .surface import State, identity_for
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
+    from .attempts import Attempts
+    from .broadcast import Receipt
     from .pickers import Picker
 
 __all__ = ["Discovery"]
@@ -131,7 +131,9 @@ class Discovery(InThreads):
         The `Receipt` says who answered and who failed. What is not done after `timeout` seconds
         counts as failed; its thread runs on, and its result is discarded.
         """
-        steps: Broadcast[T] = self._broadcast(limit, include_self)
+        from .broadcast import call_in_threads  # loaded when it is used: few programs do
+
+        steps = self._broadcast(limit, include_self)
         call_in_threads(steps, call, timeout)
         return steps.receipt(self.peers, timeout)
 
@@ -147,5 +149,7 @@ class Discovery(InThreads):
 
         `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds.
         """
+        from .attempts import Attempts  # as above
+
         self._require_open()
         return Attempts(self._failover(on, stop, wait, picker), self._pause)

@@ -301,7 +301,7 @@ class Identity:
         return candidates[0].key if len(candidates) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """What pickers choose from: a set, and which of its peers are held though an answer lacked them."""
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .peers import View
-from .pickers import LeastRequests, Random, Rendezvous, RoundRobin, Subset, Zone, zone_warning
+from .pickers import Random, RoundRobin, Zone, zone_warning
+
+if TYPE_CHECKING:
+    from .pickers import LeastRequests, Rendezvous, Subset
 
 __all__ = ["Picking"]
 
@@ -81,6 +84,8 @@ class Picking:
         there is no `pick`. What is counted is what went through this picker; the same arguments give
         the same one. A slow pod is given less. `zone` as with `round_robin`.
         """
+        from .pickers import LeastRequests
+
         return self._picker(LeastRequests, (include_self, zone))
 
     def rendezvous(self, *, include_self: bool = True, zone: Zone | None = None) -> Rendezvous:
@@ -90,6 +95,8 @@ class Picking:
         owner; suspects and those who failed stay owners. With a `zone` each zone has owners of its own.
         The same arguments give the same picker.
         """
+        from .pickers import Rendezvous
+
         return self._picker(Rendezvous, (include_self, zone))
 
     def subset(self, k: int, *, include_self: bool = False, zone: Zone | None = None) -> Subset:
@@ -101,6 +108,8 @@ class Picking:
         When a peer comes or goes, only clients that take it change, by one. Fewer than `k` are all
         taken. The same arguments give the same picker; `zone` as with `round_robin`.
         """
+        from .pickers import Subset
+
         return self._picker(Subset, (include_self, zone, k, self._client))
 
     def _picker(self, kind: Callable[..., P], arguments: tuple[object, ...]) -> P:

@@ -21,8 +21,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .answers import Answer, Ask, PullSource, PushSource, Source
-from .attempts import Failover
-from .broadcast import Broadcast
 from .errors import (
     ClosedError,
     ConfigurationError,
@@ -42,6 +40,9 @@ from .sources import source_for
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
+
+    from .attempts import Failover
+    from .broadcast import Broadcast
 
 __all__ = ["Callback", "State", "Surface", "identity_for", "log", "parsed"]
 
@@ -205,6 +206,8 @@ class Surface(Picking):
         wait: WaitBaseT | None,
         picker: Picker | None,
     ) -> Failover:
+        from .attempts import Failover
+
         return Failover(
             self,
             on=on,
@@ -218,6 +221,8 @@ class Surface(Picking):
         )
 
     def _broadcast(self, limit: int, include_self: bool) -> Broadcast[Any]:
+        from .broadcast import Broadcast
+
         self._require_open()
         return Broadcast(self.peers, limit=limit, include_self=include_self)
 

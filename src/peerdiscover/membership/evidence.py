@@ -11,7 +11,7 @@ _CACHE_SECOND = 1.0
 """Seconds by which a cache may give an answer for longer than the TTL that it told."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Doubt:
     """What partial answers that lacked a peer say of it."""
 
@@ -21,7 +21,7 @@ class Doubt:
     """Logarithm of the probability that they lacked it by chance."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Flap:
     """That a peer went, and whether it came back."""
 
@@ -31,7 +31,7 @@ class Flap:
     """How often it came back within `hold`."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Suspicion:
     """Why a peer is held."""
 

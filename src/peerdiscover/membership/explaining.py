@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Heard", "counted", "explain"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Heard:
     """One answer, without its endpoints."""
 

@@ -34,7 +34,7 @@ _STEPS = 8
 """In so many steps a slow start reaches the whole share."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ailment:
     """What is held against one peer."""
 

@@ -6,6 +6,7 @@ Rules of this room:
   pick takes no lock, never waits, and costs what `next(itertools.cycle)` costs.
 * Who may be picked is decided in one place for all (`_candidates`): suspects, oneself, zones.
 * Nobody to pick raises `NoPeersError`, from `next()` too: an iterator over a picker never ends.
+* What few programs use is loaded when it is first used: the hashes take a tenth of all that importing costs.
 
     _candidates     who may be picked
     _bound          what all pickers share
@@ -16,10 +17,15 @@ Rules of this room:
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._candidates import Zone, pickable, zone_warning
-from ._hashes import Rendezvous, Subset
-from ._leases import Lease, LeastRequests
 from ._turns import Picker, Random, RoundRobin
+
+if TYPE_CHECKING:
+    from ._hashes import Rendezvous, Subset
+    from ._leases import Lease, LeastRequests
 
 __all__ = [
     "Lease",
@@ -33,3 +39,12 @@ __all__ = [
     "pickable",
     "zone_warning",
 ]
+
+_ROOMS = {"Lease": "_leases", "LeastRequests": "_leases", "Rendezvous": "_hashes", "Subset": "_hashes"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    return value
