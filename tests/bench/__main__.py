@@ -11,14 +11,14 @@ import platform
 import sys
 from collections.abc import Iterable
 
-from . import _imports, _peers, _picks
+from . import _imports, _peers, _picks, _requests
 
 
 def main() -> None:
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}\n")
     logging.disable()  # sets past what DNS can carry are talked about
     lines = [("what", "measured", "goal")]
-    for room in (_picks, _peers, _imports):
+    for room in (_picks, _peers, _requests, _imports):
         for line in room.figures():
             lines.append(line)
             print(".", end="", file=sys.stderr, flush=True)

@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         Connection.open.add(self)
 
-    def connection_lost(self, _: Exception | None, /) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name for it
         Connection.open.discard(self)
 
     def data_received(self, data: bytes) -> None:

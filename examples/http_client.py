@@ -1,0 +1,42 @@
+"""HTTP over the pods of a service: httpx's own client, with another name. It survives a pod that dies.
+
+Run it with pods of its own on this machine, or in a cluster:
+
+    python examples/http_client.py
+    PEERS=web-headless.prod:8080 python examples/http_client.py
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from peerdiscover.http import AsyncClient, Client
+from peerdiscover.testing import HeadlessService
+
+
+def main(service: str, source: object = None, trouble: Callable[[], object] = lambda: None) -> None:
+    with Client(service, source=source, timeout=5) as web:  # was: httpx.Client(base_url=…)
+        for n in range(6):
+            if n == 3:
+                trouble()
+            # Nothing was sent to a pod that refuses: any request may go to another one. One that may have
+            # been processed goes to another only when it is idempotent, or has a key like this one.
+            response = web.post("/orders", json={"n": n}, headers={"Idempotency-Key": f"order-{n}"})
+            told = response.extensions["peerdiscover"]
+            print(f"{told['peer'].key}: {response.status_code} at attempt {told['attempts']}")
+
+
+async def asynchronous(service: str, source: object = None) -> None:
+    async with AsyncClient(service, source=source, timeout=5) as web:
+        receipt = await web.broadcast("POST", "/invalidate", timeout=5)  # to every pod, once each
+        print("told", *(peer.key for peer in receipt.results))
+
+
+if __name__ == "__main__":
+    if "PEERS" in os.environ:
+        main(os.environ["PEERS"])
+        asyncio.run(asynchronous(os.environ["PEERS"]))
+    else:
+        with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
+            main("web-headless.prod:http", svc.source, lambda: svc.remove(1))
+            asyncio.run(asynchronous("web-headless.prod:http", svc.source))
