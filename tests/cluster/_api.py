@@ -99,8 +99,7 @@ class Api:
     def apply(
         self, objects: Path | str | Json | Iterable[Json], namespace: str | None = None
     ) -> builtins.list[Json]:
-        """Server-side apply, as `kubectl apply --server-side` does it; the objects as the server has them
-        now.
+        """Server-side apply, as `kubectl apply --server-side` does it; the objects as they are now.
 
         `objects`: one, several, YAML or JSON text, or the path of a file with such text. An object that names
         no namespace goes to `namespace`, else to `default`; a namespace that is not there is made.

@@ -43,9 +43,7 @@ def find() -> Path:
 
 
 def build() -> Path:
-    """Builds the binary unless it is there. Raises `Unavailable` without Go, `CalledProcessError` if it
-    fails.
-    """
+    """Builds the binary unless it is there. Raises `Unavailable` without Go, `CalledProcessError`."""
     binary = cached()
     binary.parent.mkdir(parents=True, exist_ok=True)
     with binary.with_suffix(".lock").open("w") as lock:

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -126,8 +125,7 @@ class Cluster:
         self.stop()
 
     def inside(self) -> contextlib.AbstractContextManager[None]:
-        """Within it, sockets that the calling thread makes, and threads started meanwhile, are in the
-        cluster.
+        """Within it, sockets of the calling thread, and of threads that start meanwhile, are in the cluster.
 
         A thread that was there before and is used again (trio keeps its worker threads) stays where it was.
         """
@@ -231,9 +229,7 @@ class Cluster:
         return subprocess.run([*before, *command], **options)
 
     def logs(self, pod: str, namespace: str) -> str:
-        """What a pod's command printed in all its lives; also of a pod that has gone, if the API still has
-        it.
-        """
+        """What a pod's command printed in all its lives. The API must know the pod; else see `log_of`."""
         uid = self.api.get(self.api.path("Pod", namespace, pod))["metadata"]["uid"]
         return self.log_of(uid).read_text(errors="replace")
 
@@ -242,9 +238,7 @@ class Cluster:
         return self.folder / "pods" / uid / "log"
 
     def blackhole(self, pod: str, namespace: str) -> None:
-        """Packets to and from a pod vanish, and nobody is told: no RST, no ICMP. It stays Ready, unless
-        probed.
-        """
+        """Packets to and from a pod vanish: no RST, no ICMP. Without a probe it stays Ready."""
         self._ask("blackhole", pod=pod, namespace=namespace)
 
     def heal(self, pod: str, namespace: str) -> None:
@@ -285,8 +279,9 @@ class Cluster:
                 self.start_part(part)
 
     def compact(self) -> None:
-        """etcd forgets its history and the API server is killed and started again, since it remembers the
-        latest events itself. Afterwards resourceVersions from before are answered with 410.
+        """etcd and the API server forget: resourceVersions from before are answered with 410.
+
+        The API server is killed and started again, since it remembers the latest events itself.
         """
         self._ask("compact")
 
@@ -299,8 +294,9 @@ class Cluster:
         zonal: bool | None = None,
         loadbalance: bool | None = None,
     ) -> None:
-        """Another configuration for CoreDNS, in force on return. What is not said is as it was at the start,
-        so that a call without arguments puts everything back.
+        """Another configuration for CoreDNS, in force on return.
+
+        What is not said is as it was at the start: a call without arguments puts everything back.
         """
         said = {
             "ttl": ttl, "cache": cache, "endpoint_pod_names": endpoint_pod_names, "zonal": zonal,
@@ -362,9 +358,3 @@ def _end(keeper: subprocess.Popen[bytes]) -> None:
         _registry.sweep()
     if keeper.stdout is not None:
         keeper.stdout.close()
-
-
-def copy_logs(cluster: Cluster, to: Path) -> None:
-    """The logs of all parts and of the keeper, for whoever looks into a failure."""
-    for log in cluster.folder.glob("*.log"):
-        shutil.copy(log, to)

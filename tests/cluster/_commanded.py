@@ -173,9 +173,7 @@ class CommandedPod(Pod):
         _network.blackhole_namespace(self.namespace_name, heal=heal)
 
     def inside(self) -> list[str]:
-        """The words to put before a command that is to run in the pod. Raises `LookupError` if it does not
-        run.
-        """
+        """The words before a command that is to run in the pod. Raises `LookupError` if it does not run."""
         pid = self._pid()
         if pid is None:
             raise LookupError(f"pod {self.namespace}/{self.name} does not run")

@@ -1,5 +1,4 @@
-"""The process that a cluster lives in: it makes the network, starts the parts, plays the agent, and clears
-up.
+"""The process that a cluster lives in: makes the network, starts the parts, plays the agent, clears up.
 
     python -m tests.cluster keeper NAME     (its standard input is held open by the cluster's owner)
 

@@ -28,7 +28,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 API, DNS, GATEWAY = "10.96.0.1", "10.96.0.10", "10.244.0.1"
-POD_NETWORK, POD_NETWORK_6 = "10.244.0.0/16", "fd00:10:244::/64"
 SERVICE_NETWORK, SERVICE_NETWORK_6 = "10.96.0.0/16", "fd00:10:96::/112"
 GATEWAY_6 = "fd00:10:244::1"
 BRIDGE = "br0"
@@ -125,9 +124,7 @@ def blackhole_served(cluster: str, addresses: Iterable[str], *, heal: bool = Fal
 
 
 def blackhole_namespace(name: str, *, heal: bool = False) -> None:
-    """Packets to a pod in a namespace of its own vanish, the answers to what it sends included, or no longer
-    do.
-    """
+    """Packets to a pod in a namespace of its own vanish, answers to its own included; or no longer do."""
     verb = "del" if heal else "add"
     batch([line for family in ("", "-6 ") for line in _drops(family, verb, "iif eth0")], name)
 

@@ -64,9 +64,7 @@ class Sandbox:
         fresh.replace(self.account / "token")
 
     def enter(self, container: Json, *, mount_account: bool) -> list[str]:
-        """What to run, in new namespaces, so that the container's command finds all this. The command
-        follows.
-        """
+        """What to run in new namespaces, before the command, so that it finds all this."""
         mounts = dict(self._volumes)
         lines = [
             "set -e",

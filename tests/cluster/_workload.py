@@ -55,8 +55,10 @@ class Workload:
         self._api.patch(self.path, {"spec": {"template": {"metadata": {"annotations": annotations}}}})
 
     def wait(self, replicas: int | None = None, timeout: float = 60) -> list[PodInfo]:
-        """Waits until so many pods (as many as it wants) are Ready, all of its newest form, nobody is on the
-        way out, and the Service's EndpointSlices say so. Raises `TimeoutError` that says how far it came.
+        """Waits until so many pods (as many as it wants) are Ready, and its EndpointSlices say so.
+
+        All are of its newest form, and nobody is on the way out. Raises `TimeoutError` that says how far it
+        came.
         """
         deadline = time.monotonic() + timeout
         said = "the API server did not answer"

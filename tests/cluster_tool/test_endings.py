@@ -28,9 +28,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def owner(shared_cluster: Cluster) -> Callable[[], tuple[subprocess.Popen[str], str]]:
-    """A process that owns a cluster with a pod; the cluster's name. (Where `shared_cluster` can be, it can
-    be.)
-    """
+    """Starts a process that owns a cluster with a pod; it, and the cluster's name."""
 
     def start() -> tuple[subprocess.Popen[str], str]:
         process = subprocess.Popen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -113,14 +114,15 @@ def test_a_pod_that_need_not_start_again(cluster: Cluster, namespace: str) -> No
 
 
 def test_everything_ends_with_the_pod(cluster: Cluster, statefulset: Make) -> None:
-    # A grandchild of another session, which ignores what it can.
-    web = statefulset("web", 1, command=sh("setsid sh -c 'trap \"\" TERM HUP; exec sleep 4321.75' &"))
+    # A grandchild of another session, which ignores what it can, and has a name of its own.
+    seconds = f"4321.{os.getpid()}"
+    web = statefulset("web", 1, command=sh(f"setsid sh -c 'trap \"\" TERM HUP; exec sleep {seconds}' &"))
     web.wait()
-    assert _running("4321.75")
+    assert _running(seconds)
     web.scale(0)
     web.wait(0)
     web.until(lambda pods: not pods)
-    assert not _running("4321.75")
+    assert not _running(seconds)
 
 
 def test_sigterm_is_heard_within_the_grace(cluster: Cluster, statefulset: Make) -> None:
