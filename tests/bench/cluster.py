@@ -1,0 +1,45 @@
+"""Figures of the watch beside those of DNS, on a real control plane: `python -m tests.bench.cluster`.
+
+Root, Linux and the binary of tests/cluster are needed; it takes some three minutes. Each figure stands beside
+what was hoped for. With arguments, only those rooms: latency, size, history, silence.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+
+from tests.cluster import Cluster
+
+from . import _cluster_history, _cluster_latency, _cluster_silence, _cluster_size
+from ._table import Row, show
+
+TTL = 5
+ROOMS = {
+    "latency": _cluster_latency,
+    "size": _cluster_size,
+    "history": _cluster_history,
+    "silence": _cluster_silence,
+}
+
+
+def main() -> None:
+    logging.disable()  # servers that go away are talked about
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}, "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n"
+    )
+    rows: list[Row] = []
+    with Cluster.start(ttl=TTL) as cluster:
+        for name in sys.argv[1:] or ROOMS:
+            for row in ROOMS[name].figures(cluster):
+                rows.append(row)
+                print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    show(Row("What", "Watch", f"DNS, TTL {TTL} s", "Hoped for"), rows)
+
+
+if __name__ == "__main__":
+    main()
