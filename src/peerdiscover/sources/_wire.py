@@ -131,21 +131,21 @@ class _Reader:
         left = count
         while left:
             begins = self._at
-            part = self._part(begins)
-            kind, of_class, ttl, length = _HEADER.unpack_from(wire, part.end)
-            start = part.end + 10
+            owner, behind = self._owner(begins)
+            kind, of_class, ttl, length = _HEADER.unpack_from(wire, behind)
+            start = behind + 10
             self._at = end = start + length
             if end > size:
                 raise _OddError
             left -= 1
             if kind == OPT:
-                self._opt(part, ttl, length, additional=additional)
+                self._opt(owner, ttl, length, additional=additional)
                 continue
             if of_class != IN:
                 raise _OddError
             if ttl > MAX_TTL:
                 ttl = 0
-            key = (part.text or ".", kind)
+            key = (owner, kind)
             records = section.get(key)
             if records is None:
                 records = section[key] = Records(ttl)
@@ -194,11 +194,21 @@ class _Reader:
             return int.from_bytes(wire[end - 4 : end])
         raise _OddError
 
-    def _opt(self, part: _Part, ttl: int, length: int, *, additional: bool) -> None:
+    def _opt(self, owner: str, ttl: int, length: int, *, additional: bool) -> None:
         """EDNS: nothing of it is needed. Options, and codes that go on in it, are odd."""
-        if self._has_opt or not additional or part.text or length or ttl >> 24:
+        if self._has_opt or not additional or owner != "." or length or ttl >> 24:
             raise _OddError
         self._has_opt = True
+
+    def _owner(self, at: int) -> tuple[str, int]:
+        """The name at `at`, and where the message goes on behind it. Most are one pointer."""
+        wire = self._wire
+        if wire[at] >= 192:
+            part = self._parts.get((wire[at] & 0x3F) << 8 | wire[at + 1])
+            if part is not None and part.end <= at and part.pointers < MAX_POINTERS:
+                return part.text or ".", at + 2
+        part = self._part(at)
+        return part.text or ".", part.end
 
     def _name(self, start: int, end: int) -> str:
         """The name that is all there is from `start` to `end`."""
