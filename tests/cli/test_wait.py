@@ -134,6 +134,20 @@ def test_oneself_and_others() -> None:
         done = run("wait", NAME, "--self", "--min", "3", "--timeout", "0.7", *at(svc), **POD)
     assert done.returncode == 1
     assert "2 of 3 peers" in done.stderr
+    assert "publishNotReadyAddresses" not in done.stderr, "it is there itself; others are missing"
+
+
+def test_nobody_and_so_not_oneself() -> None:
+    """What is most often the reason is said: only ready pods are in DNS, and this one waits."""
+    with HeadlessService("web-headless.prod", 0) as svc:
+        done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **POD)
+        assert done.returncode == 1
+        assert "0 of 1 peers" in done.stderr
+        assert "publishNotReadyAddresses: true" in done.stderr
+        svc.answer("servfail")
+        done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **POD)
+        assert done.returncode == 3
+        assert "publishNotReadyAddresses" not in done.stderr, "nobody said that it is not there"
 
 
 def test_options_tell_where_the_pod_is() -> None:

@@ -96,7 +96,7 @@ def watch(arguments: Namespace) -> int:
 
 def wait(arguments: Namespace) -> int:
     """`peerdiscover wait`."""
-    from ._own_name import oneself, wait_for_own_name  # it loads the reader of DNS messages
+    from ._own_name import WHY, oneself, wait_for_own_name  # it loads the reader of DNS messages
 
     seconds = arguments.timeout or _WAIT_SECONDS
     began = time.monotonic()
@@ -116,7 +116,10 @@ def wait(arguments: Namespace) -> int:
                 wait_for_own_name(me, service, arguments.nameserver, left)
     except ResolutionTimeoutError as error:
         say_error(error)
-        return status_of(error, anybody=bool(discovery.peers))
+        status = status_of(error, anybody=bool(discovery.peers))
+        if me is not None and status == NOBODY and error.name != me.fqdn and not me.is_in(discovery.peers):
+            say(WHY)  # nobody is there as far as DNS says, and this pod may be the reason to wait
+        return status
     show_set(discovery.peers)
     return FOUND
 

@@ -23,14 +23,14 @@ from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.sources.addresses import Addresses, Found
 from peerdiscover.sources.surroundings import Surroundings
 
-__all__ = ["Oneself", "oneself", "wait_for_own_name"]
+__all__ = ["WHY", "Oneself", "oneself", "wait_for_own_name"]
 
 _SECONDS = 5.0
 """For one question."""
 _APART = 1.0
 """Seconds between two questions for the own name."""
 
-_WHY = (
+WHY = (
     "DNS has a pod under its own name only where the pod has that hostname and a subdomain, as in a "
     "StatefulSet, and one that is not ready only with publishNotReadyAddresses: true"
 )
@@ -50,7 +50,7 @@ class Oneself:
     def missing(self, service: str, last: str, outcome: Outcome | None) -> ResolutionTimeoutError:
         """The error for when DNS did not know the pod in time."""
         own = ", ".join(sorted(self.addresses))
-        text = f"{service}: DNS does not give {own} for {self.fqdn}; {last}. {_WHY}"
+        text = f"{service}: DNS does not give {own} for {self.fqdn}; {last}. {WHY}"
         return ResolutionTimeoutError(text, service=service, name=self.fqdn, outcome=outcome)
 
 
