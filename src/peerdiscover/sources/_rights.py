@@ -3,6 +3,7 @@
 Rules of this room:
 
 * What we need is `list` and `watch` on EndpointSlices in the namespace of the service, and no more.
+* The first line of a refusal is a whole sentence that says what is wrong: a log shows no more of it.
 * A refusal ends with what to apply, ready for `kubectl apply -f -`. A reader pastes that, so it is made
   of nothing that could be other YAML than it looks like: names are quoted.
 * Whoever came without credentials is told so, and gets no Role: that would be one for everybody.
@@ -48,14 +49,14 @@ def forbidden_text(namespace: str, service: str, who: str | None, own_namespace:
     else:
         home, name = None, who
     elsewhere = (
-        f"That account is one of the namespace {home}; a Role counts in its own namespace alone, "
-        f"so this one is for {namespace}. "
+        f" That account is one of the namespace {home}; a Role counts in its own namespace alone, "
+        f"so this one is for {namespace}."
         if home is not None and home != namespace
         else ""
     )
     unknown = " (put in the name of the pod's ServiceAccount)" if who is None else ""
     return (
-        f"{what} may not be read by {who or 'this ServiceAccount'}. {elsewhere}"
+        f"{what} may not be read by {who or 'this ServiceAccount'}.{elsewhere}\n"
         f"To allow it, `kubectl apply -f -`{unknown}:\n{_role(namespace, home, name)}"
     )
 
