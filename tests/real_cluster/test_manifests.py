@@ -46,7 +46,7 @@ def run(cluster: Cluster, deployment: Callable[..., Workload]) -> Run:
 
 def peerdiscover(run: Run, *arguments: str) -> str:
     """The command's output: the words on stderr after those on stdout, as a terminal shows them."""
-    done = run(str(Path(sys.executable).with_name("peerdiscover")), *arguments)
+    done = run(sys.executable, "-m", "peerdiscover", *arguments)
     assert done.returncode == 0, done
     return done.stdout + done.stderr
 
