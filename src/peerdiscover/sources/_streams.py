@@ -14,7 +14,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -141,9 +141,8 @@ class _AsyncLine:
                 answers = await self._begin(self._watching.step(anyio.current_time()))
         except _TROUBLE as error:
             answers = self._watching.failed(_explained(error, self._access), anyio.current_time())
-        if self._watching.done and self._response is not None:
-            await self._response.aclose()
-            self._response = None
+        if self._watching.done:
+            await self._hang_up()
         return answers
 
     async def _begin(self, step: Step) -> list[Answer]:
@@ -172,12 +171,23 @@ class _AsyncLine:
         sock = self._response.extensions["network_stream"].get_extra_info("socket")
         return -1 if sock is None else int(sock.fileno())
 
+    async def _hang_up(self) -> None:
+        response, self._response = self._response, None
+        if response is None:
+            return
+        # httpcore's iterators, one within the other, have to end by themselves or by an exception: trio
+        # warns of those that are left.
+        with anyio.CancelScope() as scope, suppress(*_TROUBLE):
+            scope.cancel()
+            while await anext(self._chunks, None) is not None:
+                pass
+        await response.aclose()
+
     async def aclose(self) -> None:
-        if self._response is not None:
-            await self._response.aclose()
+        await self._hang_up()
         if self._pool is not None:
             await self._pool.aclose()
-        self._response = self._pool = None
+        self._pool = None
 
 
 def _options(access: Access, trust_env: bool) -> dict[str, Any]:

@@ -261,10 +261,11 @@ class Watching:
         for line in lines:
             if line.strip():
                 told = self._event(bytes(line), now)
-                if isinstance(told, list):
+                if not isinstance(told, bool):
                     self.done = True
-                    # What came before it still stands.
-                    return [*(self._changed() if self._doing is _Doing.WATCH else []), *told]
+                    # What came before still stands.
+                    before = self._changed() if self._doing is _Doing.WATCH else []
+                    return [*before, *told()]
                 confirmed = told or confirmed
                 if self.done:
                     return []
@@ -308,17 +309,17 @@ class Watching:
 
     # Events
 
-    def _event(self, line: bytes, now: float) -> bool | list[Answer]:
-        """Take one in. Whether it confirms the set; or the answers of what ends the stream."""
+    def _event(self, line: bytes, now: float) -> bool | Callable[[], list[Answer]]:
+        """Take one in. Whether it confirms the set; or, of what ends the stream, what follows from it."""
         try:
             event = json.loads(line)
             kind, item = event["type"], event["object"]
             metadata = item.get("metadata") or {}
             version = metadata.get("resourceVersion") or ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return self._failed(f"a malformed event: {line[:100]!r}", now, whole=True)
+            return lambda: self._failed(f"a malformed event: {line[:100]!r}", now, whole=True)
         if kind == "ERROR":
-            return self._error(item, now)
+            return lambda: self._error(item, now)
         slices = self._coming if self._doing is _Doing.SYNC else self._slices
         assert slices is not None
         if kind in ("ADDED", "MODIFIED"):
