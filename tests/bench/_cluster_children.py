@@ -109,6 +109,7 @@ def program(
     shell: str = "threads",
     least: int = 1,
     times: int = 1,
+    warm: str = "",
     **options: Any,
 ) -> Child:
     """A program that discovers `service`; see `_cluster_program`."""
@@ -118,6 +119,6 @@ def program(
         options = {"kubeconfig": str(cluster.kubeconfig), **options}
     told = {
         "how": how, "shell": shell, "service": service, "source": source, "options": options, "least": least,
-        "times": times,
+        "times": times, "warm": warm,
     }  # fmt: skip
     return Child(cluster, "_cluster_program", json.dumps(told))

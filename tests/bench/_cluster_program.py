@@ -1,8 +1,9 @@
 """A program that discovers: what `_cluster_children` starts, so that nobody's work is counted as another's.
 
 Run with one argument, JSON: `how` ("follow", "enter", "memory", "refresh"), `shell` ("threads", "asyncio"),
-`service`, `source` ("k8s", "dns") with its `options`, `least` (peers to wait for), `times`. It prints lines
-of JSON. Times are those of the machine's monotonic clock, which all processes share.
+`service`, `source` ("k8s", "dns") with its `options`, `least` (peers to wait for), `times`, `warm` (another
+service, looked at first). It prints lines of JSON. Times are those of the machine's monotonic clock, which
+all processes share.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -34,6 +36,8 @@ def main() -> None:
             with Discovery(service, source=source, policy=policy) as web:
                 _say(seconds=time.perf_counter() - began, peers=len(web.peers))
     elif told["how"] == "memory":
+        with Discovery(told["warm"], source=source):
+            pass  # what is made once in a process is made now
         _memory(lambda: Discovery(service, source=source, policy=policy))
     else:
         with Discovery(service, source=source, policy=policy) as web:
@@ -73,10 +77,8 @@ def _changed(change: Change) -> None:
     _say(at=at, added=added, removed=[peer.address for peer in change.removed])
 
 
-def _memory(make: Any) -> None:
+def _memory(make: Callable[[], Discovery]) -> None:
     """What stays for a watch with its set, and the most there was on the way."""
-    with make():
-        pass  # what is made once in a process is made now
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()

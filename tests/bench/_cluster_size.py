@@ -19,17 +19,21 @@ CHANGES, APART = 60, 0.1  # seconds
 
 def figures(cluster: Cluster) -> Iterator[Row]:
     api, namespace, everybody = cluster.api, cluster.namespace(), SLICES * IN_EACH
-    api.post(api.path("Service", namespace), service(namespace, "many"))
+    for both in "many", "few":
+        api.post(api.path("Service", namespace), service(namespace, both))
+    few = slice_of(namespace, "few", "few", [endpoint(20_000)])
+    api.post(api.path("EndpointSlice", namespace), few)
     slices = [[endpoint(100 * i + j) for j in range(IN_EACH)] for i in range(SLICES)]
     for i, endpoints in enumerate(slices):
         api.post(api.path("EndpointSlice", namespace), slice_of(namespace, f"many-{i}", "many", endpoints))
     name, size = f"many.{namespace}:{PORT}", f"{everybody:,} endpoints in {SLICES} slices: "
 
+    warm = f"few.{namespace}:{PORT}"
     entered, remembered = [], []
     for source in "k8s", "dns":
         with program(cluster, "enter", name, source, least=everybody, times=TIMES) as one:
             entered.append(f"{median(line['seconds'] for line in one.ended()[1:]) * 1e3:.0f} ms")
-        with program(cluster, "memory", name, source, least=everybody) as one:
+        with program(cluster, "memory", name, source, least=everybody, warm=warm) as one:
             (line,) = one.ended()
             remembered.append(f"{line['stays'] / 2**20:.1f} MB, {line['peak'] / 2**20:.1f} MB")
     yield Row(size + "from entering to the whole set", *entered)

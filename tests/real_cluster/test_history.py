@@ -1,6 +1,6 @@
 """Nothing is lost and nothing made up while slices change quickly and the API server is restarted.
 
-What two programs showed (threads, asyncio) is held against what was written, and that against the
+What three programs showed (threads, asyncio, trio) is held against what was written, and that against the
 revisions that etcd keeps.
 """
 
@@ -18,7 +18,7 @@ from ._writing import revisions
 
 def test_nothing_is_lost_while_the_api_server_restarts_twice(cluster: Cluster, namespace: str) -> None:
     source = Kubernetes(kubeconfig=cluster.kubeconfig)
-    done = run(cluster, namespace, source, loops=["asyncio"], changes=200, a_second=20, stretch=20)
+    done = run(cluster, namespace, source, loops=["asyncio", "trio"], changes=200, a_second=20, stretch=20)
     assert done.told == revisions(cluster, namespace, done.told[-1][1])
     assert done.retries, "no write met an API server that was away"
     for name, shown in done.shown.items():
