@@ -299,6 +299,13 @@ def test_a_complete_answer_with_a_pod_of_which_its_own_name_is_not_there() -> No
     assert told.hears(pods(0, 1), at=6).numbers == [0, 1], "a complete answer without it is the second one"
 
 
+def test_a_mass_removal_holds_who_was_held_by_its_name_as_well() -> None:
+    told = Told().hears(pods(*range(8))).hears(GONE, at=5)
+    told.hears(pods(0, 1, 2), at=6).hears(pods(0, 1, 2), at=7)
+    assert told.suspects == [3, 4, 5, 6, 7]
+    assert told.hears(pods(0, 1, 2), at=12).numbers == [0, 1, 2]
+
+
 def test_own_names_speak_for_their_own_ttl() -> None:
     lacking = pods(0, 1, ttl=1).with_(gone=frozenset({"web-2"}), gone_ttl=20.0)
     told = Told().hears(pods(0, 1, 2)).hears(lacking, at=5)
