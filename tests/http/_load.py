@@ -31,6 +31,8 @@ class Answered:
 @dataclass
 class Load:
     answered: list[Answered] = field(default_factory=list)
+    late: int = 0
+    """How many were sent more than 50 ms after their time: the sender itself had too much to do."""
 
     @property
     def failed(self) -> list[Answered]:
@@ -87,6 +89,7 @@ async def load(client: Any, rate: float, over: Callable[[float, int], bool], url
             break
         if (early := began + intended - time.monotonic()) > 0:
             await asyncio.sleep(early)
+        result.late += early < -0.05
         task = asyncio.create_task(one(n, intended))
         tasks.add(task)
         task.add_done_callback(tasks.discard)

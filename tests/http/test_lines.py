@@ -176,6 +176,10 @@ def test_mounted_beside_others() -> None:
         assert len(other.requests) == 2
 
 
+async def asked(client: httpx.AsyncClient, pod: Pod) -> None:
+    await client.get("http://web.prod/", extensions={"peer": pod.peer, "timeout": {}})
+
+
 @pytest.mark.anyio
 async def test_cancelled_requests_leave_no_line_behind() -> None:
     with pods(2) as service:
@@ -184,9 +188,12 @@ async def test_cancelled_requests_leave_no_line_behind() -> None:
             httpx.AsyncClient(transport=AsyncPodTransport(discovery)) as client,
         ):
             service.manner("silent")
-            for _ in range(4):
-                with anyio.move_on_after(0.05) as scope:
-                    await client.get("http://web.prod/")
+            for pod in service.all * 2:
+                with anyio.CancelScope() as scope:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(asked, client, pod)
+                        assert await anyio.to_thread.run_sync(pod.heard.acquire, True, 5)
+                        scope.cancel()
                 assert scope.cancelled_caught
             assert [len(pod.requests) for pod in service.all] == [2, 2]  # each was sent once
             assert [pod.accepted for pod in service.all] == [2, 2]  # and its line is not used again
