@@ -73,6 +73,14 @@ def test_etcd_and_controllers_end_and_come_back(cluster: Cluster, statefulset: M
     assert len(web.wait(2)) == 2
 
 
+def test_parts_that_a_test_left_are_mended(cluster: Cluster) -> None:
+    cluster.kill_part("coredns")
+    cluster.pause_part("controllers")
+    cluster.stop_part("apiserver")
+    cluster.mend()
+    assert addresses(cluster, f"kubernetes.default.svc.{cluster.cluster_domain}") == {"10.96.0.1"}
+
+
 def test_a_part_that_there_is_not(cluster: Cluster) -> None:
     with pytest.raises(ValueError, match="'scheduler' is no part: coredns, controllers, apiserver, etcd"):
         cluster.stop_part("scheduler")

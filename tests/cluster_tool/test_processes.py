@@ -137,6 +137,17 @@ def test_sigterm_is_heard_within_the_grace(cluster: Cluster, statefulset: Make) 
     assert cluster.log_of(pod.uid).read_text() == "bye\n"
 
 
+def test_what_comes_before_sigterm(cluster: Cluster, statefulset: Make) -> None:
+    before = {"exec": {"command": ["touch", "/mnt/told"]}}
+    said = "trap 'ls /mnt; exit' TERM; while :; do sleep 0.1; done"
+    more = {"lifecycle": {"preStop": before}}
+    web = statefulset("web", 1, command=["sh", "-c", said], container=more, grace=10)
+    pod = web.wait()[0]
+    web.scale(0)
+    web.until(lambda pods: not pods)
+    assert cluster.log_of(pod.uid).read_text() == "told\n"
+
+
 def test_the_grace_is_over(statefulset: Make) -> None:
     web = statefulset("web", 1, command=["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], grace=1)
     web.wait()
