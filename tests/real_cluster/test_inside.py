@@ -123,7 +123,7 @@ def test_a_pod_waits_until_dns_knows_itself(cluster: Cluster, statefulset: Make)
         output = printed(cluster, pod.name, web.namespace)
         own = next(line for line in output.splitlines() if line.endswith("(self)"))
         assert own.split()[:2] == [pod.name, f"{pod.ip}:8080"]
-        assert told(cluster, pod.name, web.namespace)[-1]["me"] == pod.name
+        says(cluster, pod.name, web.namespace, lambda said, me=pod.name: said["me"] == me)  # type: ignore[misc]
 
 
 def test_waiting_for_oneself_is_in_vain_where_only_ready_pods_are_published(
