@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from peerdiscover import ConfigurationError, Outcome, ServiceName
 from peerdiscover.answers import Answer
 from peerdiscover.sources import _watching
-from peerdiscover.sources._watching import Find, Get, Memory, Place, Wait, Watching
+from peerdiscover.sources._steps import Find, Get, Memory, Place, Wait
+from peerdiscover.sources._watching import Watching
 
 PLACE = Place("10.96.0.1", "https://10.96.0.1, by arguments", "prod", "web.prod.svc.cluster.local.", "prod")
 

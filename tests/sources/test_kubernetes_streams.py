@@ -83,6 +83,7 @@ class Fake:
         self.url = f"http://127.0.0.1:{self.port}"
         self.requests: list[tuple[float, str]] = []
         """When, and its first line."""
+        self.heads: list[str] = []
         self._open: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve)
 
@@ -120,6 +121,7 @@ class Fake:
             if not some:
                 return False
             request += some
+        self.heads.append(request.decode().lower())
         self.requests.append((time.monotonic(), request.partition(b"\r\n")[0].decode()))
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         return bool(script(connection))
@@ -174,6 +176,7 @@ def test_a_stream_that_ends_is_taken_up(take: Take, monkeypatch: pytest.MonkeyPa
     assert [there(answer) for answer in answers] == [
         {"10.0.0.1"}, {"10.0.0.1", "10.0.0.2"}, {"10.0.0.2"}
     ]  # fmt: skip
+    assert all("\r\naccept-encoding: identity\r\n" in head for head in fake.heads)
     assert all(answer.servers == (f"127.0.0.1:{fake.port}",) for answer in answers)
     assert "sendInitialEvents=true" in fake.lines[0]
     assert "resourceVersion=10&" in fake.lines[1]
@@ -326,6 +329,7 @@ def test_arguments() -> None:
     assert repr(Kubernetes()) == "Kubernetes()"
     assert repr(Kubernetes("https://a:1", token="s3cret")) == "Kubernetes(server='https://a:1')"
     assert repr(Kubernetes(kubeconfig=Path("/c"))) == "Kubernetes(kubeconfig='/c')"
+    wrong: dict[str, Any]
     for wrong in {"timeout_seconds": 0}, {"timeout_seconds": 1e9}, {"namespace": "A"}, {"token": "a b"}:
         with pytest.raises(ConfigurationError):
             Kubernetes(**wrong)

@@ -23,7 +23,7 @@ from typing import Any
 
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import LABEL, ServiceName, dashed_address
+from peerdiscover.names import LABEL, ServiceName
 
 from ._trust import refuse_address
 
@@ -277,12 +277,12 @@ class _Reader:
         if read.port is None:
             return
         for address in addresses:
-            is_address = hostname is not None and "-" in hostname and dashed_address(hostname) == address
+            label = _label(address)
             pod = Endpoint(
                 (address,),
                 read.port,
-                None if is_address else hostname,
-                f"{hostname or _label(address)}.{self._naming.name}",
+                None if hostname == label else hostname,  # DNS could not tell such a one from none, either
+                f"{hostname or label}.{self._naming.name}",
                 _text(endpoint.get("zone")),
                 _text(endpoint.get("nodeName")),
             )

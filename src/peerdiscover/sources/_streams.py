@@ -25,8 +25,9 @@ from peerdiscover.answers import Answer, Ask
 from peerdiscover.errors import ConfigurationError
 
 from ._access import Access
+from ._steps import Find, Get, Place, Step, Wait
 from ._wakeable import KEEPALIVE, Backend, CancelledError, of_this_process
-from ._watching import Find, Get, Place, Step, Wait, Watching
+from ._watching import Watching
 
 __all__ = ["adrive", "drive"]
 
@@ -222,6 +223,9 @@ def _request(access: Access, step: Get, now: float) -> httpcore.Request:
     headers = {
         "host": urlsplit(access.server).netloc,
         "accept": "application/json",
+        # API servers compress a watch that begins with all that is there, and what follows stays in their
+        # compressor (seen with 1.37.2).
+        "accept-encoding": "identity",
         "user-agent": "peerdiscover",
     }
     if authorization := access.authorization(now):

@@ -30,8 +30,6 @@ import enum
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from peerdiscover.answers import Answer, Outcome
@@ -40,8 +38,9 @@ from peerdiscover.names import ServiceName
 
 from ._rights import forbidden_text, who_was_refused
 from ._slices import Naming, Slices
+from ._steps import Find, Get, Memory, Place, Step, Wait, message_of, seconds_in, seconds_of
 
-__all__ = ["Find", "Get", "Memory", "Place", "Step", "Wait", "Watching"]
+__all__ = ["Watching"]
 
 PAGE = 500
 """Slices of one page."""
@@ -59,57 +58,6 @@ GRACE = 10.0
 """Seconds that a watch may be open beyond its `timeoutSeconds`."""
 QUIET_TRIES = 2
 """How often in a row a stream may break at once, before that is told as a failure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Find:
-    """Find out where the API server is; then `found`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Get:
-    """Send a GET, and tell what comes until `Watching.done`. It may take until `Watching.deadline`."""
-
-    target: str
-    """Path and query."""
-    fresh: bool
-    """On a new connection."""
-    renewed: bool = False
-    """With credentials read anew: the last ones were refused."""
-
-
-Step = Find | Wait | Get
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the slices are."""
-
-    server: str
-    """Host and port, as errors name them."""
-    credentials: str
-    """Server, and where the credentials come from."""
-    namespace: str
-    name: str
-    """The Service's absolute DNS name."""
-    own_namespace: str | None = None
-
-
-@dataclass(slots=True)
-class Memory:
-    """What earlier watches of a source found out about its server."""
-
-    plain: bool = False
-    """`sendInitialEvents` is not served."""
-    blind: bool = False
-    """Services may not be read."""
 
 
 class _Doing(enum.Enum):
@@ -349,8 +297,8 @@ class Watching:
         code = status.get("code") if isinstance(status, dict) else None
         if code == 410:
             return self._expired(now)
-        why = f"the watch ended with an error: {_message(status)}"
-        return self._failed(why, now, whole=code not in (429, 503), after=_details_seconds(status))
+        why = f"the watch ended with an error: {message_of(status)}"
+        return self._failed(why, now, whole=code not in (429, 503), after=seconds_in(status))
 
     def _is_whole(self, now: float) -> None:
         """A sync is complete: what it brought replaces what was."""
@@ -407,7 +355,7 @@ class Watching:
             said: object = json.loads(self._buffer)
         except (ValueError, RecursionError):
             said = bytes(self._buffer[:200]).decode("utf-8", "replace")
-        why = f"{status}: {_message(said)}"
+        why = f"{status}: {message_of(said)}"
         if self._doing is _Doing.SERVICE:
             return self._service_came(status)
         if status == 410:
@@ -419,7 +367,7 @@ class Watching:
             self._renewed = False
             return self._failed(ConfigurationError(f"the credentials are not accepted ({where}): {why}"), now)
         if status == 403:
-            who = who_was_refused(_message(said))
+            who = who_was_refused(message_of(said))
             place = self._place
             text = forbidden_text(place.namespace, self._service.service, who, place.own_namespace)
             return self._failed(ConfigurationError(text), now)
@@ -429,7 +377,7 @@ class Watching:
         if status == 404:
             error = ConfigurationError(f"discovery.k8s.io/v1 is not served there ({where}): {why}")
             return self._failed(error, now)
-        return self._failed(why, now, whole=status not in (429, 503), after=_seconds(self._retry_after))
+        return self._failed(why, now, whole=status not in (429, 503), after=seconds_of(self._retry_after))
 
     # What follows
 
@@ -497,21 +445,3 @@ def _shown(answer: Answer) -> tuple[object, ...]:
     """What is to be seen of an answer."""
     rest = (answer.outcome, answer.kind, answer.dropped, answer.warnings, answer.hint, str(answer.error))
     return answer.endpoints, rest
-
-
-def _message(status: object) -> str:
-    """What the server says, in one line."""
-    text = status.get("message") if isinstance(status, dict) else status
-    return " ".join(str(text).split())[:1000] or "no reason was given"
-
-
-def _seconds(text: str | None) -> float:
-    """`Retry-After`, where it is a number of seconds."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 7 else 0.0
-
-
-def _details_seconds(status: Any) -> float:
-    """`details.retryAfterSeconds` of a Status."""
-    details = status.get("details") if isinstance(status, dict) else None
-    given = details.get("retryAfterSeconds") if isinstance(details, dict) else None
-    return _seconds(str(given)) if given is not None else 0.0

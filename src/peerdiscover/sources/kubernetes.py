@@ -6,6 +6,7 @@ The floors of this room, each in a module of its own:
     _access         where the API server is, and how one proves who one is
     _rights         what to say where it lets us read nothing
     _slices         from EndpointSlices to an answer                             no socket, no clock
+    _steps          the words: find, get, wait; what is remembered
     _watching       the steps of a watch                                         no socket, no clock
     _wakeable       connections that end at once when nobody waits any more
     _streams        the waiting, once in threads and once awaited
@@ -33,7 +34,8 @@ from .surroundings import Surroundings, checked_domain, checked_namespace
 
 if TYPE_CHECKING:
     from ._access import Access
-    from ._watching import Place, Watching
+    from ._steps import Place
+    from ._watching import Watching
 
 __all__ = ["Kubernetes"]
 
@@ -53,8 +55,8 @@ class Kubernetes:
     proxies of the environment are used, which they are not by default.
 
     A watch is open for `timeout_seconds` at most; then the set is read anew, as a whole. For so long can a
-    connection that has died without a word, or a proxy that swallows events, hide a change: `status.age`
-    grows meanwhile, while the server confirms a living one about once a minute.
+    connection that has died without a word, or a proxy that swallows events, hide a change; `status.age`
+    grows meanwhile. A living one is confirmed about once a minute, if any slices of the cluster change.
 
     `ConfigurationError` where an argument cannot be right.
     """
@@ -74,7 +76,7 @@ class Kubernetes:
         trust_env: bool = False,
         surroundings: Surroundings | None = None,
     ) -> None:
-        from ._watching import Memory
+        from ._steps import Memory
 
         check_arguments(server, ca, token, kubeconfig)
         if not 1 <= timeout_seconds <= 3600:
@@ -120,7 +122,7 @@ class Kubernetes:
     def _finder(self, ask: Ask) -> Callable[[], tuple[Access, Place]]:
         def find() -> tuple[Access, Place]:
             from ._access import find_access
-            from ._watching import Place
+            from ._steps import Place
 
             access = find_access(*self._given, surroundings=self._surroundings)
             own = self._own_namespace()
