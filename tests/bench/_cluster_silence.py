@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 from tests.cluster import Cluster
 from tests.cluster._certificates import ADMIN_TOKEN
+from tests.real_cluster._swallowing import Proxy, tells_no_end
 from tests.real_cluster._writing import endpoint, service, slice_of
 
 from ._cluster_children import program
-from ._cluster_proxy import Proxy
 from ._table import Row
 
 TIMEOUT_SECONDS = 10
@@ -32,22 +32,16 @@ def figures(cluster: Cluster) -> Iterator[Row]:
         return str(one["addresses"][0])
 
     write("stays")
-    with cluster.inside():
-        proxy = Proxy(cluster)
-        proxy.__enter__()
-    try:
+    with cluster.inside(), Proxy(cluster) as proxy:
 
         def swallow() -> None:
-            proxy.swallow = b'"type":"DELETED"'
+            proxy.swallow = tells_no_end
 
         for what, silence in (
-            ("an event of the kind DELETED is swallowed", swallow),
+            ("a proxy swallows DELETED", swallow),
             ("the connection is open and dead", proxy.go_deaf),
         ):
             yield _missed(cluster, namespace, proxy, what, silence, write)
-            proxy.swallow = b""
-    finally:
-        proxy.__exit__()
     cluster.delete_namespace(namespace)
 
 
@@ -61,7 +55,7 @@ def _missed(
 ) -> Row:
     seconds, ages = [], []
     for _ in range(TIMES):
-        proxy.swallow = b""
+        proxy.swallow = lambda _: False
         address = write("goes")
         with program(
             cluster,

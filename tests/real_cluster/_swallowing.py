@@ -1,4 +1,4 @@
-"""A TLS proxy in front of the API server that swallows: an event of one kind, or from a moment on everything.
+"""A TLS proxy in front of the API server that swallows: some events, or from a moment on everything.
 
 It takes an HTTP answer apart into its chunks (RFC 9112, 7.1), since the API server sends each event of a
 watch as one.
@@ -10,6 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -25,8 +26,9 @@ class Proxy:
         self._own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._own.load_cert_chain(folder / "apiserver.crt", folder / "apiserver.key")
         self._there = ssl.create_default_context(cafile=str(cluster.ca))
-        self.swallow = b""
-        """Events that contain this do not come through."""
+        self.swallow: Callable[[bytes], bool] = lambda _: False
+        """Which events do not come through."""
+        self.swallowed = 0
         self._deaf: set[socket.socket] = set()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -86,10 +88,19 @@ class Proxy:
     def _chunks(self, answer: BinaryIO, client: socket.socket) -> None:
         while size := answer.readline():
             chunk = answer.read(int(size, 16) + 2)
-            if client not in self._deaf and not (self.swallow and self.swallow in chunk):
+            if client in self._deaf or self.swallow(chunk):
+                self.swallowed += 1
+            else:
                 client.sendall(size + chunk)
             if int(size, 16) == 0:
                 return
+
+
+def tells_no_end(event: bytes) -> bool:
+    """What the end of an object says, and what confirms a set. What begins a watch comes through."""
+    return b'"type":"DELETED"' in event or (
+        b'"type":"BOOKMARK"' in event and b"initial-events-end" not in event
+    )
 
 
 def _head(stream: BinaryIO) -> bytes:
