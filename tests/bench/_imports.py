@@ -1,7 +1,7 @@
 """What importing costs, in fresh processes, against `import dns.resolver` in the same run.
 
-Where what dnspython takes for DNS over HTTPS is installed (httpx2, h2), it loads that, too, and the yardstick is
-three times as long: the ratio is to be read without those.
+Where what dnspython takes for DNS over HTTPS is installed (httpx2, h2), it loads that, too, and the
+yardstick is three times as long: the ratio is to be read without those.
 """
 
 from __future__ import annotations
