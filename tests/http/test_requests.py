@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 
-from peerdiscover import ClosedError, ConfigurationError, NoPeersError, Policy
+from peerdiscover import AsyncDiscovery, ClosedError, ConfigurationError, NoPeersError, Policy
+from peerdiscover.http import AsyncPodTransport
 
+from ._load import Load, load
 from ._pods import Pods, pods
-from ._ways import web
+from ._ways import SLOW, web
 
 
 def keys_of(response: Any) -> list[str]:
@@ -375,3 +380,43 @@ def test_options_that_cannot_work(bad: dict[str, Any]) -> None:
         web("threads-httpx", service.source, **bad),
     ):
         pass
+
+
+@pytest.mark.parametrize("back", ["the same", "others"])
+def test_an_outage_is_waited_out(back: str) -> None:
+    """All pods refuse for a second and a half. Nothing is lost, nothing is hammered, nobody is trampled."""
+    with pods(6) as service:
+        service.shown = service.all[:3]
+
+        async def story() -> Load:
+            async with (
+                AsyncDiscovery("web.prod", source=service.source, policy=SLOW) as discovery,
+                httpx.AsyncClient(transport=AsyncPodTransport(discovery), timeout=5) as client,
+            ):
+
+                async def outage() -> None:
+                    service.manner("bye")  # what is under way is answered, and each line ends with it
+                    for pod in service.all:
+                        pod.refuse()
+                    await anyio.sleep(1.5)
+                    service.manner("ok")
+                    if back == "others":
+                        service.shown = service.all[3:]
+                    for pod in service.shown:
+                        pod.start()
+                    await discovery.refresh()
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(outage)
+                    return await load(client, 60, lambda seconds, _: seconds > 3, "http://web.prod/")
+            raise AssertionError("the task group ended otherwise")
+
+        result = asyncio.run(story())
+        assert not result.failed
+        assert set(service.executed().values()) == {1}
+        waited = [one for one in result.answered if one.latency > 0.3]
+        assert len(waited) > 40
+        assert max(one.attempts for one in waited) < 3 * 8  # a few rounds, though it refused at once
+        ended = sorted(one.intended + one.latency for one in waited)
+        first = sum(end < ended[0] + 0.02 for end in ended)
+        assert first < len(waited) / 2  # not all of them at once

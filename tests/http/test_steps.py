@@ -114,7 +114,9 @@ def test_all_were_tried() -> None:
 
 def test_pauses_grow() -> None:
     plan = steps(until=1000.0)
+    assert plan.patience == 1
     assert [plan.pause(0.0, True, lambda: 1.0) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert plan.patience == 64
     assert plan.pause(0.0, True, lambda: 0.0) == 0.5
     assert plan.pause(999.8, True, lambda: 1.0) == pytest.approx(0.2)
     assert plan.pause(1000.0, True, lambda: 1.0) is None
@@ -171,3 +173,14 @@ def test_an_exhausted_budget_ends_a_request() -> None:
     assert after(plan, Fate.UNSENT) is None  # costs nothing
     assert after(plan, Fate.REFUSED) is None
     assert after(plan, Fate.DOUBTFUL) == "the budget for sending again is used up"
+
+
+def test_who_waited_for_news_does_not_begin_with_everybody() -> None:
+    plan = steps()
+    assert plan.news(1.0, lambda: 1.0) == 0.0  # it did not wait
+    plan.pause(2.0, False, lambda: 1.0)
+    plan.pause(4.0, True, lambda: 1.0)
+    assert plan.news(7.0, lambda: 0.5) == 0.25
+    assert plan.news(8.0, lambda: 1.0) == 0.0
+    plan.pause(10.0, True, lambda: 1.0)
+    assert plan.news(99.0, lambda: 1.0) == 0.25  # never past the time

@@ -11,7 +11,7 @@ Rules of this room:
   unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
 * The waits on a line are cut to what the attempt has left.
 * A pod whose kernel answers nothing is gone, however slow a pod may answer: dialling it ends after
-  `patience` seconds, and after twice that a TLS handshake, and a line that a small request was written to
+  its patience, and after twice that a TLS handshake, and a line that a small request was written to
   and that acknowledged nothing (Linux: TCP_USER_TIMEOUT). For a large one that would take a pod that reads
   slowly for one that is gone.
 * `cut` ends a line without closing its descriptor, which another thread may be waiting on.
@@ -45,15 +45,20 @@ class Attempt:
         "dialling",
         "lease",
         "line",
+        "patience",
         "pod",
         "small",
         "written",
     )
 
-    def __init__(self, pod: Pod, began: float, deadline: float, lease: Any, small: bool) -> None:
+    def __init__(
+        self, pod: Pod, began: float, deadline: float, patience: float, lease: Any, small: bool
+    ) -> None:
         self.pod: Pod = pod
         self.began: float = began
         self.deadline: float = deadline
+        self.patience: float = patience
+        """Seconds for dialling."""
         self.lease: Any = lease
         """What is to be left when it is over, where the picker counts."""
         self.small: bool = small
@@ -96,6 +101,13 @@ class Attempt:
         left = max(self.deadline - time.monotonic(), 0.001)
         return left if timeout is None else min(timeout, left)
 
+    def dials_within(self, timeout: float | None, times: int = 1) -> float:
+        """What is left of `timeout` for dialling, `times` its patience at most."""
+        patience = self.patience * times
+        left = self.within(patience if timeout is None else min(timeout, patience))
+        assert left is not None
+        return left
+
 
 UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
 
@@ -114,10 +126,6 @@ _ALIVE = [
     )
     if (option := getattr(socket, name, None)) is not None
 ]
-
-
-def _shorter(timeout: float | None, limit: float) -> float:
-    return limit if timeout is None else min(timeout, limit)
 
 
 class _Cuttable:
@@ -204,9 +212,9 @@ class Line(_Cuttable):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> Line:
-        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, 2 * self._pod.patience)
+        attempt = UNDER_WAY.get()
         if attempt is not None:
-            attempt.dialling, timeout = True, attempt.within(timeout)
+            attempt.dialling, timeout = True, attempt.dials_within(timeout, 2)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
@@ -235,10 +243,10 @@ class Dialler:
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> Line:
-        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        attempt = UNDER_WAY.get()
         if attempt is not None:
             attempt.dial()
-            timeout = attempt.within(timeout)
+            timeout = attempt.dials_within(timeout)
         address, port = self._pod.peer.sockaddr
         line = Line(
             self._backend.connect_tcp(
@@ -288,9 +296,9 @@ class AsyncLine(_Cuttable):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncLine:
-        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, 2 * self._pod.patience)
+        attempt = UNDER_WAY.get()
         if attempt is not None:
-            attempt.dialling, timeout = True, attempt.within(timeout)
+            attempt.dialling, timeout = True, attempt.dials_within(timeout, 2)
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
@@ -321,10 +329,10 @@ class AsyncDialler:
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> AsyncLine:
-        attempt, timeout = UNDER_WAY.get(), _shorter(timeout, self._pod.patience)
+        attempt = UNDER_WAY.get()
         if attempt is not None:
             attempt.dial()
-            timeout = attempt.within(timeout)
+            timeout = attempt.dials_within(timeout)
         address, port = self._pod.peer.sockaddr
         stream = await self._backend.connect_tcp(
             address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]

@@ -52,7 +52,7 @@ class Pod:
     def __init__(self, peer: Peer, patience: float, shares_lines: bool, write_error: type[Exception]) -> None:
         self.peer: Peer = peer
         self.patience: float = patience
-        """Seconds for dialling it."""
+        """Seconds that its kernel has to say anything."""
         self.shares_lines: bool = shares_lines
         """Whether several requests may be on one line (HTTP/2)."""
         self.write_error: type[Exception] = write_error
@@ -105,13 +105,15 @@ class Pods:
         """Whether there is a line, or was."""
         return bool(self._pods or self._leaving)
 
-    def begin(self, peer: Peer, now: float, deadline: float, lease: Any, small: bool) -> Attempt:
+    def begin(
+        self, peer: Peer, now: float, deadline: float, patience: float, lease: Any, small: bool
+    ) -> Attempt:
         """An attempt on this peer."""
         with self._lock:
             pod = self._pods.get(peer)
             if pod is None:
                 pod = self._pods[peer] = self._make(peer)
-            attempt = Attempt(pod, now, deadline, lease, small)
+            attempt = Attempt(pod, now, deadline, patience, lease, small)
             pod.attempts.add(attempt)
         return attempt
 

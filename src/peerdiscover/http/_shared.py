@@ -148,6 +148,7 @@ class Call:
     __slots__ = (
         "_began",
         "_core_request",
+        "_generation",
         "_host",
         "_last",
         "_peer",
@@ -163,6 +164,7 @@ class Call:
         self._shared = shared
         self.library: Library = library
         self._last: Exception | None = None
+        self._generation: int | None = None  # of the set that was waited with
         self._request = request
         self._core_request: Any = None
         self._host, self._port = host, port
@@ -199,13 +201,16 @@ class Call:
                 peer, lease = shared.pick()
             except NoPeersError:
                 return self._pause(now)
+        elif (spread := self._spread()) is not None:
+            return spread
         else:
             found, lease = self._another()
             now = time.monotonic()
             if found is None:
                 return self._pause(now)
             peer = found
-        return shared.pods.begin(peer, now, shared.deadline(now, steps.until), lease, self._small)
+        patience = shared.ways.connect_timeout * steps.patience
+        return shared.pods.begin(peer, now, shared.deadline(now, steps.until), patience, lease, self._small)
 
     def _another(self) -> tuple[Peer | None, Any]:
         """One who was not tried, and the lease on it where the picker chose it."""
@@ -230,7 +235,16 @@ class Call:
         seconds = self._steps.pause(now, bool(peers.others), random.random)
         if seconds is None:
             raise self._nobody()
+        self._generation = peers.generation
         return Pause(seconds, peers.generation)
+
+    def _spread(self) -> Pause | None:
+        """After a pause that news ended: a little more of it."""
+        generation = self._shared.discovery.peers.generation
+        if self._generation is None or self._generation == generation:
+            return None
+        self._generation = None
+        return Pause(self._steps.news(time.monotonic(), random.random), generation)
 
     def request_for(self, attempt: Attempt) -> Any:
         """The request as the pool takes it."""

@@ -15,6 +15,10 @@ the caller's own error               | never
 * Each attempt takes a pod that was not tried yet. Once all were tried there is a pause, which a change
   of the set ends, and all may be tried again, new ones first: 0.1 s, doubling to 1 s, of that half to
   the whole by chance. With nobody there the pause lasts until somebody is.
+* Each time that all were tried in vain there is twice the patience with dialling: it may be this process
+  that is slow, or the network between.
+* Who waited for news does not begin with everybody else who did: within a tenth of the time it waited, by
+  chance, so that pods that are back are not trampled.
 * No attempt begins after `until`. At most `attempts` may have been processed.
 * The budget: of the requests of about the last ten seconds, a share may be sent again, and ten
   besides. A service that dies is not given a multiple of its load.
@@ -124,6 +128,7 @@ class Steps:
         "_replayable",
         "_rounds",
         "_tried",
+        "_waits_since",
         "failed",
         "until",
     )
@@ -137,6 +142,7 @@ class Steps:
         self._replayable = replayable
         self._rounds = 0
         self._paused = False
+        self._waits_since: float | None = None
         self._tried: set[Peer] = set()
         self.until: float = until
         self.failed: list[Tried] = []
@@ -146,6 +152,11 @@ class Steps:
     def begun(self) -> bool:
         """Whether anybody was tried, or there was a pause."""
         return self._paused or bool(self.failed)
+
+    @property
+    def patience(self) -> int:
+        """How many times the patience of the first round the present one has."""
+        return 1 << min(self._rounds, 10)
 
     def choose(self, pick: Callable[[], Peer], others: Callable[[], Sequence[Peer]]) -> Peer | None:
         """An untried pod; None where all were tried, or nobody is there.
@@ -179,11 +190,17 @@ class Steps:
         if left <= 0:
             return None
         self._paused = True
+        self._waits_since = now if self._waits_since is None else self._waits_since
         if not somebody:
             return left
         longest: float = min(_PAUSE * 2.0 ** min(self._rounds, 10), _LONGEST_PAUSE)
         self._rounds += 1
         return min(longest * (0.5 + random() / 2), left)
+
+    def news(self, now: float, random: Callable[[], float]) -> float:
+        """The set changed in a pause: seconds until the next attempt, once for each time it waited."""
+        since, self._waits_since = self._waits_since, None
+        return 0.0 if since is None else min((now - since) / 10 * random(), (self.until - now) / 4)
 
     def after(self, tried: Tried, fate: Fate, now: float) -> str | None:
         """An attempt failed. None: there may be another one; else why there is none."""
