@@ -34,6 +34,17 @@ from ._demo import demo
 from ._keeper import main as keep
 from ._requirements import Unavailable
 
+_FAILURES = (
+    ApiError,
+    ClusterError,
+    LookupError,
+    OSError,
+    Unavailable,
+    ValueError,
+    subprocess.CalledProcessError,
+)
+"""What is said in one line: it is no mistake of this program."""
+
 
 def main() -> int:
     arguments = _parser().parse_args()
@@ -45,7 +56,7 @@ def main() -> int:
     command: Callable[[argparse.Namespace], int] = _COMMANDS[arguments.what]
     try:
         return command(arguments)
-    except (ApiError, Unavailable, ClusterError, LookupError, subprocess.CalledProcessError) as error:
+    except _FAILURES as error:
         print(error, file=sys.stderr)
         return 1
 

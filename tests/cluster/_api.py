@@ -93,7 +93,9 @@ class Api:
         return items
 
     def path(self, kind: str, namespace: str | None, name: str | None = None) -> str:
-        """Where objects of a kind are, or one of them."""
+        """Where objects of a kind are, or one of them. `LookupError` names the kinds that are known here."""
+        if kind not in _GROUP:
+            raise LookupError(f"{kind!r} is no kind that is known here: {', '.join(sorted(_GROUP))}")
         return path(_GROUP[kind], kind, namespace, name)
 
     def apply(
@@ -103,6 +105,7 @@ class Api:
 
         `objects`: one, several, YAML or JSON text, or the path of a file with such text. An object that names
         no namespace goes to `namespace`, else to `default`; a namespace that is not there is made.
+        `ValueError` where something is no object, before any is applied.
         """
         applied = []
         for given in _objects(objects):
@@ -214,14 +217,22 @@ def async_client(folder: Path, connections: int) -> httpx.AsyncClient:
     )
 
 
-def _objects(what: Path | str | Json | Iterable[Json]) -> Iterable[Json]:
+def _objects(what: Path | str | Json | Iterable[Json]) -> builtins.list[Json]:
     if isinstance(what, Path):
         what = what.read_text()
     if isinstance(what, str):
         yaml = import_module("yaml")  # JSON is YAML, too
-
-        return [item for item in yaml.safe_load_all(what) if item]
+        try:
+            what = [item for item in yaml.safe_load_all(what) if item]
+        except yaml.YAMLError as error:
+            raise ValueError(f"no YAML: {error}") from None
     if isinstance(what, dict):
         one = cast("Json", what)
-        return list(one["items"]) if one.get("kind") == "List" else [one]
-    return what
+        what = one["items"] if one.get("kind") == "List" else [one]
+    objects = list(what)
+    for given in objects:
+        try:
+            _ = given["apiVersion"], given["kind"], given["metadata"]["name"]
+        except (KeyError, TypeError):
+            raise ValueError(f"no object with apiVersion, kind and a name: {given!r:.100}") from None
+    return objects

@@ -36,11 +36,11 @@ def new() -> tuple[str, Path, int]:
 
 
 def living() -> list[Path]:
-    """The folders of the clusters that run now, the youngest last."""
+    """The folders of the clusters that serve now, the youngest last. One that is coming up does not yet."""
     if not ROOT.is_dir():
         return []
-    folders = [folder for folder in ROOT.iterdir() if folder.is_dir() and not _is_dead(folder)]
-    return sorted(folders, key=lambda folder: folder.stat().st_ctime)
+    folders = [lock.parent for lock in sorted(ROOT.glob("*/lock"), key=_made)]
+    return [folder for folder in folders if (folder / "control").exists() and not _is_dead(folder)]
 
 
 def sweep() -> list[str]:
@@ -75,6 +75,13 @@ def _registry() -> Iterator[None]:
     with (ROOT / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _made(file: Path) -> float:
+    """When; 0 where it has gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return 0.0
 
 
 def _is_dead(folder: Path) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster import Cluster, Workload
+import pytest
+
+from tests.cluster import Cluster, Workload, _registry
 
 _ROOT = Path(__file__).parents[2]
 _SLEEP = ["sh", "-c", "echo hello; trap 'exit 0' TERM; while :; do sleep 0.1; done"]
@@ -61,3 +64,31 @@ def test_up_until_it_is_told_to_end(shared_cluster: Cluster) -> None:
         assert process.wait(30) == 0
     gone = run("get", "--name", name, "Node")
     assert (gone.returncode, gone.stderr) == (1, f"no cluster {name} runs here\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: [", "no YAML"), ("word", "no object with"), ("kind: Pod", "no object with")],
+)
+def test_what_is_no_object(shared_cluster: Cluster, text: str, says: str) -> None:
+    done = run("apply", "--name", shared_cluster.name, "-", text=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(says)
+
+
+def test_a_file_that_is_not_there_and_a_kind_that_is_not_known(shared_cluster: Cluster) -> None:
+    where = ("--name", shared_cluster.name)
+    assert "No such file" in (missing := run("apply", *where, "/nowhere.yaml").stderr)
+    assert missing.count("\n") == 1
+    unknown = run("get", *where, "Cheese").stderr
+    assert unknown.startswith("'Cheese' is no kind that is known here: ClusterRole,")
+
+
+def test_a_cluster_that_is_coming_up_is_not_yet_spoken_to(shared_cluster: Cluster) -> None:
+    name, _, lock = _registry.new()
+    try:
+        assert run("get", "--name", name, "Node").stderr == f"no cluster {name} runs here\n"
+        assert run("get", "--name", shared_cluster.name, "Node").returncode == 0
+    finally:
+        os.close(lock)
+        _registry.clear(name)
