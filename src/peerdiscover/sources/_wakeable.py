@@ -107,27 +107,37 @@ class Backend(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002 -- as above
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """A connection to the first address of `host` that takes one."""
+        """A connection to the first address of `host` that takes one. Each has its share of the time."""
         trouble = OSError(f"{host} has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
-            of_this_process(sock)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             try:
-                sock.setblocking(False)
-                for option in (*(socket_options or ()), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)):
-                    sock.setsockopt(*option)
-                with suppress(BlockingIOError):
-                    sock.connect(address)
-                self.wait(sock, writing=True)
-                number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            except BaseException:
-                sock.close()
-                raise
-            if number == 0:
-                return _Stream(self, sock)
-            sock.close()
-            trouble = OSError(number, os.strerror(number))  # which Python makes the fitting subclass
+                sock = socket.socket(family, kind, protocol)
+                return self._connected(sock, address, socket_options or (), left)
+            except OSError as error:  # a black hole, a family that this machine does not have, …
+                trouble = error
         raise trouble
+
+    def _connected(
+        self, sock: socket.socket, address: Any, options: Iterable[Any], shares: int
+    ) -> httpcore.NetworkStream:
+        of_this_process(sock)
+        now = time.monotonic()
+        try:
+            sock.setblocking(False)
+            for option in (*options, (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)):
+                sock.setsockopt(*option)
+            with suppress(BlockingIOError):
+                sock.connect(address)
+            self._wait(sock, True, now + (self._deadline() - now) / shares)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except BaseException:
+            sock.close()
+            raise
+        if number == 0:
+            return _Stream(self, sock)
+        sock.close()
+        raise OSError(number, os.strerror(number))  # which Python makes the fitting subclass
 
     def wait(self, sock: socket.socket, *, writing: bool) -> None:
         """Until it can be read from, or written to; `TimeoutError`, `CancelledError`."""
