@@ -26,6 +26,7 @@ from .surface import State, Surface, log
 
 if TYPE_CHECKING:
     from .attempts import Pause
+
 __all__ = ["InThreads"]
 
 
@@ -100,16 +101,14 @@ class InThreads(Surface):
         began = self._now()
         ask = replace(ask, on_cancelled=self._cancellation.then)
         if self._core.watched:
-            self._feeder = threading.Thread(
-                target=self._feed, args=(ask,), name=f"peerdiscover watch {self._service}", daemon=True
-            )
+            name = f"peerdiscover watch {self._service}"
+            self._feeder = threading.Thread(target=self._feed, args=(ask,), name=name, daemon=True)
             try:
                 self._feeder.start()
             except RuntimeError as error:  # no more threads
                 self._watch_ended(asking.failed(error))
             return
-        lock = self._changed
-        self._asking = True
+        self._asking, lock = True, self._changed
         lock.release()
         try:
             answer = asking.lookup(self._source, ask)

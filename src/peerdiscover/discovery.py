@@ -38,9 +38,8 @@ class Discovery(InThreads):
         with Discovery("web-headless.prod:8080") as web:
             peer = web.round_robin().pick()
 
-    `service` is a name as `ServiceName` reads it. `source` is a `DNS`, a `Static`, a callable without
-    arguments that returns addresses, or any object with the `Source` protocol; without one the name
-    says it. `me` says which pod is oneself, where that cannot be found out.
+    `service` is a name as `ServiceName` reads it. `source` is any object with the `Source` protocol, or
+    a callable that returns addresses; without one the name says it. `me`: which pod is oneself.
 
     Entering begins refreshing and waits until `policy.min_peers` are known, at most
     `policy.ready_timeout` seconds; then it raises `ResolutionTimeoutError`. What cannot work at all
@@ -84,10 +83,7 @@ class Discovery(InThreads):
         self.close()
 
     def refresh(self) -> PeerSet:
-        """Ask now; the set after a lookup that began after this call, a failed one too (see `status`).
-
-        Callers that wait together share one lookup.
-        """
+        """Ask now; the set after a lookup that began after this call, failed or not. Callers share one."""
         with self._lock:
             self._require_open()
             wanted = self._core.request(self._now())
@@ -109,8 +105,7 @@ class Discovery(InThreads):
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
         """Each change; the first adds what is known now, waiting for somebody if nobody is.
 
-        A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
-        when no change came for `timeout` seconds.
+        A slow reader gets several as one. It ends with the discovery, or after `timeout` quiet seconds.
         """
         return self._changes(self._reader(), timeout)
 
@@ -128,8 +123,8 @@ class Discovery(InThreads):
     ) -> Receipt[T]:
         """Call `call(peer)` for every peer, at most `limit` at a time, each in a thread.
 
-        The `Receipt` says who answered and who failed. What is not done after `timeout` seconds
-        counts as failed; its thread runs on, and its result is discarded.
+        The `Receipt` says who answered and who failed. What is not done after `timeout` seconds counts as
+        failed; its thread runs on, and its result is discarded.
         """
         from .broadcast import call_in_threads  # loaded when it is used: few programs do
 
