@@ -77,10 +77,7 @@ class AsyncDiscovery(InTasks):
             self._tell_news()
 
     async def refresh(self) -> PeerSet:
-        """Ask now; the set after a lookup that began after this call, a failed one too (see `status`).
-
-        Callers that wait together share one lookup.
-        """
+        """Ask now; the set after a lookup that began after this call, failed or not. Callers share one."""
         self._require_open()
         wanted = self._core.request(self._now())
         self._wake()
@@ -103,8 +100,7 @@ class AsyncDiscovery(InTasks):
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
         """Each change; the first adds what is known now, waiting for somebody if nobody is.
 
-        A slow reader gets several changes as one. The iterator ends when the discovery is closed, or
-        when no change came for `timeout` seconds.
+        A slow reader gets several as one. It ends with the discovery, or after `timeout` quiet seconds.
         """
         return Changes(self._reader(), self._wait_until, timeout)
 
