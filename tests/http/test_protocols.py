@@ -11,7 +11,7 @@ import pytest
 
 from tests.sources._certificates import Authority
 
-from ._http2 import Pods2
+from ._http2 import Pod2, Pods2
 from ._pods import pods
 from ._ways import web
 
@@ -164,3 +164,17 @@ def test_a_pod_of_http2_that_is_gone(way: str) -> None:
             client.post()
         service[0].stop()
         assert [client.request("PUT").text[:5] for _ in range(4)] == ["web-1"] * 4
+
+
+def test_a_pod_of_http2_that_goes_away_and_refuses(way: str) -> None:
+    """The pool dials anew for what was not processed, and is refused: the request was never sent."""
+    with Pods2(2) as service, web(way, service.source, **H2) as client:
+        for _ in range(4):
+            client.post()
+        service[0].refuse()
+        assert isinstance(service[0], Pod2)
+        service[0].manner2 = "goaway"
+        texts = [client.post(content=b"x", headers={"id": str(n)}).text for n in range(4)]
+        assert [text[:5] for text in texts] == ["web-1"] * 4
+        done = [request.headers["id"] for request in service.requests if request.done and request.body]
+        assert sorted(done) == ["0", "1", "2", "3"]

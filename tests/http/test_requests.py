@@ -13,6 +13,7 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, ClosedError, ConfigurationError, NoPeersError, Policy
 from peerdiscover.http import AsyncPodTransport
+from tests.waiting import eventually
 
 from ._load import Load, load
 from ._pods import Pods, pods
@@ -173,11 +174,19 @@ def test_503_is_an_answer_otherwise(way: str) -> None:
 
 
 def test_an_answer_that_breaks_off(way: str) -> None:
-    with pods(2) as service, web(way, service.source) as client:
+    asked = 0
+
+    def source() -> Any:
+        nonlocal asked
+        asked += 1
+        return service.source()
+
+    with pods(2) as service, web(way, source) as client:
         service.manner("half")
         with pytest.raises(client.api.RemoteProtocolError, match="in the middle of the answer of Peer"):
             client.get()
         assert len(service.requests) == 1
+        eventually(lambda: asked == 2)  # it was reported
         service.manner("ok")
         assert client.get().status_code == 200
 
