@@ -133,6 +133,8 @@ def test_pods_that_share_a_hostname() -> None:
     for item in *four["endpoints"], *six["endpoints"]:
         del item["targetRef"]
     assert addresses(answer(four, six)) == {("10.0.0.1",), ("10.0.0.2",)}
+    assert addresses(answer(six, four)) == {("10.0.0.1",), ("10.0.0.2",)}
+    assert addresses(answer(six)) == {("fd00::1",), ("fd00::2",)}
 
 
 def test_further_addresses() -> None:

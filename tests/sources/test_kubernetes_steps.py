@@ -402,6 +402,10 @@ def test_a_plain_server_that_comes_back_is_told_to_be_there() -> None:
     told.failed(OSError("refused"))
     assert told.query()["resourceVersion"] == "10"
     assert there(told.head()) == {"10.0.0.1"}
+    told.now += 100
+    told.failed(OSError("reset"))
+    told.step()
+    assert told.head() == [], "it was told already"
 
 
 def test_jitter_is_full() -> None:
@@ -425,6 +429,16 @@ def test_retry_after(status: int, retry_after: str | None, least: float, most: f
     assert str(answer.error) == f"{status}: slow down"
     assert least - 0.01 <= told.wait() <= most + 0.01
     assert told.query()["resourceVersion"] == "10"
+
+
+def test_a_server_that_is_at_fault_may_have_lost_the_version_too() -> None:
+    told = Told()
+    told.synced("10.0.0.1")
+    told.failed(OSError("reset"))
+    told.step()
+    (answer,) = told.refuse(500, "etcd was restored")
+    assert str(answer.error) == "500: etcd was restored"
+    assert "resourceVersion" not in told.query()
 
 
 def test_an_error_in_the_stream() -> None:

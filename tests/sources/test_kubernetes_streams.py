@@ -278,7 +278,7 @@ def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Canc
         for answer in source.watch(ask):
             told.append(answer)  # noqa: PERF402 -- seen at once by who waits for it
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield told, cancellation
@@ -310,6 +310,28 @@ def test_the_child_of_a_fork_has_no_part_in_the_connection() -> None:
         child = Child(lambda: len((sockets() & ours) - theirs))
         assert child.result() == 0
         assert len(ours - theirs) == 3, "the connection, and the pair that wakes"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are looked at in /proc")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.anyio
+async def test_the_child_of_a_fork_has_no_part_in_the_connection_of_a_task() -> None:
+    before = sockets()
+    with Fake(stays(OK, SYNCED)) as fake:
+        answers = Kubernetes(fake.url).awatch(ASK)
+        await anext(answers)
+        theirs = sockets_of(fake)
+        connection = {s for s in sockets() - before - theirs if s in connected_to(fake)}
+        assert len(connection) == 1
+        child = Child(lambda: len(sockets() & connection))
+        assert child.result() == 0
+        await answers.aclose()  # type: ignore[attr-defined]
+
+
+def connected_to(fake: Fake) -> set[str]:
+    """The sockets of this process whose other end is the server's port (proc(5), /proc/net/tcp)."""
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{fake.port:04X}")}
 
 
 def sockets() -> set[str]:
