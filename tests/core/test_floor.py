@@ -6,8 +6,9 @@ import logging
 import math
 
 from peerdiscover import Answer, ConfigurationError, Policy
+from peerdiscover.answers import Endpoint
 
-from .tables import FAILED, Told, pods
+from .tables import FAILED, NOT_FOUND, Told, pods
 
 INF = math.inf
 
@@ -157,3 +158,64 @@ def test_afterwards_answers_are_judged_as_ever() -> None:
     told.hears(pods(0, 1, 2, ttl=5))
     told.hears(pods(0, 1, ttl=5), at=7)
     assert told.keys == ["web-0", "web-1"]
+
+
+def virtual() -> Answer:
+    """What DNS says of a Service with a cluster IP."""
+    return Answer.of([Endpoint(("10.96.0.7",), 80)], ttl=5).with_(kind="cluster-ip")
+
+
+def test_a_virtual_address_does_not_replace_the_pods_that_the_watch_told_of() -> None:
+    told = both()
+    says(told, truth(0, 1).with_(kind="cluster-ip"), 1)
+    says(told, FAILED, 2)
+    told.hears(NOT_FOUND)
+    told.hears(virtual(), at=2)
+    assert told.keys == ["web-0", "web-1"]
+    for at in 2, 7, 60:
+        told.hears(virtual(), at=at)
+        assert told.keys == ["web-0", "web-1"]
+        assert told.status.stale
+        assert told.status.age == at - 1
+    says(told, truth(1).with_(kind="cluster-ip"), 61)
+    assert told.keys == ["web-1"]
+    assert not told.status.stale
+
+
+def test_a_virtual_address_is_what_there_is_before_the_watch_worked() -> None:
+    told = both()
+    says(told, FAILED, 0)
+    told.hears(virtual())
+    assert told.keys == ["10.96.0.7:80"]
+    told.hears(virtual(), at=5)
+    assert not told.status.stale
+    says(told, truth(0).with_(kind="cluster-ip"), 6)
+    assert told.keys == ["web-0"]
+
+
+def of_both_families(*numbers: int) -> Answer:
+    """Pods of a Deployment, by the watch."""
+    pairs = [Endpoint((f"10.0.0.{i}", f"fd00::{i}"), 80, zone=f"z{i}") for i in numbers]
+    return Answer.of(pairs).with_(authoritative=True)
+
+
+def of_one_family(*numbers: int) -> Answer:
+    """The same, by DNS."""
+    return Answer.of([Endpoint((f"10.0.0.{i}",), 80) for i in numbers], ttl=5)
+
+
+def test_pods_of_both_families_do_not_move_when_dns_shows_one() -> None:
+    told = both()
+    says(told, of_both_families(1, 2), 1)
+    says(told, FAILED, 2)
+    for at in 2, 7:
+        told.hears(of_one_family(1, 2), at=at)
+        assert told.generation == 1
+        assert [(p.addresses, p.zone) for p in told.core.peers] == [
+            (("10.0.0.1", "fd00::1"), "z1"),
+            (("10.0.0.2", "fd00::2"), "z2"),
+        ]
+    told.hears(of_one_family(1, 2, 3), at=12)
+    assert told.generation == 2
+    says(told, Answer.of(of_one_family(1).endpoints).with_(authoritative=True), 13)
+    assert [p.addresses for p in told.core.peers] == [("10.0.0.1",)]

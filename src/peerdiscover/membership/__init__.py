@@ -294,6 +294,8 @@ class Membership:
             answer = answer.with_(outcome=Outcome.EMPTY)
         if self._judge.is_mute(answer):
             answer = answer.with_(outcome=Outcome.FAILED, error=answer.error or _mute(answer))
+        if not answer.authoritative and self._judge.hides_pods(answer):
+            answer = answer.with_(outcome=Outcome.FAILED, error=_HIDES, warnings=())
         before, first = self.peers, not self._evidence
         doubt = self._judge.judge(answer, now)
         self.begun = self.finished = max(self.finished + 1, self.begun)
@@ -425,6 +427,9 @@ class Membership:
                 if line not in self._said and len(self._said) < 1000:
                     self._said.add(line)
                     self.notes.append((level, f"{name}: {line}"))
+
+
+_HIDES = "a virtual address, which says nothing of the pods that the watch told of"
 
 
 def _mute(answer: Answer) -> str:

@@ -29,7 +29,9 @@ comes out of the same cache and is no second answer; caches count whole seconds.
 
 A family that could not be asked speaks against nobody: its peers stay, and are no suspects. Where only
 that family has peers, or could have the first, "nobody" from the other one says nothing (`is_mute`),
-and counts as failed.
+and counts as failed. So does a virtual address where an authoritative source has told the pods behind it
+(`hides_pods`). And what that one told to be one pod of both families stays one: DNS cannot say it of pods
+without hostnames.
 """
 
 from __future__ import annotations
@@ -73,6 +75,10 @@ class Judge:
         self._last_partial: tuple[str, ...] = ()
         self._flaps: dict[str, Flap] = {}
         self._told_by_others = False
+        self._by_truth = False
+        """Who is in the set, an authoritative source said."""
+        self._paired: dict[str, tuple[str, ...]] = {}
+        """Pods without hostnames of which it told both families: their addresses."""
         self._unnamed_since: dict[str, float] = {}
 
     @property
@@ -96,6 +102,7 @@ class Judge:
             self.expire(now)
             return False
         seen = _peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
+        self._keep_pairs(seen, answer)
         known = self.peers.by_key
         held_before = set(self.suspects)
         tells_zones = any(peer.zone for peer in seen.values())
@@ -134,6 +141,10 @@ class Judge:
         if not self.peers:
             return answer.outcome is Outcome.EMPTY
         return all(any(family_of(a) in failed for a in peer.addresses) for peer in self.peers)
+
+    def hides_pods(self, answer: Answer) -> bool:
+        """Whether it is the virtual address of a Service whose pods are known: it says nothing of them."""
+        return self._by_truth and bool(self.peers and answer.endpoints) and answer.kind == "cluster-ip"
 
     def told_by_others(self) -> None:
         """What an authoritative source said so far, another one will say from now on."""
@@ -336,6 +347,19 @@ class Judge:
             else:
                 seen[key] = replace(peer, address=kept[0], addresses=kept)
         return exempt
+
+    def _keep_pairs(self, seen: dict[str, Peer], answer: Answer) -> None:
+        """Note which addresses are one pod's, or show what is seen by one of them with all of them."""
+        self._by_truth = answer.authoritative or (self._by_truth and not seen)
+        if answer.authoritative:
+            self._paired = {
+                key: peer.addresses
+                for key, peer in seen.items()
+                if peer.hostname is None and len(peer.addresses) > 1
+            }
+        for key in self._paired.keys() & seen.keys():
+            if set(seen[key].addresses) < set(self._paired[key]):
+                seen[key] = replace(seen[key], addresses=self._paired[key])
 
     def _keep_places(self, seen: dict[str, Peer]) -> None:
         """An answer that tells nobody's zone takes none away: its source does not tell, or could not now.
