@@ -92,6 +92,12 @@ def test_what_the_environment_of_a_pod_says(pod: Pod, environ: Mapping[str, str]
     assert find_access(surroundings=pod.surroundings(environ)).server == server
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+def test_a_name_that_no_host_can_have(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no server"):
+        find_access(f"https://{host}:6443")
+
+
 def test_a_port_of_the_environment_that_is_none(pod: Pod) -> None:
     environ = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "tcp://10.96.0.1:443"}
     with pytest.raises(ConfigurationError, match="is no server"):

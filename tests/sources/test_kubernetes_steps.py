@@ -392,6 +392,18 @@ def test_failures_are_told_and_spaced_and_the_version_is_kept() -> None:
     assert told.wait() <= 0.8, "a stream that lasted begins anew"
 
 
+@pytest.mark.parametrize("end", [EXPIRED, {"type": "ERROR", "object": {"code": 500, "message": "etcd"}}])
+def test_a_stream_that_lasted_begins_anew_whatever_it_ends_with(end: Any) -> None:
+    told = Told()
+    for _ in range(6):
+        told.step()
+        told.failed(OSError("refused"))
+    told.synced("10.0.0.1")
+    told.now += _watching.LASTED
+    told.data(end)
+    assert told.wait() <= 0.8
+
+
 def test_a_plain_server_that_comes_back_is_told_to_be_there() -> None:
     told = Told(memory=Memory(plain=True))
     told.step()

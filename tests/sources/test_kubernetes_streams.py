@@ -6,6 +6,7 @@ It speaks HTTP on loopback, without TLS and without a token, as `kubectl proxy` 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -261,10 +262,26 @@ def test_proxies_of_the_environment_are_not_followed_unless_asked(
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         take(Kubernetes(fake.url, trust_env=True), 1)
         assert (len(proxy.lines), len(fake.lines)) == (1, 2)
-        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
-        monkeypatch.delenv("no_proxy")
-        (answer,) = take(Kubernetes(fake.url, trust_env=True), 1)
-        assert isinstance(answer.error, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://u:s3cret@[::1]:1", "https://u:s3cret@x:1", "http://u:s3cret/@x:1"]
+)
+def test_a_proxy_that_is_not_spoken_to_is_an_error_without_its_password(
+    take: Take, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, proxy: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in "no_proxy", "NO_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    (answer,) = take(Kubernetes("http://127.0.0.1:1", trust_env=True), 1)
+    assert isinstance(answer.error, ConfigurationError)
+    assert "s3cret" not in f"{answer} {caplog.text}"
+
+
+def test_nobody_listens(take: Take) -> None:
+    (answer,) = take(Kubernetes("http://127.0.0.1:1"), 1)
+    assert str(answer.error).startswith("ConnectionRefusedError: "), "also where it is awaited"
 
 
 @contextmanager

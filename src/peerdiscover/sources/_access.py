@@ -207,7 +207,7 @@ def _checked_server(text: str, where: str, credentials: bool) -> str:
         raise wrong
     try:
         url = urlsplit(text)
-        _ = url.port  # raises where it is none
+        _ = url.port, (url.hostname or "").encode("idna")  # raise where it is none
     except ValueError:
         raise wrong from None
     if url.scheme not in ("https", "http") or not url.hostname or url.query or url.fragment:

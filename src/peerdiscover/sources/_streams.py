@@ -209,12 +209,16 @@ def _proxy(server: str) -> httpcore.Proxy | None:
     found = getproxies().get(url.scheme)
     if not found or proxy_bypass(url.netloc):
         return None
-    proxy = urlsplit(found if "://" in found else f"http://{found}")
-    if proxy.scheme not in ("http", "https") or not proxy.hostname:
-        raise ConfigurationError("the proxy of the environment is none that HTTP goes through")
+    try:
+        proxy = urlsplit(found if "://" in found else f"http://{found}")
+        port = proxy.port or 80
+    except ValueError:  # its text is a part of the URL, and so perhaps of a password
+        port = 0
+    if port == 0 or proxy.scheme != "http" or not proxy.hostname:
+        raise ConfigurationError("the proxy of the environment is none of the kind http://HOST:PORT")
     auth = (proxy.username, proxy.password or "") if proxy.username else None
     host = f"[{proxy.hostname}]" if ":" in proxy.hostname else proxy.hostname
-    return httpcore.Proxy(f"{proxy.scheme}://{host}:{proxy.port or 80}", auth=auth)
+    return httpcore.Proxy(f"http://{host}:{port}", auth=auth)
 
 
 def _request(access: Access, step: Get, now: float) -> httpcore.Request:
@@ -242,10 +246,14 @@ def _retry_after(response: httpcore.Response) -> str | None:
 
 
 def _explained(error: BaseException, access: Access | None) -> BaseException:
-    """The error itself, or what it means that a certificate does not verify."""
+    """What it means that a certificate does not verify; else what the system said, or the error itself."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):  # of all addresses of the server; the first will do
+            cause = cause.exceptions[0]
         if isinstance(cause, ssl.SSLCertVerificationError) and access is not None:
             return access.distrusted(cause)
+        if isinstance(error, httpcore.ConnectError) and isinstance(cause, OSError) and cause.errno:
+            return cause
         cause = cause.__cause__ or cause.__context__
     return error

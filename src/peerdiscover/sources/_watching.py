@@ -294,6 +294,7 @@ class Watching:
 
     def _error(self, status: object, now: float) -> list[Answer]:
         """The stream says why it ends."""
+        self._forgive(now)
         code = status.get("code") if isinstance(status, dict) else None
         if code == 410:
             return self._expired(now)
@@ -394,9 +395,13 @@ class Watching:
 
     def _broke(self, why: str, now: float) -> list[Answer]:
         """A stream that worked is over. It goes on where it was; events since then are told again."""
-        if now - self._streaming_since >= LASTED:
-            self._tries = 0
+        self._forgive(now)
         return self._retry(why, now, quiet=True)
+
+    def _forgive(self, now: float) -> None:
+        """After a stream that lasted, attempts are counted anew."""
+        if self._doing is _Doing.WATCH and now - self._streaming_since >= LASTED:
+            self._tries = 0
 
     def _failed(
         self, why: str | ConfigurationError, now: float, *, whole: bool = False, after: float = 0.0
