@@ -704,3 +704,21 @@ def test_more_told_about_the_same_pods_is_shown_without_a_new_generation() -> No
     told.hears(Answer.of([Endpoint(("10.0.0.1",), 80, "web-0", zone="a")]), at=5)
     assert told.generation == 1
     assert told.peer(0).zone == "a"
+
+
+def test_nobody_is_held_at_an_address_that_somebody_else_has() -> None:
+    """As when names change: nobody is to stand in the set twice."""
+    told = Told().hears(pods(*range(6)))
+    renamed = Answer.of([Endpoint((f"10.0.0.{i}",), 80, f"app-{i}") for i in range(6)], ttl=5)
+    told.hears(renamed, at=5)
+    assert sorted(told.keys) == [f"app-{i}" for i in range(6)]
+    assert told.status.suspects == ()
+
+
+def test_another_port_of_the_same_address_is_another_place() -> None:
+    """Pods of one node's network share its address."""
+    told = Told().hears(pods(*range(6)))
+    others = Answer.of([Endpoint((f"10.0.0.{i}",), 81, f"app-{i}") for i in range(6)], ttl=5)
+    told.hears(others, at=5)
+    assert len(told.keys) == 12
+    assert len(told.status.suspects) == 6

@@ -10,7 +10,8 @@ resolved                   | replaced. Where more than `mass_removal` of four or
                            | one TTL later, agrees. So is whoever went and came back twice within
                            | `hold` and is missing again: two servers that disagree take turns. So is
                            | whoever the first answer lacks after an authoritative source went
-                           | silent: a cache may be older than what that one said
+                           | silent: a cache may be older than what that one said. None of this
+                           | holds a peer at whose address and port somebody else is now
 partial                    | added to. A peer goes when it was missing so often that chance is below
                            | one in a million; where the answer is always cut at the same place,
                            | absence says nothing
@@ -187,7 +188,7 @@ class Judge:
             stays = set[str]()
             why = "the source of truth says so"
         elif answer.outcome is Outcome.RESOLVED:
-            stays, why = self._stay_resolved(answer, missing, now), "a complete answer lacked it"
+            stays, why = self._stay_resolved(answer, seen, missing, now), "a complete answer lacked it"
         elif answer.outcome is Outcome.PARTIAL:
             stays, why = self._stay_partial(answer, seen, missing, now), "missing from partial answers"
         else:
@@ -199,8 +200,11 @@ class Judge:
                 self._goes(key, why + (f", held for {now - held.since:.1f} s" if held else ""), now)
         return stays
 
-    def _stay_resolved(self, answer: Answer, missing: list[str], now: float) -> set[str]:
+    def _stay_resolved(
+        self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float
+    ) -> set[str]:
         policy = self._policy
+        taken = {(address, peer.port) for peer in seen.values() for address in peer.addresses}
         # Those already held by this rule wait for their own second answer; the others are judged anew,
         # against the peers that are not in doubt.
         in_doubt = {key for key, s in self.suspects.items() if s.agree_at is not None and not s.by_name}
@@ -211,7 +215,9 @@ class Judge:
         flapping = {key for key, flap in self._flaps.items() if flap.returns >= _FLAPPING}
         stays = set[str]()
         for key in missing:
-            held = self.suspects.get(key)
+            known, held = self.peers.by_key[key], self.suspects.get(key)
+            if (known.address, known.port) in taken:
+                continue
             if held is not None:
                 held.answers += 1
                 if now - held.since >= policy.hold:
