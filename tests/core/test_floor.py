@@ -42,6 +42,7 @@ def test_while_the_watch_works_nothing_is_asked() -> None:
     assert told.keys == ["web-0", "web-1"]
     assert told.core.watched
     assert told.core.wake == INF
+    assert told.core.explain(2).endswith("Next question: none is due: the source tells of changes itself")
 
 
 def test_when_it_fails_questions_take_over_at_once() -> None:

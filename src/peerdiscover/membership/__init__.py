@@ -170,6 +170,7 @@ class Membership:
             self._last,
             self.status(now),
             now,
+            watched=self.watched,
             down=self._floor.down,
         )
 

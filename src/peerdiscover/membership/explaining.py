@@ -43,9 +43,10 @@ def explain(
     status: Status,
     now: float,
     *,
+    watched: bool,
     down: str | None,
 ) -> str:
-    """The text of `Discovery.explain`. `down`: why the watch is done without."""
+    """The text of `Discovery.explain`. `watched`: nothing is asked; `down`: why the watch is done without."""
     lines = [_head(service, judge, status)]
     lines += ["", "Peers:"] + ([_peer_line(peer, judge, health, now) for peer in judge.peers] or ["  nobody"])
     lines += _self_line(judge, identity)
@@ -63,7 +64,10 @@ def explain(
         lines += ["", f"No answer now: {status.error}"]
     if down is not None:
         lines += ["", f"The watch is down, and is done without: {down}"]
-    lines += ["", f"Next question: {_next(status)}"]
+    lines += [
+        "",
+        f"Next question: {_next(status)}" + (": the source tells of changes itself" if watched else ""),
+    ]
     return "\n".join(lines)
 
 
