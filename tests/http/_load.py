@@ -87,8 +87,8 @@ async def load(client: Any, rate: float, over: Callable[[float, int], bool], url
         intended = n / rate
         if over(intended, n):
             break
-        if (early := began + intended - time.monotonic()) > 0:
-            await asyncio.sleep(early)
+        early = began + intended - time.monotonic()
+        await asyncio.sleep(max(0.0, early))  # who is late lets the others run, too
         result.late += early < -0.05
         task = asyncio.create_task(one(n, intended))
         tasks.add(task)

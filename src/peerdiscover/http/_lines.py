@@ -6,7 +6,8 @@ Rules of this room:
   to says so to it, before the first byte. Bytes of a TLS handshake are none of a request's.
 * A pool dials a second time in one attempt only when its line refused the request unprocessed (closed
   meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
-* A kept line that the pod has closed takes nothing (Linux: TCP_INFO tells).
+* A kept line that the pod has closed takes nothing. Of one of HTTP/1.1 the pool asks that itself, a moment
+  before; of one of HTTP/2 nobody else does (Linux: TCP_INFO tells).
 * HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
   unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
 * The waits on a line are cut to what the attempt has left.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -131,15 +133,13 @@ _ALIVE = [
 class _Cuttable:
     """What both kinds of line share."""
 
-    __slots__ = ("_hurried", "_pod", "_stream")
+    __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info")
 
     def __init__(self, stream: Any, pod: Pod) -> None:
         self._stream = stream
         self._pod = pod
         self._hurried = False
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
     def cut(self) -> None:
         """End it for both sides; whoever reads from it finds it ended."""
@@ -151,7 +151,7 @@ class _Cuttable:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _ended(self) -> bool:
-        """Whether the pod has closed it already. The pool asks that of lines of HTTP/1.1 alone."""
+        """Whether the pod has closed it already."""
         if _TCP_INFO is None:
             return False
         try:
@@ -191,7 +191,7 @@ class Line(_Cuttable):
         if not buffer and not pod.shares_lines:
             return  # the end of a request without a body
         if (attempt := self._attempt()) is not None:
-            if not attempt.written and not attempt.dialled and self._ended():
+            if pod.shares_lines and not attempt.written and not attempt.dialled and self._ended():
                 raise pod.write_error("the pod closed this line before anything was written")
             attempt.write(self)
         pod.written += 1
@@ -276,7 +276,7 @@ class AsyncLine(_Cuttable):
         if not buffer and not pod.shares_lines:
             return  # the end of a request without a body
         if (attempt := self._attempt()) is not None:
-            if not attempt.written and not attempt.dialled and self._ended():
+            if pod.shares_lines and not attempt.written and not attempt.dialled and self._ended():
                 raise pod.write_error("the pod closed this line before anything was written")
             attempt.write(self)
         pod.written += 1

@@ -152,11 +152,13 @@ class Call:
         "_host",
         "_last",
         "_peer",
+        "_planned",
         "_port",
+        "_replayable",
         "_request",
         "_shared",
         "_small",
-        "_steps",
+        "_until",
         "library",
     )
 
@@ -176,15 +178,23 @@ class Call:
         if until is None:
             until = extensions.get("timeout", {}).get("connect")
         shared.budget.request(now)
-        replayable = isinstance(request.stream, library.api.ByteStream)
-        self._small = replayable and len(request.content) <= _SMALL
-        self._steps = Steps(
-            shared.budget,
-            until=math.inf if until is None else now + until,
-            attempts=ways.attempts,
-            repeatable=self._is_idempotent,
-            replayable=replayable,
-        )
+        self._until: float = math.inf if until is None else now + until
+        self._replayable: bool = isinstance(request.stream, library.api.ByteStream)
+        self._small: bool = self._replayable and len(request.content) <= _SMALL
+        self._planned: Steps | None = None
+
+    @property
+    def _steps(self) -> Steps:
+        """Made when something fails: the usual request needs none."""
+        if self._planned is None:
+            self._planned = Steps(
+                self._shared.budget,
+                until=self._until,
+                attempts=self._shared.ways.attempts,
+                repeatable=self._is_idempotent,
+                replayable=self._replayable,
+            )
+        return self._planned
 
     def _is_idempotent(self) -> bool:
         request = self._request
@@ -192,10 +202,10 @@ class Call:
 
     def next(self) -> Attempt | Pause:
         """What to do now; raises when there is nobody to try and no time to wait."""
-        shared, steps = self._shared, self._steps
+        shared, plan, patience = self._shared, self._planned, self._shared.ways.connect_timeout
         if self._peer is not None:
             peer, lease, now = self._peer, None, time.monotonic()
-        elif not steps.begun:
+        elif plan is None:
             now = self._began
             try:
                 peer, lease = shared.pick()
@@ -208,9 +218,8 @@ class Call:
             now = time.monotonic()
             if found is None:
                 return self._pause(now)
-            peer = found
-        patience = shared.ways.connect_timeout * steps.patience
-        return shared.pods.begin(peer, now, shared.deadline(now, steps.until), patience, lease, self._small)
+            peer, patience = found, patience * plan.patience
+        return shared.pods.begin(peer, now, shared.deadline(now, self._until), patience, lease, self._small)
 
     def _another(self) -> tuple[Peer | None, Any]:
         """One who was not tried, and the lease on it where the picker chose it."""
@@ -332,7 +341,7 @@ class Call:
 
     def response(self, attempt: Attempt, answer: Any, stream: type[Any], over: Callable[[], Any]) -> Any:
         """What the caller gets."""
-        failed, peer = self._steps.failed, attempt.pod.peer
+        failed, peer = self._planned.failed if self._planned else [], attempt.pod.peer
         answer.extensions["peerdiscover"] = {
             "peer": peer,
             "attempts": len(failed) + 1,

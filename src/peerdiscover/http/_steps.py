@@ -149,11 +149,6 @@ class Steps:
         """The attempts so far."""
 
     @property
-    def begun(self) -> bool:
-        """Whether anybody was tried, or there was a pause."""
-        return self._paused or bool(self.failed)
-
-    @property
     def patience(self) -> int:
         """How many times the patience of the first round the present one has."""
         return 1 << min(self._rounds, 10)
