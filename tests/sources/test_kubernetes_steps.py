@@ -138,7 +138,7 @@ def test_a_watch_that_begins_with_all_that_is_there() -> None:
         "resourceVersionMatch": "NotOlderThan",
         "watch": "1",
         "allowWatchBookmarks": "true",
-        "timeoutSeconds": "300",
+        "timeoutSeconds": "270",
     }
     told.head()
     assert told.data(added("10.0.0.1"), bookmark(8)) == []
@@ -149,8 +149,8 @@ def test_a_watch_that_begins_with_all_that_is_there() -> None:
 
 
 def test_the_time_of_a_watch_is_drawn_so_that_not_all_end_together() -> None:
-    assert Told(random=0.0).query()["timeoutSeconds"] == "240"
-    assert Told(random=0.5).query()["timeoutSeconds"] == "270"
+    assert Told(random=0.0).query()["timeoutSeconds"] == "225"
+    assert Told(random=0.5).query()["timeoutSeconds"] == "248"
 
 
 def test_one_answer_for_all_that_came_together() -> None:
@@ -356,10 +356,10 @@ def test_a_stream_that_ends_at_once_does_not_spin() -> None:
 
 
 def test_nothing_came_any_more() -> None:
-    """The watch has its time, and a little more; then the connection is dead."""
+    """The watch has its time, and a little more; then the connection is dead. Both are within 300 s."""
     told = Told()
     told.synced("10.0.0.1")
-    assert told.watching.deadline == told.now + 300 + _watching.GRACE
+    assert told.watching.deadline == told.now + 270 + _watching.GRACE
     told.now = told.watching.deadline
     assert told.failed(TimeoutError()) == []
     assert "resourceVersion" not in told.query()

@@ -55,7 +55,7 @@ LONGEST_RETRY_AFTER = 60.0
 LASTED = 5.0
 """Seconds after which a stream was a good one."""
 GRACE = 10.0
-"""Seconds that a watch may be open beyond its `timeoutSeconds`."""
+"""Seconds that a watch may be open beyond what the server was told, within the source's `timeout_seconds`."""
 QUIET_TRIES = 2
 """How often in a row a stream may break at once, before that is told as a failure."""
 
@@ -148,7 +148,7 @@ class Watching:
             else:
                 self._coming = self._new_slices()
         else:
-            seconds = self._timeout_seconds * (0.8 + 0.2 * self._random())
+            seconds = self._timeout_seconds * (0.75 + 0.15 * self._random())
             if self._doing is _Doing.SYNC:
                 self._coming = self._new_slices()
                 self.deadline = now + self._timeout / 2
@@ -247,7 +247,10 @@ class Watching:
         late = isinstance(error, TimeoutError)
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if self._doing is _Doing.WATCH and self._status == 200:
-            return self._broke("nothing came any more" if late else why, now)
+            answers = self._broke("nothing came any more" if late else why, now)
+            if late:
+                self._sync_anew()  # whatever is between us and the server may have swallowed events, too
+            return answers
         if self._doing is _Doing.SYNC and self._status == 200 and late:
             # As a server does that does not know `sendInitialEvents`.
             self._memory.plain = True
@@ -284,7 +287,7 @@ class Watching:
             return True
         annotations = metadata.get("annotations") or {}
         if isinstance(annotations, dict) and annotations.get("k8s.io/initial-events-end") == "true":
-            self._is_whole(now)
+            self._is_whole()
             if self._doing is _Doing.SERVICE:
                 self.done = True
             else:
@@ -301,10 +304,10 @@ class Watching:
         why = f"the watch ended with an error: {message_of(status)}"
         return self._failed(why, now, whole=code not in (429, 503), after=seconds_in(status))
 
-    def _is_whole(self, now: float) -> None:
+    def _is_whole(self) -> None:
         """A sync is complete: what it brought replaces what was."""
         self._slices, self._coming = self._coming, None
-        self._sync_due = now + self._timeout_seconds
+        self._sync_due = self._began + self._timeout_seconds
         self._more = ""
         nobody = not self._slices and not self._memory.blind
         self._doing = _Doing.SERVICE if nobody else _Doing.WATCH
@@ -312,7 +315,8 @@ class Watching:
     def _streaming(self, now: float) -> None:
         """From now on it is for the server to speak."""
         self._streaming_since = now
-        self.deadline = self._began + self._seconds + GRACE
+        latest = min(self._seconds + GRACE, self._timeout_seconds)
+        self.deadline = self._began + max(latest, self._seconds + 1.0)
 
     # Whole bodies
 
@@ -330,7 +334,7 @@ class Watching:
             return self._failed(f"a malformed list: {bytes(self._buffer[:100])!r}", now)
         if self._more:
             return []
-        self._is_whole(now)
+        self._is_whole()
         return self._tell() if self._doing is _Doing.WATCH else []
 
     def _service_came(self, status: int) -> list[Answer]:
