@@ -232,6 +232,18 @@ def test_a_server_that_does_not_know_it() -> None:
     told.now += 2.5
     assert told.failed(TimeoutError()) == []
     assert "limit" in told.query()
+    again = Told(memory=told.memory)
+    assert "sendInitialEvents" in again.query(), "it may have been slow, that once"
+    again.head()
+    again.now += 2.5
+    assert again.failed(TimeoutError()) == []
+    assert "limit" in Told(memory=told.memory).query(), "twice in a row is no accident"
+
+
+def test_a_server_that_was_slow_once() -> None:
+    memory = Memory(late=1)
+    Told(memory=memory).synced("10.0.0.1")
+    assert memory == Memory()
 
 
 def test_the_pages_have_expired() -> None:
@@ -288,7 +300,7 @@ def test_without_slices_the_service_is_asked_for(status: int, outcome: Outcome, 
     assert told.query()["resourceVersion"] == "10"
     told.head()
     assert there(told.data(added("10.0.0.1"))) == {"10.0.0.1"}
-    assert told.memory.blind is (status == 403)
+    assert bool(told.memory.blind) is (status == 403)
     if status == 403:
         again = Told(memory=told.memory)
         (answer,) = again.synced()

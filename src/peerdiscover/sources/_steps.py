@@ -8,7 +8,7 @@ Rules of this room:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Find", "Get", "Memory", "Place", "Step", "Wait", "message_of", "seconds_in", "seconds_of"]
@@ -61,8 +61,10 @@ class Memory:
 
     plain: bool = False
     """`sendInitialEvents` is not served."""
-    blind: bool = False
-    """Services may not be read."""
+    late: int = 0
+    """How often in a row a sync did not come to its end in time; a slow server is late once."""
+    blind: set[str] = field(default_factory=set)
+    """Namespaces in which Services may not be read."""
 
 
 def message_of(status: object) -> str:

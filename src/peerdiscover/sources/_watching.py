@@ -163,6 +163,11 @@ class Watching:
         path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         return f"{path}?{urlencode(query)}"
 
+    @property
+    def _namespace(self) -> str:
+        assert self._place is not None
+        return self._place.namespace
+
     def _new_slices(self) -> Slices:
         assert self._place is not None
         return Slices(Naming(self._service, self._place.name, (self._place.server,)))
@@ -252,9 +257,10 @@ class Watching:
                 self._sync_anew()  # whatever is between us and the server may have swallowed events, too
             return answers
         if self._doing is _Doing.SYNC and self._status == 200 and late:
-            # As a server does that does not know `sendInitialEvents`.
-            self._memory.plain = True
-            self._fresh = True
+            # As a server does that does not know `sendInitialEvents`; or one that is slow, this once.
+            self._memory.late += 1
+            self._memory.plain = self._memory.late > 1
+            self._doing, self._fresh = _Doing.LIST, True
             return []
         return self._failed(f"no answer in {now - self._began:.1f} s" if late else why, now)
 
@@ -309,7 +315,8 @@ class Watching:
         self._slices, self._coming = self._coming, None
         self._sync_due = self._began + self._timeout_seconds
         self._more = ""
-        nobody = not self._slices and not self._memory.blind
+        self._memory.late = self._memory.late if self._doing is _Doing.LIST else 0
+        nobody = not self._slices and self._namespace not in self._memory.blind
         self._doing = _Doing.SERVICE if nobody else _Doing.WATCH
 
     def _streaming(self, now: float) -> None:
@@ -342,8 +349,8 @@ class Watching:
         assert self._slices is not None
         assert self._place is not None
         self._doing = _Doing.WATCH
-        if status in (401, 403):
-            self._memory.blind = True
+        if status == 403:
+            self._memory.blind.add(self._namespace)
         answer = self._slices.answer()
         if status == 200:
             answer = answer.with_(outcome=Outcome.EMPTY, hint="the Service is there; no pod is behind it")

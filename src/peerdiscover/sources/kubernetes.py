@@ -79,7 +79,7 @@ class Kubernetes:
         from ._steps import Memory
 
         check_arguments(server, ca, token, kubeconfig)
-        if not 1 <= timeout_seconds <= 3600:
+        if not isinstance(timeout_seconds, int | float) or not 1 <= timeout_seconds <= 3600:
             raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): from 1 to 3600")
         self._given = (server, ca, token, kubeconfig)
         self._namespace = None if namespace is None else checked_namespace(namespace, "namespace=")
