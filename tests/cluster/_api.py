@@ -220,16 +220,18 @@ def async_client(folder: Path, connections: int) -> httpx.AsyncClient:
 def _objects(what: Path | str | Json | Iterable[Json]) -> builtins.list[Json]:
     if isinstance(what, Path):
         what = what.read_text()
+    objects: builtins.list[Json]
     if isinstance(what, str):
         yaml = import_module("yaml")  # JSON is YAML, too
         try:
-            what = [item for item in yaml.safe_load_all(what) if item]
+            objects = [item for item in yaml.safe_load_all(what) if item]
         except yaml.YAMLError as error:
             raise ValueError(f"no YAML: {error}") from None
-    if isinstance(what, dict):
+    elif isinstance(what, dict):
         one = cast("Json", what)
-        what = one["items"] if one.get("kind") == "List" else [one]
-    objects = list(what)
+        objects = one["items"] if one.get("kind") == "List" else [one]
+    else:
+        objects = builtins.list(what)
     for given in objects:
         try:
             _ = given["apiVersion"], given["kind"], given["metadata"]["name"]

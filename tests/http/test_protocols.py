@@ -172,8 +172,9 @@ def test_a_pod_of_http2_that_goes_away_and_refuses(way: str) -> None:
         for _ in range(4):
             client.post()
         service[0].refuse()
-        assert isinstance(service[0], Pod2)
-        service[0].manner2 = "goaway"
+        first = service[0]
+        assert isinstance(first, Pod2)
+        first.manner2 = "goaway"
         texts = [client.post(content=b"x", headers={"id": str(n)}).text for n in range(4)]
         assert [text[:5] for text in texts] == ["web-1"] * 4
         done = [request.headers["id"] for request in service.requests if request.done and request.body]

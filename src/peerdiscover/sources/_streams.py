@@ -209,13 +209,15 @@ def _proxy(server: str) -> httpcore.Proxy | None:
     found = getproxies().get(url.scheme)
     if not found or proxy_bypass(url.netloc):
         return None
+    # What is wrong with it is not quoted: a part of the URL may be a part of a password.
+    wrong = ConfigurationError("the proxy of the environment is none of the kind http://HOST:PORT")
     try:
         proxy = urlsplit(found if "://" in found else f"http://{found}")
         port = proxy.port or 80
-    except ValueError:  # its text is a part of the URL, and so perhaps of a password
-        port = 0
-    if port == 0 or proxy.scheme != "http" or not proxy.hostname:
-        raise ConfigurationError("the proxy of the environment is none of the kind http://HOST:PORT")
+    except ValueError:
+        raise wrong from None
+    if proxy.scheme != "http" or not proxy.hostname:
+        raise wrong
     auth = (proxy.username, proxy.password or "") if proxy.username else None
     host = f"[{proxy.hostname}]" if ":" in proxy.hostname else proxy.hostname
     return httpcore.Proxy(f"http://{host}:{port}", auth=auth)
