@@ -1,0 +1,108 @@
+"""One client under load, in a process of its own, so that nobody's work delays what it sends.
+
+Started by `_rolls_run` with one argument, JSON: `client`, the `service` and its `port`, `nameserver` and
+`kubeconfig`, `rate`, `requests`. It sends until it has sent so many and its stdin has ended, then prints one
+line of JSON. Each client is set up as its users do it, with its defaults; a request has five seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import astuple, dataclass, field
+from typing import Any
+
+import aiohttp
+import httpx
+
+from peerdiscover import DNS, Kubernetes, Source
+from peerdiscover.http import AsyncClient
+from tests.http._load import load
+
+PROXY = "127.0.0.1:9000"
+TIMEOUT = 5.0
+
+Json = dict[str, Any]
+
+
+def main() -> None:
+    asyncio.run(_run(json.loads(sys.argv[1])))
+
+
+async def _run(told: Json) -> None:
+    over = threading.Event()
+    threading.Thread(target=_wait_for_end, args=(over,), daemon=True).start()
+    async with _client(told) as client:
+        began, spent = time.monotonic(), time.process_time()
+        result = await load(client, told["rate"], lambda _, n: n >= told["requests"] and over.is_set())
+        seconds, spent = time.monotonic() - began, time.process_time() - spent
+    answered = [astuple(one) for one in result.answered]
+    json.dump(
+        {"began": began, "late": result.late, "busy": spent / seconds, "answered": answered}, sys.stdout
+    )
+
+
+def _wait_for_end(over: threading.Event) -> None:
+    sys.stdin.read()
+    over.set()
+
+
+@asynccontextmanager
+async def _client(told: Json) -> AsyncIterator[Any]:
+    name = f"{told['service']}:{told['port']}"
+    if told["client"] in ("dns", "k8s"):
+        source: Source = DNS(nameservers=[told["nameserver"]])
+        if told["client"] == "k8s":
+            name, source = f"k8s:{name}", Kubernetes(kubeconfig=told["kubeconfig"])
+        async with AsyncClient(name, source=source, timeout=TIMEOUT, total_timeout=TIMEOUT) as ours:
+            yield ours
+    elif told["client"] == "aiohttp":
+        # Not the resolver of aiodns, which aiohttp takes where it is installed.
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        async with aiohttp.ClientSession(f"http://{name}", connector=connector, timeout=timeout) as session:
+            yield _Aiohttp(session)
+    else:
+        through = PROXY if told["client"].startswith("haproxy") else name
+        async with httpx.AsyncClient(base_url=f"http://{through}", timeout=TIMEOUT) as plain:
+            yield _Httpx(plain)
+
+
+class _Httpx:
+    """Its timeouts are for connecting, for reading and so on: five seconds for all is said outside of it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def request(self, method: str, url: str, *, headers: dict[str, str]) -> httpx.Response:
+        async with asyncio.timeout(TIMEOUT):
+            return await self._client.request(method, url, headers=headers)
+
+
+@dataclass
+class _Answer:
+    """What the load reads of a response."""
+
+    status_code: int
+    text: str
+    extensions: Json = field(default_factory=dict)
+
+
+class _Aiohttp:
+    """Reads the whole response, as httpx does."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def request(self, method: str, url: str, *, headers: dict[str, str]) -> _Answer:
+        async with self._session.request(method, url, headers=headers) as response:
+            return _Answer(response.status, await response.text())
+
+
+if __name__ == "__main__":
+    main()
