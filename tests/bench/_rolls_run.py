@@ -67,22 +67,25 @@ class Run:
 
 
 def run(cluster: Cluster, client: str, plan: Plan) -> Run:
-    """A fresh workload, one client, all rolls. Raises `RuntimeError` where the client did not get through."""
+    """A fresh workload, one client, all rolls. Raises `RuntimeError` where the client did not get through,
+    `TimeoutError` where a roll did not.
+    """
     namespace = cluster.namespace()
-    workload = cluster.statefulset(
-        "web",
-        REPLICAS,
-        namespace=namespace,
-        ports={"http": PORT},
-        command=[sys.executable, str(_PROGRAM), str(PORT), "abrupt"],
-        container={"readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1}},
-        pod_management="OrderedReady",
-    )
-    workload.wait()
-    steady = 0 if client == "k8s" else plan.ttl + 3
-    cluster.api.patch(workload.path, {"spec": {"minReadySeconds": steady}})
     with contextlib.ExitStack() as stack:
+        stack.callback(cluster.delete_namespace, namespace)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workload = cluster.statefulset(
+            "web",
+            REPLICAS,
+            namespace=namespace,
+            ports={"http": PORT},
+            command=[sys.executable, str(_PROGRAM), str(PORT), "abrupt"],
+            container={"readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1}},
+            pod_management="OrderedReady",
+        )
+        workload.wait()
+        steady = 0 if client == "k8s" else plan.ttl + 3
+        cluster.api.patch(workload.path, {"spec": {"minReadySeconds": steady}})
         if client.startswith("haproxy"):
             tuned = client == "haproxy-tuned"
             stack.enter_context(haproxy(cluster, workload.fqdn, PORT, folder, ttl=plan.ttl, tuned=tuned))
@@ -101,7 +104,6 @@ def run(cluster: Cluster, client: str, plan: Plan) -> Run:
     executed: Counter[str] = Counter()
     for uid in uids:
         executed.update(line for line in cluster.log_of(uid).read_text().splitlines() if line.isdigit())
-    cluster.delete_namespace(namespace)
     began = told["began"]
     load = Load([Answered(*one) for one in told["answered"]], told["late"])
     return Run(client, load, told["busy"], [(a - began, b - began) for a, b in rolls], executed)

@@ -66,7 +66,7 @@ def _try(cluster: Cluster, client: str, plan: Plan, runs: list[Run]) -> None:
     """A client that does not get through is said, and the others have their turn."""
     try:
         done = run(cluster, client, plan)
-    except RuntimeError as error:
+    except (RuntimeError, TimeoutError) as error:
         print(error, file=sys.stderr)
         return
     print(
