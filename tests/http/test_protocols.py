@@ -18,7 +18,7 @@ from ._ways import web
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("tls"), "a CA of our own")
+    return Authority(tmp_path_factory.mktemp("tls"), "a CA of our own", complete=True)
 
 
 def server(authority: Authority, name: str, *names: str) -> ssl.SSLContext:
@@ -69,7 +69,7 @@ def test_certificates_for_the_pods(way: str, authority: Authority, of_the_pods: 
 
 
 def test_a_certificate_of_a_stranger(way: str, of_the_service: ssl.SSLContext, tmp_path: Path) -> None:
-    stranger = Authority(tmp_path, "stranger")
+    stranger = Authority(tmp_path, "stranger", complete=True)
     with (
         pods(2, of_the_service) as service,
         web(way, service.source, verify=trusting(stranger.ca), client={"timeout": 0.3}) as client,

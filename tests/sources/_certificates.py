@@ -14,15 +14,21 @@ from tests.servers import require
 
 
 class Authority:
-    """A folder with a CA (`ca.crt`); `sign` makes a certificate beside its key."""
+    """A folder with a CA (`ca.crt`); `sign` makes a certificate beside its key.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    Its certificates lack extensions, as those of many clusters do. `complete` ones have what a context
+    of Python 3.13 or newer wants (VERIFY_X509_STRICT).
+    """
+
+    def __init__(self, folder: Path, name: str, *, complete: bool = False) -> None:
+        self._complete = complete
         self.folder = folder / name
         self.folder.mkdir()
         self.ca = self.folder / "ca.crt"
         self._key = self.folder / "ca.key"
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign") if complete else ()
         self._openssl(
-            "req", "-x509", *NEW_KEY, self._key, "-days", "2", "-subj", f"/CN={name}", "-out", self.ca
+            "req", "-x509", *NEW_KEY, self._key, "-days", "2", "-subj", f"/CN={name}", *usage, "-out", self.ca
         )
 
     def sign(self, name: str, alternative: str = "", subject: str = "") -> tuple[Path, Path]:
@@ -31,7 +37,10 @@ class Authority:
             self.folder / f"{name}.{ending}" for ending in ("crt", "key", "csr", "ext")
         )
         self._openssl("req", *NEW_KEY, key, "-subj", subject or f"/CN={name}", "-out", request)
-        extensions.write_text(f"subjectAltName={alternative}\n" if alternative else "")
+        lines = [f"subjectAltName={alternative}"] if alternative else []
+        if self._complete:
+            lines += ["subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid"]
+        extensions.write_text("".join(f"{line}\n" for line in lines))
         signed_by = ("-CA", self.ca, "-CAkey", self._key, "-CAcreateserial")
         self._openssl(
             "x509",
