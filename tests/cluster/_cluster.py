@@ -55,6 +55,8 @@ class Cluster:
         self._numbers = itertools.count(1)
         self._stopping = threading.Lock()
         self._hurt: set[str] = set()
+        self._weary = False
+        """The controllers were without the API server, and may wait long before they ask it again."""
 
     @classmethod
     def start(
@@ -272,11 +274,18 @@ class Cluster:
         return self.folder / f"{part}.log"
 
     def mend(self) -> None:
-        """Every part that was stopped or paused runs again. Costs nothing where none was."""
+        """Every part that was stopped or paused runs again. Costs nothing where none was.
+
+        Controllers that were without the API server begin anew: the longer it was away, the longer they
+        would wait to ask it, at the cost of who comes next.
+        """
         for part in NAMES[::-1]:
             if part in self._hurt:
                 self.resume_part(part)
                 self.start_part(part)
+        if self._weary:
+            self.kill_part("controllers")
+            self.start_part("controllers")
 
     def compact(self) -> None:
         """etcd and the API server forget: resourceVersions from before are answered with 410.
@@ -284,6 +293,7 @@ class Cluster:
         The API server is killed and started again, since it remembers the latest events itself.
         """
         self._ask("compact")
+        self._weary = True
 
     def corefile(
         self,
@@ -310,9 +320,11 @@ class Cluster:
             raise ValueError(f"{part!r} is no part: {', '.join(NAMES)}")
         if verb in ("stop", "kill", "pause"):
             self._hurt.add(part)
+            self._weary = self._weary or part in ("apiserver", "etcd")
         self._ask(verb, part=part)
         if verb == "start":
             self._hurt.discard(part)
+            self._weary = self._weary and part != "controllers"
 
     def _ask(self, verb: str, **what: Any) -> Any:
         with socket.socket(socket.AF_UNIX) as connection:

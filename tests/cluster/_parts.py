@@ -167,6 +167,7 @@ def parts(binary: Path, folder: Path, options: Options, http: httpx.AsyncClient)
                 f"--service-account-key-file={folder}/sa.key",
                 f"--service-account-signing-key-file={folder}/sa.key",
                 f"--service-account-issuer={issuer(options)}",
+                "--etcd-compaction-interval=0",  # etcd forgets when a test says so, not every five minutes
                 # A stopping server ends the watches that are open; by default it waits a minute for them.
                 "--shutdown-watch-termination-grace-period=2s",
                 *options.apiserver,
