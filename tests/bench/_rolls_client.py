@@ -3,6 +3,10 @@
 Started by `_rolls_run` with one argument, JSON: `client`, the `service` and its `port`, `nameserver` and
 `kubeconfig`, `rate`, `requests`. It sends until it has sent so many and its stdin has ended, then prints one
 line of JSON. Each client is set up as its users do it, with its defaults; a request has five seconds.
+
+HAProxy is sent its requests by aiohttp. httpx looks at each connection of its pool for each request that
+waits, whenever one comes or ends: once some hundred wait for a proxy that hangs, it does little else, and
+never comes back.
 """
 
 from __future__ import annotations
@@ -61,16 +65,20 @@ async def _client(told: Json) -> AsyncIterator[Any]:
             name, source = f"k8s:{name}", Kubernetes(kubeconfig=told["kubeconfig"])
         async with AsyncClient(name, source=source, timeout=TIMEOUT, total_timeout=TIMEOUT) as ours:
             yield ours
-    elif told["client"] == "aiohttp":
-        # Not the resolver of aiodns, which aiohttp takes where it is installed.
-        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-        async with aiohttp.ClientSession(f"http://{name}", connector=connector, timeout=timeout) as session:
-            yield _Aiohttp(session)
-    else:
-        through = PROXY if told["client"].startswith("haproxy") else name
-        async with httpx.AsyncClient(base_url=f"http://{through}", timeout=TIMEOUT) as plain:
+    elif told["client"] == "httpx":
+        async with httpx.AsyncClient(base_url=f"http://{name}", timeout=TIMEOUT) as plain:
             yield _Httpx(plain)
+    else:
+        proxied = told["client"].startswith("haproxy")
+        # Not the resolver of aiodns, which aiohttp takes where it is installed. To the proxy as many
+        # connections as there are requests: its pool is what is measured there.
+        resolver, limit = aiohttp.ThreadedResolver(), 0 if proxied else 100
+        async with aiohttp.ClientSession(
+            f"http://{PROXY if proxied else name}",
+            connector=aiohttp.TCPConnector(resolver=resolver, limit=limit),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+        ) as session:
+            yield _Aiohttp(session)
 
 
 class _Httpx:

@@ -139,7 +139,7 @@ def _roll(workload: Workload, plan: Plan, steady: float) -> tuple[list[tuple[flo
     for n in range(plan.rolls):
         begun = time.monotonic()
         workload.restart()
-        time.sleep(REPLICAS * steady)  # it takes longer: until then nobody need ask the API server
+        time.sleep((REPLICAS - 1) * steady)  # it takes longer: until then nobody need ask the API server
         workload.wait(timeout=_PATIENCE)
         rolls.append((begun, time.monotonic()))
         uids.update(pod.uid for pod in workload.pods())

@@ -30,7 +30,7 @@ from ._table import show
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.rolls")
     parser.add_argument("clients", metavar="CLIENT", nargs="*", help=", ".join(CLIENTS))
-    parser.add_argument("--requests", type=int, default=35_000, help="at least, for each client")
+    parser.add_argument("--requests", type=int, default=30_000, help="at least, for each client")
     parser.add_argument("--rate", type=float, default=500.0, help="a second")
     parser.add_argument("--rolls", type=int, default=2)
     parser.add_argument("--ttl", type=int, default=5, help="of the DNS, in seconds")
