@@ -5,8 +5,8 @@ Started by `_rolls_run` with one argument, JSON: `client`, the `service` and its
 line of JSON. Each client is set up as its users do it, with its defaults; a request has five seconds.
 
 HAProxy is sent its requests by aiohttp. httpx looks at each connection of its pool for each request that
-waits, whenever one comes or ends: once some hundred wait for a proxy that hangs, it does little else, and
-never comes back.
+waits, whenever one comes or ends: behind a proxy that holds requests for seconds it did little else, and did
+not come back.
 """
 
 from __future__ import annotations
