@@ -88,7 +88,8 @@ def test_a_large_set_whose_addresses_do_not_come_along_grows_with_each_lookup() 
         everybody = changed_to(web, lambda peers: len(peers) == 40)
         assert [peer.ordinal for peer in everybody] == list(range(40))
         for _ in range(3):
-            assert web.refresh() is everybody
+            assert web.refresh() == everybody
+            assert web.peers.generation == everybody.generation
 
 
 def _published(server: Authoritative, count: int) -> DNS:
@@ -142,7 +143,8 @@ def test_a_set_larger_than_any_answer_is_gathered() -> None:
         assert sizes[-1] == 5000
         everybody = web.peers
         for _ in range(3):
-            assert web.refresh() is everybody
+            assert web.refresh() == everybody
+            assert web.peers.generation == everybody.generation
 
 
 @pytest.fixture
@@ -162,7 +164,8 @@ def test_eighty_pods_and_no_tcp(eighty: HeadlessService, tcp: Literal["refuse", 
         assert "open TCP port 53" in "\n".join(answer.warnings)
         with Discovery(f"{SERVICE}:8080", source=source, policy=policy(timeout=5)) as web:
             everybody = changed_to(web, lambda peers: len(peers) == 80)
-            assert web.refresh() is everybody
+            assert web.refresh() == everybody
+            assert web.peers.generation == everybody.generation
 
 
 @pytest.mark.parametrize("port", ["8080", "http"])
