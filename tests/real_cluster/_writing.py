@@ -262,11 +262,13 @@ def revisions(cluster: Cluster, namespace: str, last: str) -> list[tuple[str, st
     """Each revision of a namespace's slices, from the beginning to the one called `last`: the slice's name,
     and the revision, "" where that was its end.
 
-    Raises `httpx.HTTPError` where etcd does not come to that one, or has forgotten the beginning.
+    The beginning is the namespace's own: what was before it, etcd may have been told to forget. Raises
+    `httpx.HTTPError` where etcd does not come to the last one, or has forgotten the first.
     """
+    made = cluster.api.get(cluster.api.path("Namespace", None, namespace))["metadata"]["resourceVersion"]
     prefix = f"/registry/endpointslices/{namespace}/"
     begin, end = (b64encode(text.encode()).decode() for text in (prefix, prefix[:-1] + "0"))
-    request = {"create_request": {"key": begin, "range_end": end, "start_revision": 1}}
+    request = {"create_request": {"key": begin, "range_end": end, "start_revision": int(made)}}
     found: list[tuple[str, str]] = []
     with (
         cluster.inside(),
