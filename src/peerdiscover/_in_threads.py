@@ -37,13 +37,14 @@ class InThreads(Surface):
     """The lock, and the news that something changed under it."""
     _thread: threading.Thread | None = None
     _feeder: threading.Thread | None = None
-    _cancellation = asking.Cancellation()
+    _cancellation: asking.Cancellation
     _asking = False
 
     def _pause(self, pause: Pause) -> None:
         self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
 
     def _new_lock(self) -> threading.Condition:
+        self._cancellation = asking.Cancellation()
         self._changed = threading.Condition()
         return self._changed
 
@@ -75,7 +76,6 @@ class InThreads(Surface):
 
     def _begin_refreshing(self) -> None:
         self._core.start(self._now())
-        self._cancellation = asking.Cancellation()
         self._thread = threading.Thread(target=self._run, name=f"peerdiscover {self._service}", daemon=True)
         self._thread.start()
 

@@ -28,7 +28,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from peerdiscover.answers import Answer, Ask, Outcome
@@ -43,41 +42,16 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change, Identity, Peer, PeerSet, View
 from peerdiscover.policy import Policy
 
-from .explaining import Heard, counted, explain
+from .explaining import Heard, counted, explain, reason_of, why_mute
 from .floor import Floor
 from .health import Health
 from .judging import Judge
 from .scheduling import Schedule
+from .status import Status
 
 __all__ = ["Membership", "Status"]
 
 E = TypeVar("E", bound=ResolutionError)
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How a discovery is doing, at one moment. Times are seconds."""
-
-    generation: int
-    """Of the set; it rises by one with each change."""
-    age: float
-    """Since an answer last confirmed the set; infinite before the first."""
-    stale: bool
-    """The last answer failed, a lookup does not come back, or somebody is held (see `suspects`)."""
-    outcome: Outcome | None
-    """Of the last answer; None before the first."""
-    error: str | None
-    """Why the last answer failed, or that a lookup does not come back; None where neither is so."""
-    next_refresh: float
-    """Until the next question; 0 while one is under way, infinite where none will be."""
-    suspects: tuple[Peer, ...]
-    """Held though the last answers lacked them."""
-    lookups: int
-    """Questions to the source that were answered or failed."""
-    failures: int
-    """Of those, the failed ones."""
-    changes: int
-    """How often the set changed."""
 
 
 class Membership:
@@ -142,7 +116,7 @@ class Membership:
         judge, last = self._judge, self._last
         failed = self._failed
         overdue = self._schedule.overdue(now)
-        error = _reason(last) if last is not None and failed else None
+        error = reason_of(last) if last is not None and failed else None
         if overdue is not None:
             error = f"the source has not returned from a lookup for {overdue:.1f} s"
         next_refresh = math.inf if self.watched else max(0.0, self._schedule.due - now)
@@ -279,9 +253,9 @@ class Membership:
         """Somebody else can be asked meanwhile: it is said once, and the set stays as it is."""
         if self.watched:
             self._schedule.start(now)
-        if self._floor.fails(_reason(answer)):
+        if self._floor.fails(reason_of(answer)):
             self._judge.told_by_others()
-            why = _reason(answer).partition("\n")[0]
+            why = reason_of(answer).partition("\n")[0]
             self.notes.append(
                 (logging.WARNING, f"{self.service}: the watch is down, and is done without: {why}")
             )
@@ -294,7 +268,7 @@ class Membership:
         if answer.outcome is Outcome.RESOLVED and not (answer.endpoints or answer.unnamed):
             answer = answer.with_(outcome=Outcome.EMPTY)
         if self._judge.is_mute(answer):
-            answer = answer.with_(outcome=Outcome.FAILED, error=answer.error or _mute(answer))
+            answer = answer.with_(outcome=Outcome.FAILED, error=answer.error or why_mute(answer))
         if not answer.authoritative and self._judge.hides_pods(answer):
             answer = answer.with_(outcome=Outcome.FAILED, error=_HIDES, warnings=())
         before, first = self.peers, not self._evidence
@@ -383,7 +357,7 @@ class Membership:
         last = self._heard[-1]
         asked = f"{last.answer.name} " if last.answer.name else ""
         servers = f" (asked {', '.join(last.answer.servers)})" if last.answer.servers else ""
-        why = f": {_reason(last.answer)}" if not last.answer.is_evidence else ""
+        why = f": {reason_of(last.answer)}" if not last.answer.is_evidence else ""
         hint = f"; {last.answer.hint}" if last.answer.hint else ""
         hint += f"; the watch is down: {self._floor.down}" if self._floor.down else ""
         return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{hint}"
@@ -417,7 +391,7 @@ class Membership:
         failed_before = self._failed
         if not answer.is_evidence and not failed_before:
             kept = f"; what is known is kept: {counted(len(self.peers), 'peer')}" if self.peers else ""
-            self.notes.append((logging.WARNING, f"{name}: no answer: {_reason(answer)}{kept}"))
+            self.notes.append((logging.WARNING, f"{name}: no answer: {reason_of(answer)}{kept}"))
         elif answer.is_evidence and failed_before:
             self.notes.append((logging.INFO, f"{name}: answers again: {answer.outcome}{count}"))
         warnings = answer.warnings
@@ -431,14 +405,3 @@ class Membership:
 
 
 _HIDES = "a virtual address, which says nothing of the pods that the watch told of"
-
-
-def _mute(answer: Answer) -> str:
-    """Why "nobody" from one family says nothing."""
-    families = " and ".join(f"IPv{family}" for family in sorted(answer.failed_families))
-    return f"{families} could not be asked, and nobody is known to be anywhere else"
-
-
-def _reason(answer: Answer) -> str:
-    """Why an answer failed, in one line."""
-    return "no reason was given" if answer.error is None else str(answer.error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from peerdiscover.answers import Answer
 from peerdiscover.names import ServiceName
@@ -16,11 +15,9 @@ from peerdiscover.peers import Identity, Peer
 
 from .health import Ailment, Health
 from .judging import Judge
+from .status import Status
 
-if TYPE_CHECKING:
-    from . import Status
-
-__all__ = ["Heard", "counted", "explain"]
+__all__ = ["Heard", "counted", "explain", "reason_of", "why_mute"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +71,17 @@ def explain(
 def counted(n: int, what: str) -> str:
     """`1 peer`, `2 peers`."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def reason_of(answer: Answer) -> str:
+    """Why an answer failed, in one line."""
+    return "no reason was given" if answer.error is None else str(answer.error)
+
+
+def why_mute(answer: Answer) -> str:
+    """Why "nobody" from one family says nothing."""
+    families = " and ".join(f"IPv{family}" for family in sorted(answer.failed_families))
+    return f"{families} could not be asked, and nobody is known to be anywhere else"
 
 
 def _head(service: ServiceName, judge: Judge, status: Status) -> str:

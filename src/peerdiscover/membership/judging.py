@@ -38,16 +38,16 @@ without hostnames.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
-from peerdiscover.names import host_port
 from peerdiscover.peers import Identity, Peer, PeerSet, View
 from peerdiscover.policy import NO_TTL, Policy
 
 from .evidence import Doubt, Flap, Suspicion
+from .members import peers_of, told_alike
 
 __all__ = ["Judge"]
 
@@ -102,7 +102,7 @@ class Judge:
         if answer.outcome is Outcome.FAILED:
             self.expire(now)
             return False
-        seen = _peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
+        seen = peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
         self._keep_pairs(seen, answer)
         known = self.peers.by_key
         held_before = set(self.suspects)
@@ -388,40 +388,11 @@ class Judge:
         new = PeerSet(old.service, everybody, generation=old.generation, kind=kind)
         if new != old:
             self.peers = PeerSet(old.service, everybody, generation=old.generation + 1, kind=kind)
-        elif kind != old.kind or any(a is not b and not _same(a, b) for a, b in zip(old, new, strict=True)):
+        elif kind != old.kind or any(
+            a is not b and not told_alike(a, b) for a, b in zip(old, new, strict=True)
+        ):
             self.peers = new  # the same pods, told more about
 
     def _goes(self, key: str, why: str, now: float) -> None:
         self._flaps.setdefault(key, Flap()).last = now
         self.left.append((now, self.peers.by_key[key], why))
-
-
-def _same(a: Peer, b: Peer) -> bool:
-    return (a.hostname, a.fqdn, a.ordinal, a.zone, a.node, a.is_self) == (
-        b.hostname,
-        b.fqdn,
-        b.ordinal,
-        b.zone,
-        b.node,
-        b.is_self,
-    )
-
-
-def _peers_of(endpoints: Iterable[Endpoint]) -> dict[str, Peer]:
-    """Peers under their keys, in the order they came."""
-    unique = list(dict.fromkeys(endpoints))
-    shared = {name for name, n in Counter(e.hostname for e in unique if e.hostname).items() if n > 1}
-    peers: dict[str, Peer] = {}
-    for e in unique:
-        address = e.addresses[0]
-        if e.hostname is None:
-            key = host_port(address, e.port)
-        elif e.hostname in shared:
-            key = f"{e.hostname}@{address}"
-            if key in peers:  # two ports of one address under one hostname: hostNetwork pods of one node
-                key = f"{e.hostname}@{host_port(address, e.port)}"
-        else:
-            key = e.hostname
-        if key not in peers:
-            peers[key] = Peer(key, address, e.port, e.addresses, e.hostname, e.fqdn, zone=e.zone, node=e.node)
-    return peers
