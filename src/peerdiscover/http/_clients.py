@@ -171,27 +171,22 @@ class Over:
 
         if _reports(late):
             return self.discovery.broadcast(call, timeout=timeout, limit=limit, include_self=include_self)
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self)
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self, until)
         unsubscribe = self.discovery.on_change(rounds.saw)
-        still = False
         try:
-            while not still and (left := end - time.monotonic()) > 0:
-                if (steps := rounds.next()) is not None:
-                    seconds = None if left == math.inf else left
-                    call_in_threads(steps, call, seconds)
-                    rounds.took(steps.receipt(self.discovery.peers, seconds))
+            while (step := rounds.step(time.monotonic(), self.discovery.status.next_refresh)) is not None:
+                if not isinstance(step, float):
+                    seconds = rounds.left(time.monotonic())
+                    call_in_threads(step, call, seconds)
+                    rounds.took(step.receipt(self.discovery.peers, seconds))
                     continue
-                pause, generation = (
-                    _pause(self.discovery.status.next_refresh, left),
-                    self.discovery.peers.generation,
-                )
-                for change in self.discovery.changes(timeout=pause):
-                    if change.after.generation != generation:
+                for _ in self.discovery.changes(timeout=step):
+                    if not rounds.was_still():
                         break
                 else:
                     self.discovery.refresh()
-                    still = self.discovery.peers.generation == generation
+                    rounds.refreshed()
         finally:
             unsubscribe()
         return rounds.receipt()
@@ -270,27 +265,22 @@ class OverAsync:
             return await self.discovery.broadcast(
                 call, timeout=timeout, limit=limit, include_self=include_self
             )
-        end = math.inf if timeout is None else anyio.current_time() + timeout
-        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self)
+        until = math.inf if timeout is None else anyio.current_time() + timeout
+        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self, until)
         unsubscribe = self.discovery.on_change(rounds.saw)
-        still = False
         try:
-            while not still and (left := end - anyio.current_time()) > 0:
-                if (steps := rounds.next()) is not None:
-                    seconds = None if left == math.inf else left
-                    await call_in_tasks(steps, call, seconds)
-                    rounds.took(steps.receipt(self.discovery.peers, seconds))
+            while (step := rounds.step(anyio.current_time(), self.discovery.status.next_refresh)) is not None:
+                if not isinstance(step, float):
+                    seconds = rounds.left(anyio.current_time())
+                    await call_in_tasks(step, call, seconds)
+                    rounds.took(step.receipt(self.discovery.peers, seconds))
                     continue
-                pause, generation = (
-                    _pause(self.discovery.status.next_refresh, left),
-                    self.discovery.peers.generation,
-                )
-                async for change in self.discovery.changes(timeout=pause):
-                    if change.after.generation != generation:
+                async for _ in self.discovery.changes(timeout=step):
+                    if not rounds.was_still():
                         break
                 else:
                     await self.discovery.refresh()
-                    still = self.discovery.peers.generation == generation
+                    rounds.refreshed()
         finally:
             unsubscribe()
         return rounds.receipt()
@@ -300,11 +290,6 @@ def _reports(late: str) -> bool:
     if late not in ("report", "include"):
         raise ConfigurationError(f"late={late!r}: one of 'report' and 'include' is wanted")
     return late == "report"
-
-
-def _pause(next_refresh: float, left: float) -> float:
-    """How long the set has to be still; a source that tells by itself, or never, needs no wait."""
-    return min(next_refresh if math.isfinite(next_refresh) else 0.0, left)
 
 
 class Client(Over, _Client):

@@ -1,6 +1,6 @@
 """A broadcast that includes who joins while it runs: whom to call in each round, and the receipt.
 
-Rules of this room (no I/O):
+Rules of this room (told the time, and what came; no I/O):
 
 * Each round calls those who are there and were not called yet, at the address they have.
 * It is over when the set has been still: nobody new, by an answer that was asked for after the last
@@ -12,6 +12,7 @@ Rules of this room (no I/O):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -27,8 +28,13 @@ T = TypeVar("T")
 class Rounds(Generic[T]):
     """The rounds of one broadcast."""
 
-    def __init__(self, peers: Callable[[], PeerSet], limit: int, include_self: bool) -> None:
+    def __init__(
+        self, peers: Callable[[], PeerSet], limit: int, include_self: bool, until: float = math.inf
+    ) -> None:
         self._peers = peers
+        self._until = until
+        self._generation = -1
+        self._still = False
         self._limit = limit
         self._include_self = include_self
         self._seen: dict[Peer, None] = {}
@@ -42,7 +48,30 @@ class Rounds(Generic[T]):
             if self._include_self or not peer.is_self:
                 self._seen[peer] = None
 
-    def next(self) -> Broadcast[T] | None:
+    def step(self, now: float, next_refresh: float) -> Broadcast[T] | float | None:
+        """A round to make now; or for how many seconds the set has to be still; or None: it is over."""
+        left = self._until - now
+        if self._still or left <= 0:
+            return None
+        if (due := self._due()) is not None:
+            return due
+        self._generation = self._peers().generation
+        # A source that tells by itself, or never, needs no wait.
+        return min(next_refresh if math.isfinite(next_refresh) else 0.0, left)
+
+    def left(self, now: float) -> float | None:
+        """What a round may take; None: as long as it takes."""
+        return None if self._until == math.inf else max(0.0, self._until - now)
+
+    def was_still(self) -> bool:
+        """Whether the set is the one of the last wait."""
+        return self._peers().generation == self._generation
+
+    def refreshed(self) -> None:
+        """An answer that was asked for after a quiet wait is there."""
+        self._still = self.was_still()
+
+    def _due(self) -> Broadcast[T] | None:
         """Those to be called now; None: nobody is new."""
         peers = self._peers()
         for peer in peers if self._include_self else peers.others:
