@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 
 from peerdiscover.aio import AsyncDiscovery
-from peerdiscover.broadcast import Receipt, call_in_tasks, call_in_threads
+from peerdiscover.broadcast import Broadcast, Receipt, call_in_tasks, call_in_threads
 from peerdiscover.discovery import Discovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
@@ -176,7 +176,7 @@ class Over:
         unsubscribe = self.discovery.on_change(rounds.saw)
         try:
             while (step := rounds.step(time.monotonic(), self.discovery.status.next_refresh)) is not None:
-                if not isinstance(step, float):
+                if isinstance(step, Broadcast):
                     seconds = rounds.left(time.monotonic())
                     call_in_threads(step, call, seconds)
                     rounds.took(step.receipt(self.discovery.peers, seconds))
@@ -270,7 +270,7 @@ class OverAsync:
         unsubscribe = self.discovery.on_change(rounds.saw)
         try:
             while (step := rounds.step(anyio.current_time(), self.discovery.status.next_refresh)) is not None:
-                if not isinstance(step, float):
+                if isinstance(step, Broadcast):
                     seconds = rounds.left(anyio.current_time())
                     await call_in_tasks(step, call, seconds)
                     rounds.took(step.receipt(self.discovery.peers, seconds))

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import ssl
@@ -65,7 +65,7 @@ class Attempt:
         """What is to be left when it is over, where the picker counts."""
         self.small: bool = small
         """Whether the pod's kernel takes it whole, though the pod may be slow to read it."""
-        self.line: Line | AsyncLine | None = None
+        self.line: _Cuttable | None = None
         """The line it wrote to last."""
         self.written: bool = False
         self.dialling: bool = False
@@ -91,7 +91,7 @@ class Attempt:
         self.dialling = False
         self.dialled = True
 
-    def write(self, line: Line | AsyncLine) -> None:
+    def write(self, line: _Cuttable) -> None:
         """It is about to write."""
         self.line = line
         self.written = True
@@ -110,6 +110,8 @@ class Attempt:
         assert left is not None
         return left
 
+
+L = TypeVar("L", "Line", "AsyncLine")
 
 UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
 
@@ -169,10 +171,51 @@ class _Cuttable:
                 socket.IPPROTO_TCP, _USER_TIMEOUT, math.ceil(2000 * self._pod.patience) if hurried else 0
             )
 
+    def _about_to_write(self, timeout: float | None) -> float | None:
+        """Say so, before the first byte; what is left of `timeout` comes back."""
+        pod, attempt = self._pod, self._attempt()
+        if attempt is None:
+            pod.written += 1
+            return timeout
+        if pod.shares_lines and not attempt.written and not attempt.dialled and self._ended():
+            raise pod.write_error("the pod closed this line before anything was written")
+        attempt.write(self)
+        pod.written += 1
+        if attempt.small is not self._hurried:
+            self._hurry(attempt.small)
+        return attempt.within(timeout)
+
     def _attempt(self) -> Attempt | None:
         """The attempt under way, where it is one on this pod: its body may be read from another's line."""
         attempt = UNDER_WAY.get()
         return attempt if attempt is not None and attempt.pod is self._pod else None
+
+
+def _dialling(timeout: float | None) -> float | None:
+    """The attempt under way begins to dial; what is left of `timeout` comes back."""
+    attempt = UNDER_WAY.get()
+    if attempt is None:
+        return timeout
+    attempt.dial()
+    return attempt.dials_within(timeout)
+
+
+def _shaking_hands(timeout: float | None) -> float | None:
+    """It begins with TLS, which is a part of dialling."""
+    attempt = UNDER_WAY.get()
+    if attempt is None:
+        return timeout
+    attempt.dialling = True
+    return attempt.dials_within(timeout, 2)
+
+
+def _connected(line: L, pod: Pod) -> L:
+    """It has a new line."""
+    pod.lines.add(line)
+    attempt = UNDER_WAY.get()
+    if attempt is not None:
+        attempt.answered()
+    return line
 
 
 class Line(_Cuttable):
@@ -187,18 +230,9 @@ class Line(_Cuttable):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        pod = self._pod
-        if not buffer and not pod.shares_lines:
+        if not buffer and not self._pod.shares_lines:
             return  # the end of a request without a body
-        if (attempt := self._attempt()) is not None:
-            if pod.shares_lines and not attempt.written and not attempt.dialled and self._ended():
-                raise pod.write_error("the pod closed this line before anything was written")
-            attempt.write(self)
-        pod.written += 1
-        if attempt is not None:
-            if attempt.small is not self._hurried:
-                self._hurry(attempt.small)
-            timeout = attempt.within(timeout)
+        timeout = self._about_to_write(timeout)
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:
@@ -212,20 +246,14 @@ class Line(_Cuttable):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> Line:
-        attempt = UNDER_WAY.get()
-        if attempt is not None:
-            attempt.dialling, timeout = True, attempt.dials_within(timeout, 2)
+        timeout = _shaking_hands(timeout)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             self.close()
             raise
         self._pod.lines.discard(self)
-        line = Line(stream, self._pod)
-        self._pod.lines.add(line)
-        if attempt is not None:
-            attempt.answered()
-        return line
+        return _connected(Line(stream, self._pod), self._pod)
 
 
 class Dialler:
@@ -243,21 +271,12 @@ class Dialler:
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> Line:
-        attempt = UNDER_WAY.get()
-        if attempt is not None:
-            attempt.dial()
-            timeout = attempt.dials_within(timeout)
+        timeout = _dialling(timeout)
         address, port = self._pod.peer.sockaddr
-        line = Line(
-            self._backend.connect_tcp(
-                address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
-            ),
-            self._pod,
+        stream = self._backend.connect_tcp(
+            address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
         )
-        self._pod.lines.add(line)
-        if attempt is not None:
-            attempt.answered()
-        return line
+        return _connected(Line(stream, self._pod), self._pod)
 
 
 class AsyncLine(_Cuttable):
@@ -272,18 +291,9 @@ class AsyncLine(_Cuttable):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        pod = self._pod
-        if not buffer and not pod.shares_lines:
+        if not buffer and not self._pod.shares_lines:
             return  # the end of a request without a body
-        if (attempt := self._attempt()) is not None:
-            if pod.shares_lines and not attempt.written and not attempt.dialled and self._ended():
-                raise pod.write_error("the pod closed this line before anything was written")
-            attempt.write(self)
-        pod.written += 1
-        if attempt is not None:
-            if attempt.small is not self._hurried:
-                self._hurry(attempt.small)
-            timeout = attempt.within(timeout)
+        timeout = self._about_to_write(timeout)
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -296,9 +306,7 @@ class AsyncLine(_Cuttable):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncLine:
-        attempt = UNDER_WAY.get()
-        if attempt is not None:
-            attempt.dialling, timeout = True, attempt.dials_within(timeout, 2)
+        timeout = _shaking_hands(timeout)
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
@@ -307,11 +315,7 @@ class AsyncLine(_Cuttable):
                 await self._stream.aclose()
             raise
         self._pod.lines.discard(self)
-        line = AsyncLine(stream, self._pod)
-        self._pod.lines.add(line)
-        if attempt is not None:
-            attempt.answered()
-        return line
+        return _connected(AsyncLine(stream, self._pod), self._pod)
 
 
 class AsyncDialler:
@@ -329,16 +333,9 @@ class AsyncDialler:
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> AsyncLine:
-        attempt = UNDER_WAY.get()
-        if attempt is not None:
-            attempt.dial()
-            timeout = attempt.dials_within(timeout)
+        timeout = _dialling(timeout)
         address, port = self._pod.peer.sockaddr
         stream = await self._backend.connect_tcp(
             address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
         )
-        line = AsyncLine(stream, self._pod)
-        self._pod.lines.add(line)
-        if attempt is not None:
-            attempt.answered()
-        return line
+        return _connected(AsyncLine(stream, self._pod), self._pod)
