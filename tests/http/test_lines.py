@@ -18,6 +18,7 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery
 from peerdiscover.http import AsyncPodTransport, PodTransport
+from peerdiscover.testing import HeadlessService
 
 from ._pods import Pod, pods
 from ._ways import SLOW, Web, web
@@ -89,7 +90,7 @@ def test_a_pod_that_left_has_its_time(way: str) -> None:
 
         def ask() -> None:
             try:
-                client.post(extensions={"peer": service[0].peer})
+                client.post(extensions={"peer": service[0].peer}, timeout=None)
             except client.api.RemoteProtocolError as error:
                 errors.append(error)
 
@@ -98,11 +99,7 @@ def test_a_pod_that_left_has_its_time(way: str) -> None:
         assert service[0].heard.acquire(timeout=5)
         service.shown = service.all[1:]
         client.refresh()
-        deadline = time.monotonic() + 5
-        while thread.is_alive():
-            client.get()
-            assert time.monotonic() < deadline
-            thread.join(0.05)
+        thread.join(5)  # and nothing else happens
         assert len(errors) == 1
 
 
@@ -300,3 +297,32 @@ def test_the_child_of_a_fork_has_lines_of_its_own() -> None:
         for _ in range(4):
             client.get("/parent")
         assert [pod.accepted for pod in service.all] == [2, 2]  # the parent's are whole
+
+
+def test_a_pod_without_a_line_is_dialled_by_one(way: str) -> None:
+    """The others go elsewhere: one that is gone costs one request its time, not all that come meanwhile."""
+    with (
+        HeadlessService("web.prod", 3, {"": 8080}) as service,
+        web(way, service.source, name="web.prod:8080", connect_timeout=5.0) as client,
+    ):
+        service.blackhole(1)
+        gone = client.discovery.peers.get("web-1")
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                client.post(extensions={"peer": gone}, timeout=3)
+            except client.api.ConnectTimeout as error:
+                errors.append(error)
+
+        first = threading.Thread(target=ask)
+        first.start()
+        deadline = time.monotonic() + 5
+        while not client.transport._shared.pods.in_doubt(gone):
+            assert time.monotonic() < deadline
+        told = [client.post().extensions["peerdiscover"] for _ in range(6)]
+        assert first.is_alive()
+        assert [one["attempts"] for one in told] == [1] * 6
+        assert {one["peer"].key for one in told} == {"web-0", "web-2"}
+        first.join(10)
+        assert len(errors) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -82,34 +82,63 @@ def test_what_is_idempotent(
     assert is_idempotent(method, headers, marked) is idempotent
 
 
+def choose(
+    plan: Steps, pick: Callable[[], Peer], others: Callable[[], Sequence[Peer]], in_doubt: Sequence[Peer] = ()
+) -> Peer | None:
+    return plan.choose(pick, others, lambda peer: peer in in_doubt)
+
+
 def test_the_picker_is_asked_first() -> None:
-    assert steps().choose(turns(PEERS[2]), lambda: PEERS) is PEERS[2]
+    assert choose(steps(), turns(PEERS[2]), lambda: PEERS) is PEERS[2]
 
 
 def test_tried_ones_are_passed_over() -> None:
     plan = steps()
     after(plan, Fate.UNSENT, peer=PEERS[0])
-    assert plan.choose(turns(PEERS[0], PEERS[0], PEERS[1]), lambda: PEERS) is PEERS[1]
+    assert choose(plan, turns(PEERS[0], PEERS[0], PEERS[1]), lambda: PEERS) is PEERS[1]
 
 
 def test_a_picker_that_insists_is_overruled() -> None:
     plan = steps()
     after(plan, Fate.UNSENT, peer=PEERS[0])
-    assert plan.choose(lambda: PEERS[0], lambda: PEERS) is PEERS[1]
+    assert choose(plan, lambda: PEERS[0], lambda: PEERS) is PEERS[1]
+
+
+def test_who_is_being_dialled_is_passed_over() -> None:
+    zero, one, two = PEERS
+    assert choose(steps(), turns(zero, one), lambda: PEERS, [zero]) is one
+    plan = steps()
+    after(plan, Fate.UNSENT, peer=zero)
+    assert choose(plan, turns(zero, one, two), lambda: PEERS, [one]) is two
+    assert choose(plan, lambda: one, lambda: PEERS, [one]) is two  # the picker insists, and somebody failed
+
+
+def test_who_is_being_dialled_is_taken_where_all_are() -> None:
+    """Not the first one each time: many that begin together spread."""
+    zero, one, two = PEERS
+    pick, chosen = turns(*PEERS * 10), []
+    for _ in PEERS:
+        pick()  # as a request does at first, and finds that one in doubt
+        chosen.append(choose(steps(), pick, lambda: PEERS, PEERS))
+    assert set(chosen) == {zero, one, two}
+    assert choose(steps(), lambda: one, lambda: PEERS, [one]) is one  # a picker may know the one alone
+    plan = steps()
+    after(plan, Fate.UNSENT, peer=zero)
+    assert choose(plan, lambda: zero, lambda: PEERS, PEERS) in (one, two)
 
 
 def test_all_were_tried() -> None:
     plan = steps()
     for peer in PEERS:
         after(plan, Fate.UNSENT, peer=peer)
-    assert plan.choose(lambda: PEERS[0], lambda: PEERS) is None
+    assert choose(plan, lambda: PEERS[0], lambda: PEERS) is None
     assert plan.pause(0.0, True, lambda: 1.0) == 0.1
     new = Peer("web-9", "10.0.0.9", 80)
-    assert plan.choose(lambda: PEERS[0], lambda: [*PEERS, new]) is new  # whoever is new comes first
+    assert choose(plan, lambda: PEERS[0], lambda: [*PEERS, new]) is new  # whoever is new comes first
     after(plan, Fate.UNSENT, peer=new)
-    assert plan.choose(lambda: PEERS[1], lambda: [*PEERS, new]) is PEERS[1]  # now all may be tried again
+    assert choose(plan, lambda: PEERS[1], lambda: [*PEERS, new]) is PEERS[1]  # now all may be tried again
     after(plan, Fate.UNSENT, peer=PEERS[1])
-    assert plan.choose(lambda: PEERS[1], lambda: [PEERS[1]]) is None  # … once
+    assert choose(plan, lambda: PEERS[1], lambda: [PEERS[1]]) is None  # … once
 
 
 def test_pauses_grow() -> None:
@@ -127,7 +156,7 @@ def test_with_nobody_it_waits_for_all_its_time() -> None:
         raise NoPeersError("nobody")
 
     plan = steps(until=7.0)
-    assert plan.choose(nobody, list) is None
+    assert choose(plan, nobody, list) is None
     assert plan.pause(2.0, False, lambda: 1.0) == 5.0
     assert plan.pause(7.0, False, lambda: 1.0) is None
 

@@ -106,8 +106,10 @@ class AsyncPodTransport(_Base):
                     step, answer, call.library.AsyncStream, partial(self._over, step)
                 )
                 return response
-            await answer.aclose()
-            shared.pods.end(step)
+            try:
+                await answer.aclose()
+            finally:
+                shared.pods.end(step)
 
     async def _over(self, attempt: Attempt) -> None:
         if self._shared.pods.end(attempt):

@@ -135,12 +135,14 @@ _ALIVE = [
 class _Cuttable:
     """What both kinds of line share."""
 
-    __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info")
+    __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info", "shakes_hands")
 
     def __init__(self, stream: Any, pod: Pod) -> None:
         self._stream = stream
         self._pod = pod
         self._hurried = False
+        self.shakes_hands: bool = False
+        """Whether TLS has begun there, and is not agreed on yet: it is of no use so far."""
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
     def cut(self) -> None:
@@ -200,8 +202,9 @@ def _dialling(timeout: float | None) -> float | None:
     return attempt.dials_within(timeout)
 
 
-def _shaking_hands(timeout: float | None) -> float | None:
+def _shaking_hands(line: _Cuttable, timeout: float | None) -> float | None:
     """It begins with TLS, which is a part of dialling."""
+    line.shakes_hands = True
     attempt = UNDER_WAY.get()
     if attempt is None:
         return timeout
@@ -246,7 +249,7 @@ class Line(_Cuttable):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> Line:
-        timeout = _shaking_hands(timeout)
+        timeout = _shaking_hands(self, timeout)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
@@ -306,7 +309,7 @@ class AsyncLine(_Cuttable):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncLine:
-        timeout = _shaking_hands(timeout)
+        timeout = _shaking_hands(self, timeout)
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:

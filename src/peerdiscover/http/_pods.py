@@ -4,8 +4,9 @@ Rules of this room:
 
 * One pool a pod, since a pool's cost grows with its connections.
 * A pod that left the set gets no new request. Its idle lines are cut at once, the others when their
-  answer has been read, or when `drain` seconds are over (looked at with each request and change).
-* A pool is closed by whoever drives (`closing` hands it over): closing may have to be awaited.
+  answer has been read, or when `drain` seconds are over: a timer sees to that, as nothing else may happen.
+* A pool is closed by whoever drives (`closing` hands it over): closing may have to be awaited. They are
+  handed over one by one, so that none is forgotten where the driver is cancelled.
 * `_lock` is held for moments, never while anything is dialled, sent or closed.
 * In the child of a fork all lines are the parent's: they are closed there without a word.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -66,6 +67,15 @@ class Pod:
         self.until: float | None = None
         """It left the set; when what is under way is cut."""
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it has no line, and a request is about to have one, and so to find out about it."""
+        return (
+            bool(self.attempts)
+            and all(line.shakes_hands for line in self.lines.copy())
+            and any(not attempt.written for attempt in self.attempts.copy())
+        )
+
     def trim(self, now: float) -> None:
         """It left: cut the idle lines; all of them when it is time."""
         assert self.until is not None
@@ -89,6 +99,7 @@ class Pods:
         self._pods: dict[Peer, Pod] = {}
         self._leaving: list[Pod] = []
         self._unsubscribe: Callable[[], None] | None = None
+        self._timer: threading.Timer | None = None
 
     def watch(self) -> None:
         """From now on pods that leave the set are told; `ClosedError` where the discovery is not open."""
@@ -104,6 +115,11 @@ class Pods:
     def any(self) -> bool:
         """Whether there is a line, or was."""
         return bool(self._pods or self._leaving)
+
+    def in_doubt(self, peer: Peer) -> bool:
+        """Whether another request is finding out whether it is there; this one had better go elsewhere."""
+        pod = self._pods.get(peer)
+        return pod is not None and pod.in_doubt
 
     def begin(
         self, peer: Peer, now: float, deadline: float, patience: float, lease: Any, small: bool
@@ -139,29 +155,53 @@ class Pods:
                 pod.until = now + self._drain
                 self._leaving.append(pod)
             leaving = list(self._leaving)
+            self._arm(now)
         for pod in leaving:
             pod.trim(now)
 
-    def closing(self) -> list[Any]:
-        """Pools that are to be closed now: their pods left, and nothing is under way there."""
-        if not self._leaving:
-            return []
-        self.follow()
-        with self._lock:
-            done = [pod for pod in self._leaving if not pod.attempts]
-            self._leaving = [pod for pod in self._leaving if pod.attempts]
-        return [pod.pool for pod in done]
+    def _arm(self, now: float) -> None:
+        """See to it that somebody looks when the next one's time is over. Call it with the lock."""
+        due = [until for pod in self._leaving if pod.attempts and (until := pod.until) and until > now]
+        if due and self._timer is None:
+            self._timer = threading.Timer(min(due) - now, self._time_is_over)
+            self._timer.daemon = True
+            self._timer.start()
 
-    def close(self) -> list[Any]:
-        """All of them, to be closed; what is under way ends with them."""
+    def _time_is_over(self) -> None:
+        with self._lock:
+            self._timer = None
+        self.follow()
+
+    def closing(self) -> Iterator[Any]:
+        """Pools that are to be closed now: their pods left, and nothing is under way there."""
+        if self._leaving:
+            self.follow()
+            yield from self._emptied(lambda pod: not pod.attempts)
+
+    def close(self) -> Iterator[Any]:
+        """All pools, to be closed; what is under way ends with them."""
         _processes.closed(self)
         with self._lock:
-            pods = [*self._pods.values(), *self._leaving]
-            self._pods, self._leaving = {}, []
+            for pod in self._pods.values():
+                pod.until = time.monotonic()
+                self._leaving.append(pod)
+            self._pods = {}
             unsubscribe, self._unsubscribe = self._unsubscribe, None
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
         if unsubscribe is not None:
             unsubscribe()
-        return [pod.pool for pod in pods]
+        yield from self._emptied(lambda _: True)
+
+    def _emptied(self, which: Callable[[Pod], bool]) -> Iterator[Any]:
+        while True:
+            with self._lock:
+                pod = next(filter(which, self._leaving), None)
+                if pod is None:
+                    return
+                self._leaving.remove(pod)
+            yield pod.pool
 
     # For `_processes`
 
@@ -173,6 +213,7 @@ class Pods:
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
+        self._timer = None  # its thread is the parent's
         for pod in [*self._pods.values(), *self._leaving]:
             for line in pod.lines:
                 with suppress(Exception):

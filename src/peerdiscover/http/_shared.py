@@ -211,6 +211,11 @@ class Call:
                 peer, lease = shared.pick()
             except NoPeersError:
                 return self._pause(now)
+            if shared.pods.in_doubt(peer):
+                if lease is not None:
+                    lease.__exit__(None, None, None)
+                found, lease = self._another()
+                peer = found or peer
         elif (spread := self._spread()) is not None:
             return spread
         else:
@@ -222,7 +227,7 @@ class Call:
         return shared.pods.begin(peer, now, shared.deadline(now, self._until), patience, lease, self._small)
 
     def _another(self) -> tuple[Peer | None, Any]:
-        """One who was not tried, and the lease on it where the picker chose it."""
+        """One who was not tried, nor is just being dialled, and the lease where the picker chose it."""
         picked, lease = None, None
 
         def pick() -> Peer:
@@ -233,7 +238,8 @@ class Call:
             picked, lease = self._shared.pick()
             return picked
 
-        peer = self._steps.choose(pick, lambda: self._shared.discovery.peers.others)
+        shared = self._shared
+        peer = self._steps.choose(pick, lambda: shared.discovery.peers.others, shared.pods.in_doubt)
         if lease is not None and peer is not picked:
             lease.__exit__(None, None, None)
             lease = None

@@ -12,9 +12,12 @@ have been processed                  | body can be sent again, and the budget al
 answered 503 with Retry-After        | the same, where that is asked for; else it is the answer
 the caller's own error               | never
 
-* Each attempt takes a pod that was not tried yet. Once all were tried there is a pause, which a change
-  of the set ends, and all may be tried again, new ones first: 0.1 s, doubling to 1 s, of that half to
-  the whole by chance. With nobody there the pause lasts until somebody is.
+* Each attempt takes a pod that was not tried yet. One that has no line, and that another request is
+  just dialling, is taken where nobody else is left: so a pod that is gone costs one request its patience,
+  and not all that come meanwhile.
+* Once all were tried there is a pause, which a change of the set ends, and all may be tried again, new
+  ones first: 0.1 s, doubling to 1 s, of that half to the whole by chance. With nobody there the pause
+  lasts until somebody is.
 * Each time that all were tried in vain there is twice the patience with dialling: it may be this process
   that is slow, or the network between.
 * Who waited for news does not begin with everybody else who did: within a tenth of the time it waited, by
@@ -153,31 +156,38 @@ class Steps:
         """How many times the patience of the first round the present one has."""
         return 1 << min(self._rounds, 10)
 
-    def choose(self, pick: Callable[[], Peer], others: Callable[[], Sequence[Peer]]) -> Peer | None:
+    def choose(
+        self,
+        pick: Callable[[], Peer],
+        others: Callable[[], Sequence[Peer]],
+        in_doubt: Callable[[Peer], bool],
+    ) -> Peer | None:
         """An untried pod; None where all were tried, or nobody is there.
 
         The picker is asked first, at most once for each of the `others`, who are all that there are. It
-        may give the same ones again and again, or leave out those that failed elsewhere: then anybody
-        else will do.
+        may give the same ones again and again, or leave out those that failed elsewhere: once somebody
+        was tried, anybody else will do. Whoever is `in_doubt` is taken where nobody else is left.
         """
+        peer, everybody = None, others()
+        if self._paused and self._tried.issuperset(everybody):
+            self._tried.clear()  # the pause was for this
+        if not self._tried:
+            self._paused = False
+        for _ in range(max(len(everybody), 1)):
+            try:
+                peer = pick()
+            except NoPeersError:
+                break
+            if peer not in self._tried and not in_doubt(peer):
+                return peer
+        untried = [other for other in everybody if other not in self._tried]
         if self._tried:
-            everybody = others()
-            for _ in everybody:
-                try:
-                    peer = pick()
-                except NoPeersError:
-                    break
-                if peer not in self._tried:
-                    return peer
-            untried = next((peer for peer in everybody if peer not in self._tried), None)
-            if untried is not None or not self._paused:
-                return untried
-            self._tried.clear()
-        self._paused = False
-        try:
-            return pick()
-        except NoPeersError:
-            return None
+            certain = next((other for other in untried if not in_doubt(other)), None)
+            if certain is not None:
+                return certain
+        if peer is not None and peer not in self._tried:
+            return peer  # the last one picked: the first would be the same one each time
+        return next(iter(untried), None) if self._tried else None
 
     def pause(self, now: float, somebody: bool, random: Callable[[], float]) -> float | None:
         """How long to wait before all may be tried again; None where time is over."""

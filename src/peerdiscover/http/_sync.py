@@ -128,8 +128,10 @@ class PodTransport(_Base):
                     step, answer, call.library.Stream, partial(self._over, step)
                 )
                 return response
-            answer.close()
-            shared.pods.end(step)
+            try:
+                answer.close()
+            finally:
+                shared.pods.end(step)
 
     def _over(self, attempt: Attempt) -> None:
         if self._shared.pods.end(attempt):
