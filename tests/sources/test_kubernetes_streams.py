@@ -25,6 +25,7 @@ from peerdiscover import ConfigurationError, Kubernetes, Outcome, ServiceName
 from peerdiscover.answers import Answer, Ask
 from peerdiscover.sources import _watching
 from peerdiscover.sources.asking import Cancellation
+from peerdiscover.sources.surroundings import ResolvConf, Surroundings
 from tests.shells.test_fork import Child
 from tests.waiting import eventually
 
@@ -245,6 +246,57 @@ def test_what_cannot_work_is_a_failed_answer(take: Take, tmp_path: Path) -> None
     (answer,) = take(Kubernetes(kubeconfig=tmp_path / "config"), 1)
     assert isinstance(answer.error, ConfigurationError)
     assert str(tmp_path / "config") in str(answer.error)
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "context", "pod", "asked"),
+    [
+        ("given", "environ", "context", "pod", "given"),
+        (None, "environ", "context", "pod", "environ"),
+        (None, "", "context", "pod", "context"),
+        (None, "", None, "pod", "pod"),
+        (None, "", "default", "pod", "default"),
+        (None, "", None, None, "default"),
+    ],
+)
+def test_which_namespace_a_kubeconfig_means(
+    tmp_path: Path, given: str | None, environ: str, context: str | None, pod: str | None, asked: str
+) -> None:
+    """As for kubectl: of a context that names none the pod's, and outside of pods `default`."""
+    told = tmp_path / "namespace"
+    if pod is not None:
+        told.write_text(pod)
+    config = tmp_path / "config"
+    with Fake(stays(OK, SYNCED)) as fake:
+        named = {"cluster": "c", **({"namespace": context} if context else {})}
+        content = {
+            "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": fake.url}}],
+            "contexts": [{"name": "c", "context": named}],
+        }
+        config.write_text(json.dumps(content))
+        surroundings = Surroundings(
+            environ={"PEERDISCOVER_NAMESPACE": environ},
+            resolv_conf=ResolvConf(tmp_path / "resolv.conf"),
+            namespace_file=told,
+        )
+        source = Kubernetes(kubeconfig=config, namespace=given, surroundings=surroundings)
+        answers = source.watch(replace(ASK, service=ServiceName.parse("web:http")))
+        answer = next(answers)
+        answers.close()  # type: ignore[attr-defined]
+    assert f"/namespaces/{asked}/endpointslices?" in fake.lines[0]
+    assert answer.name == f"web.{asked}.svc.cluster.local."
+
+
+def test_without_a_kubeconfig_no_namespace_is_made_up(tmp_path: Path) -> None:
+    surroundings = Surroundings(
+        environ={}, resolv_conf=ResolvConf(tmp_path / "resolv.conf"), namespace_file=tmp_path / "none"
+    )
+    source = Kubernetes("http://127.0.0.1:1", surroundings=surroundings)
+    answers = source.watch(replace(ASK, service=ServiceName.parse("web:http")))
+    answer = next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert "the namespace is not known here" in str(answer.error)
 
 
 def test_proxies_of_the_environment_are_not_followed_unless_asked(

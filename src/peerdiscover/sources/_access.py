@@ -62,6 +62,11 @@ class Access:
         return self._context.namespace
 
     @property
+    def default_namespace(self) -> str | None:
+        """What counts where neither the context nor a pod tells one: "default" with a kubeconfig."""
+        return self._context.default_namespace
+
+    @property
     def tls_server_name(self) -> str | None:
         """The name to ask for and to verify in TLS, where it is not the host of `server`."""
         return self._context.tls_server_name

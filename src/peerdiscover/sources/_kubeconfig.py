@@ -55,6 +55,9 @@ class Context:
     tls_server_name: str | None = None
     """The name in the server's certificate, where that is not the one of `server`."""
     namespace: str | None = None
+    """The one that the context of a kubeconfig names."""
+    default_namespace: str | None = None
+    """The one that counts where nothing tells one, not even a pod around us."""
 
 
 def read_kubeconfig(paths: Sequence[Path], *, with_user: bool = True) -> Context:
@@ -85,6 +88,7 @@ def read_kubeconfig(paths: Sequence[Path], *, with_user: bool = True) -> Context
         key=key,
         tls_server_name=cluster.text("tls-server-name"),
         namespace=context.text("namespace"),
+        default_namespace="default",  # as for kubectl, which asks the pod around it first, too
     )
 
 

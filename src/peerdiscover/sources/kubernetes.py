@@ -46,8 +46,8 @@ class Kubernetes:
     In a pod nothing needs to be given. Elsewhere `kubeconfig` is the path of one (else `$KUBECONFIG`, else
     `~/.kube/config`), or `server`, `ca` (the path of a PEM file; else the system's trust store) and `token`
     say it. `namespace` is the one that names without a namespace are in; else it is
-    `PEERDISCOVER_NAMESPACE`, the kubeconfig's, the pod's. `cluster_domain` stands in `Peer.fqdn`; it is
-    found as `DNS` finds it.
+    `PEERDISCOVER_NAMESPACE`, the kubeconfig's, the pod's, and at last, with a kubeconfig, `default`, as for
+    kubectl. `cluster_domain` stands in `Peer.fqdn`; it is found as `DNS` finds it.
 
     A port that is a number is the pods' own, used as it is. Of a Service with a cluster IP (`PeerSet.kind`
     "cluster-ip") the pods are seen all the same. It needs the rights `list` and `watch` on `endpointslices`
@@ -126,7 +126,8 @@ class Kubernetes:
 
             access = find_access(*self._given, surroundings=self._surroundings)
             own = self._own_namespace()
-            namespace = self._namespace or self._told_namespace() or access.namespace or own
+            told = self._namespace or self._told_namespace()
+            namespace = told or access.namespace or own or access.default_namespace
             domain = self._cluster_domain or self._surroundings.cluster_domain()
             name = ask.service.absolute(namespace, domain)
             return access, Place(
