@@ -12,6 +12,7 @@ not come back.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import threading
@@ -22,11 +23,12 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import aiohttp
+import grpc  # type: ignore[import-untyped]
 import httpx
 
 from peerdiscover import DNS, Kubernetes, Source
 from peerdiscover.http import AsyncClient
-from tests.http._load import load
+from tests.http._load import Answered, Load, load
 
 PROXY = "127.0.0.1:9000"
 TIMEOUT = 5.0
@@ -42,13 +44,23 @@ async def _run(told: Json) -> None:
     over = threading.Event()
     threading.Thread(target=_wait_for_end, args=(over,), daemon=True).start()
     async with _client(told) as client:
+        gc.collect()
+        gc.freeze()  # the libraries of all clients were imported: none shall have pauses for the others'
         began, spent = time.monotonic(), time.process_time()
-        result = await load(client, told["rate"], lambda _, n: n >= told["requests"] and over.is_set())
+        result = Load(_Rows())
+        await load(client, told["rate"], lambda _, n: n >= told["requests"] and over.is_set(), into=result)
         seconds, spent = time.monotonic() - began, time.process_time() - spent
-    answered = [astuple(one) for one in result.answered]
     json.dump(
-        {"began": began, "late": result.late, "busy": spent / seconds, "answered": answered}, sys.stdout
+        {"began": began, "late": result.late, "busy": spent / seconds, "answered": result.answered},
+        sys.stdout,
     )
+
+
+class _Rows(list[Any]):
+    """Keeps tuples of plain values, at which the collector of garbage does not look again."""
+
+    def append(self, one: Answered) -> None:
+        super().append(astuple(one))
 
 
 def _wait_for_end(over: threading.Event) -> None:
@@ -68,6 +80,12 @@ async def _client(told: Json) -> AsyncIterator[Any]:
     elif told["client"] == "httpx":
         async with httpx.AsyncClient(base_url=f"http://{name}", timeout=TIMEOUT) as plain:
             yield _Httpx(plain)
+    elif told["client"].startswith("grpc"):
+        options: list[tuple[str, str | int]] = [("grpc.lb_policy_name", "round_robin")]
+        if told["client"] == "grpc-1s":
+            options.append(("grpc.dns_min_time_between_resolutions_ms", 1000))
+        async with grpc.aio.insecure_channel(f"dns:///{name}", options=options) as channel:
+            yield _Grpc(channel)
     else:
         proxied = told["client"].startswith("haproxy")
         # Not the resolver of aiodns, which aiohttp takes where it is installed. To the proxy as many
@@ -96,7 +114,7 @@ class _Httpx:
 class _Answer:
     """What the load reads of a response."""
 
-    status_code: int
+    status_code: int | str
     text: str
     extensions: Json = field(default_factory=dict)
 
@@ -110,6 +128,20 @@ class _Aiohttp:
     async def request(self, method: str, url: str, *, headers: dict[str, str]) -> _Answer:
         async with self._session.request(method, url, headers=headers) as response:
             return _Answer(response.status, await response.text())
+
+
+class _Grpc:
+    """One method for GET and POST. Without a retry policy gRPC sends again only what was not processed."""
+
+    def __init__(self, channel: Any) -> None:
+        self._say = channel.unary_unary("/pod.Pod/Say")
+
+    async def request(self, *_: str, headers: dict[str, str]) -> _Answer:
+        try:
+            pod = await self._say(headers["id"].encode(), timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            return _Answer(f"{error.code().name}: {error.details()}", "")
+        return _Answer(200, pod.decode())
 
 
 if __name__ == "__main__":

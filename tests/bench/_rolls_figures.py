@@ -50,6 +50,11 @@ def line(run: Run) -> Line:
     )
 
 
+def nothing(client: str) -> Line:
+    """The line of a client that did not get through."""
+    return Line(CLIENTS[client], "did not get through", *[""] * (len(HEAD) - 2))
+
+
 def reasons(load: Load) -> list[str]:
     """Why requests failed, the most frequent first: the class of the error, or the status."""
     counts = Counter(one.error.partition(":")[0] for one in load.failed)

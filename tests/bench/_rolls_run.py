@@ -30,10 +30,12 @@ CLIENTS = {
     "aiohttp": "aiohttp, threaded resolver",
     "haproxy": "HAProxy, plain",
     "haproxy-tuned": "HAProxy, tuned",
+    "grpc": "gRPC, round_robin",
+    "grpc-1s": "gRPC, asks DNS each second",
 }
 REPLICAS, PORT = 3, 8080
-_PROGRAM = Path(__file__).parents[1] / "http" / "_pod_program.py"
-_QUIET = 5.0  # seconds of load before the first roll
+_HTTP_POD = Path(__file__).parents[1] / "http" / "_pod_program.py"
+_GRPC_POD = Path(__file__).with_name("_rolls_pod.py")
 _PATIENCE = 120.0  # seconds, for what ends by itself
 
 
@@ -45,11 +47,28 @@ class Plan:
     rate: float
     rolls: int
     ttl: int
+    ready: int | None = None
+    """Seconds that a pod is ready before the next one goes, for every client; without it, see `steady`."""
+    quiet: float = 5.0
+    """Seconds of load before each roll, at least, and after the last one."""
+
+    def __str__(self) -> str:
+        ready = f"{self.ttl + 3} s (k8s: 0)" if self.ready is None else f"{self.ready} s"
+        return (
+            f"{self.requests:,} requests or more, {self.rate:g} a second; {self.rolls} rolls, "
+            f"minReadySeconds {ready}, TTL {self.ttl} s"
+        )
+
+    def steady(self, client: str) -> int:
+        """`minReadySeconds`: none for a watch, longer than the TTL for clients that live on DNS."""
+        if self.ready is not None:
+            return self.ready
+        return 0 if client == "k8s" else self.ttl + 3
 
     @property
     def spacing(self) -> float:
-        """Seconds from the beginning of one roll to that of the next, unless the roll takes longer."""
-        return (self.requests / self.rate - _QUIET) / max(self.rolls, 1)
+        """Seconds from the beginning of one roll to that of the next, unless the roll takes too long."""
+        return (self.requests / self.rate - self.quiet) / max(self.rolls, 1)
 
 
 @dataclass(frozen=True)
@@ -79,27 +98,27 @@ def run(cluster: Cluster, client: str, plan: Plan) -> Run:
             REPLICAS,
             namespace=namespace,
             ports={"http": PORT},
-            command=[sys.executable, str(_PROGRAM), str(PORT), "abrupt"],
+            command=[sys.executable, str(_GRPC_POD if client.startswith("grpc") else _HTTP_POD), str(PORT)],
             container={"readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1}},
             pod_management="OrderedReady",
         )
         workload.wait()
-        steady = 0 if client == "k8s" else plan.ttl + 3
+        steady = plan.steady(client)
         cluster.api.patch(workload.path, {"spec": {"minReadySeconds": steady}})
         if client.startswith("haproxy"):
             tuned = client == "haproxy-tuned"
             stack.enter_context(haproxy(cluster, workload.fqdn, PORT, folder, ttl=plan.ttl, tuned=tuned))
         said = folder / "said"
         process = stack.enter_context(_started(cluster, client, workload, plan, said))
-        rolls, uids = _roll(workload, plan, steady)
+        rolls, uids = _roll(workload, plan, steady, process)
         assert process.stdin is not None
         process.stdin.close()
         try:
             status = process.wait(plan.requests / plan.rate + _PATIENCE)
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"{client} did not get through its requests") from None
+            raise RuntimeError("it did not get through its requests") from None
         if status:
-            raise RuntimeError(f"{client} ended with status {status}")
+            raise RuntimeError(f"its process ended with status {status}")
         told = json.loads(said.read_text())
     executed: Counter[str] = Counter()
     for uid in uids:
@@ -131,18 +150,29 @@ def _started(
             process.kill()
 
 
-def _roll(workload: Workload, plan: Plan, steady: float) -> tuple[list[tuple[float, float]], set[str]]:
+def _roll(
+    workload: Workload, plan: Plan, steady: float, client: subprocess.Popen[bytes]
+) -> tuple[list[tuple[float, float]], set[str]]:
     """Roll after roll: when each was, and every pod there was."""
     rolls: list[tuple[float, float]] = []
     uids = {pod.uid for pod in workload.pods()}
-    time.sleep(_QUIET)
+    _pause(client, plan.quiet)
     for n in range(plan.rolls):
         begun = time.monotonic()
         workload.restart()
-        time.sleep((REPLICAS - 1) * steady)  # it takes longer: until then nobody need ask the API server
+        _pause(client, (REPLICAS - 1) * steady)  # it takes longer: until then nobody need ask the API server
         workload.wait(timeout=_PATIENCE)
         rolls.append((begun, time.monotonic()))
         uids.update(pod.uid for pod in workload.pods())
         print(f"roll {n + 1}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
-        time.sleep(max(0.0, plan.spacing - (time.monotonic() - begun)))
+        _pause(client, max(plan.quiet, plan.spacing - (time.monotonic() - begun)))
     return rolls, uids
+
+
+def _pause(client: subprocess.Popen[bytes], seconds: float) -> None:
+    """The load goes on. It ends when it is told to: a client that ends now has failed."""
+    try:
+        status = client.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+    raise RuntimeError(f"its process ended with status {status}")

@@ -61,9 +61,13 @@ class Load:
 _ids = itertools.count()
 
 
-async def load(client: Any, rate: float, over: Callable[[float, int], bool], url: str = "/") -> Load:
-    """Send `rate` requests a second until `over(seconds, count)`; all are waited for."""
-    result, tasks = Load(), set()
+async def load(
+    client: Any, rate: float, over: Callable[[float, int], bool], url: str = "/", into: Load | None = None
+) -> Load:
+    """Send `rate` requests a second until `over(seconds, count)`; all are waited for. What comes back is
+    `into`, where that is given.
+    """
+    result, tasks = into or Load(), set()
     began = time.monotonic()
 
     async def one(n: int, intended: float) -> None:
