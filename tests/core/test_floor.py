@@ -84,6 +84,33 @@ def test_it_is_said_once_that_the_watch_is_down_and_once_that_it_works_again() -
     assert "watch" not in told.core.explain(31)
 
 
+def test_the_status_says_whether_the_watch_is_done_without_and_why() -> None:
+    told = both()
+    assert told.status.watch_error is None
+    says(told, truth(0), 1)
+    assert told.status.watch_error is None
+    says(told, FAILED, 2)
+    assert told.status.watch_error == "nobody answered"
+    told.hears(pods(0))
+    status = told.status
+    assert (status.watch_error, status.error, status.stale) == ("nobody answered", None, False)
+    told.core.watch_ended(FAILED.with_(error="gone\nfor good"), 3)
+    assert told.status.watch_error == "gone\nfor good"
+    told.hears(pods(0), at=3)
+    told.core.begin()
+    assert told.core.watched
+    assert told.status.watch_error == "gone\nfor good"  # it is tried, and has told nothing yet
+    says(told, truth(0), 4)
+    assert told.status.watch_error is None
+
+
+def test_of_a_watch_alone_that_fails_the_status_has_an_error_and_no_other_way() -> None:
+    told = Told(tells=True, asked=False)
+    told.core.begin()
+    says(told, FAILED, 1)
+    assert (told.status.error, told.status.watch_error) == ("nobody answered", None)
+
+
 def test_a_watch_that_may_not_is_no_reason_to_give_up() -> None:
     told = both()
     says(told, FAILED.with_(error=ConfigurationError("forbidden\nROLE")), 1)

@@ -229,6 +229,19 @@ def test_explain_reads_well() -> None:
     ]
 
 
+def test_what_is_to_be_done_about_a_failure_is_said_once() -> None:
+    """It can be many lines: the log has the first one, and `explain()` all of the newest failure's."""
+    forbidden = FAILED.with_(error=ConfigurationError("forbidden.\nTo allow it:\nkind: Role"))
+    told = Told().hears(pods(0)).hears(forbidden, at=5).hears(forbidden, at=9)
+    logged = [text for level, text in told.core.notes if level >= logging.WARNING]
+    assert logged == ["web.prod:80: no answer: forbidden.; what is known is kept: 1 peer"]
+    text = told.core.explain(9)
+    assert text.count("forbidden.") == 2
+    assert text.count("kind: Role") == 1
+    assert text.index("kind: Role") < text.index("4.0 s ago: failed")
+    assert told.status.error == "forbidden.\nTo allow it:\nkind: Role"
+
+
 def test_explain_says_what_is_not_believed_who_went_and_why() -> None:
     told = (
         Told().hears(pods(0, 1)).hears(pods(0).with_(dropped=("0.0.0.0: no pod",), warnings=("mind",)), at=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
@@ -22,6 +23,7 @@ from peerdiscover import (
     resolve,
 )
 from peerdiscover.sources.surroundings import Surroundings
+from tests.cli.running import run
 from tests.cluster import ApiError, Cluster
 from tests.sources._certificates import Authority
 from tests.waiting import eventually
@@ -120,6 +122,27 @@ def test_what_a_refusal_says_is_what_to_apply(
     eventually(lambda: len(resolved_or_nobody(pod)) == 2)
 
 
+@pytest.mark.parametrize("command", ["wait", "watch", "resolve"])
+def test_the_command_line_shows_what_to_apply_once(
+    cluster: Cluster, namespace: str, tmp_path: Path, command: str
+) -> None:
+    path, token = tmp_path / "kubeconfig", cluster.api.token(namespace)
+    content = {
+        "current-context": "c",
+        "clusters": [
+            {"name": "k", "cluster": {"server": cluster.server, "certificate-authority": str(cluster.ca)}}
+        ],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": namespace}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+    }
+    path.write_text(json.dumps(content))
+    done = run(command, "k8s:web:http", KUBECONFIG=str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("kind: RoleBinding") == 1
+    assert token not in done.stderr
+    cluster.api.apply(done.stderr.partition("`kubectl apply -f -`:\n")[2])
+
+
 def resolved_or_nobody(pod: Pod) -> list[object]:
     """The API server hears of a new Role a moment later."""
     try:
@@ -205,9 +228,11 @@ def test_with_a_fallback_a_right_that_comes_late_is_used(
     with Discovery("auto:web:http", source=source) as web:
         web.wait(2, timeout=30)
         assert web.status.next_refresh < math.inf, "DNS is asked"
+        assert "may not be read" in secrets.show(web.status.watch_error)
         over_dns = list(web.peers)
         cluster.api.apply(resolve_refusal(pod))
         eventually(lambda: web.status.next_refresh == math.inf, timeout=60)
+        assert web.status.watch_error is None
         assert list(web.peers) == over_dns
         secrets.show(web.explain(), web.status, source)
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]

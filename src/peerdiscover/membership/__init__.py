@@ -42,7 +42,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change, Identity, Peer, PeerSet, View
 from peerdiscover.policy import Policy
 
-from .explaining import Heard, counted, explain, reason_of, why_mute
+from .explaining import Heard, brief_reason_of, counted, explain, reason_of, why_mute
 from .floor import Floor
 from .health import Health
 from .judging import Judge
@@ -126,6 +126,7 @@ class Membership:
             stale=failed or bool(judge.suspects) or overdue is not None,
             outcome=None if last is None else last.outcome,
             error=error,
+            watch_error=self._floor.down,
             next_refresh=0.0 if self._schedule.under_way else next_refresh,
             suspects=tuple(peer for peer in judge.peers if peer.key in judge.suspects),
             lookups=self.finished,
@@ -145,7 +146,6 @@ class Membership:
             self.status(now),
             now,
             watched=self.watched,
-            down=self._floor.down,
         )
 
     # When to ask, and what
@@ -255,10 +255,8 @@ class Membership:
             self._schedule.start(now)
         if self._floor.fails(reason_of(answer)):
             self._judge.told_by_others()
-            why = reason_of(answer).partition("\n")[0]
-            self.notes.append(
-                (logging.WARNING, f"{self.service}: the watch is down, and is done without: {why}")
-            )
+            text = f"the watch is down, and is done without: {brief_reason_of(answer)}"
+            self.notes.append((logging.WARNING, f"{self.service}: {text}"))
 
     def take(self, answer: Answer, now: float, seconds: float = 0.0) -> Answer:
         """Take in what the source answered; `seconds` is how long it took, for `explain`.
@@ -391,7 +389,7 @@ class Membership:
         failed_before = self._failed
         if not answer.is_evidence and not failed_before:
             kept = f"; what is known is kept: {counted(len(self.peers), 'peer')}" if self.peers else ""
-            self.notes.append((logging.WARNING, f"{name}: no answer: {reason_of(answer)}{kept}"))
+            self.notes.append((logging.WARNING, f"{name}: no answer: {brief_reason_of(answer)}{kept}"))
         elif answer.is_evidence and failed_before:
             self.notes.append((logging.INFO, f"{name}: answers again: {answer.outcome}{count}"))
         warnings = answer.warnings

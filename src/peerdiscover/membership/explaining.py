@@ -17,7 +17,7 @@ from .health import Ailment, Health
 from .judging import Judge
 from .status import Status
 
-__all__ = ["Heard", "counted", "explain", "reason_of", "why_mute"]
+__all__ = ["Heard", "brief_reason_of", "counted", "explain", "reason_of", "why_mute"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +41,8 @@ def explain(
     now: float,
     *,
     watched: bool,
-    down: str | None,
 ) -> str:
-    """The text of `Discovery.explain`. `watched`: nothing is asked; `down`: why the watch is done without."""
+    """The text of `Discovery.explain`. `watched`: nothing is asked."""
     lines = [_head(service, judge, status)]
     lines += ["", "Peers:"] + ([_peer_line(peer, judge, health, now) for peer in judge.peers] or ["  nobody"])
     lines += _self_line(judge, identity)
@@ -55,12 +54,13 @@ def explain(
         lines += ["", "Not believed in the last answer:", *(f"  {line}" for line in last.dropped)]
     if last is not None and last.warnings:
         lines += ["", "Warnings:", *(f"  {line}" for line in last.warnings)]
-    answers = [_heard_line(h, now) for h in reversed(list(heard))]
+    newest_first = list(reversed(list(heard)))
+    answers = [_heard_line(h, now, whole=h is newest_first[0]) for h in newest_first]
     lines += ["", "Last answers:", *(answers or ["  none yet"])]
     if status.error is not None and (last is None or last.is_evidence):
         lines += ["", f"No answer now: {status.error}"]
-    if down is not None:
-        lines += ["", f"The watch is down, and is done without: {down}"]
+    if status.watch_error is not None:
+        lines += ["", f"The watch is down, and is done without: {status.watch_error}"]
     lines += [
         "",
         f"Next question: {_next(status)}" + (": the source tells of changes itself" if watched else ""),
@@ -74,8 +74,13 @@ def counted(n: int, what: str) -> str:
 
 
 def reason_of(answer: Answer) -> str:
-    """Why an answer failed, in one line."""
+    """Why an answer failed. It may have lines that say what to do, such as a Role to apply."""
     return "no reason was given" if answer.error is None else str(answer.error)
+
+
+def brief_reason_of(answer: Answer) -> str:
+    """The same in one line, for the log and for whatever says it more than once."""
+    return reason_of(answer).partition("\n")[0]
 
 
 def why_mute(answer: Answer) -> str:
@@ -134,7 +139,7 @@ def _self_line(judge: Judge, identity: Identity) -> list[str]:
     return [f"  none of them is oneself; compared: {', '.join(compared) or 'nothing is known of oneself'}"]
 
 
-def _heard_line(h: Heard, now: float) -> str:
+def _heard_line(h: Heard, now: float, *, whole: bool) -> str:
     a = h.answer
     text = f"  {_ago(now - h.at)}: {a.outcome}"
     if h.endpoints:
@@ -147,7 +152,7 @@ def _heard_line(h: Heard, now: float) -> str:
     if a.failed_families:
         text += f", no answer for {' and '.join(f'IPv{f}' for f in sorted(a.failed_families))}"
     if a.error is not None:
-        text += f": {a.error}"
+        text += f": {reason_of(a) if whole else brief_reason_of(a)}"
     return text
 
 

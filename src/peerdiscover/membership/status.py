@@ -24,6 +24,9 @@ class Status:
     """Of the last answer; None before the first."""
     error: str | None
     """Why the last answer failed, or that a lookup does not come back; None where neither is so."""
+    watch_error: str | None
+    """Of a source that is watched and can be asked, too (`auto:`, `Fallback`): why its watch is down, and it
+    is asked instead. None while the watch works, and of any other source."""
     next_refresh: float
     """Until the next question; 0 while one is under way, infinite where none will be."""
     suspects: tuple[Peer, ...]
