@@ -249,7 +249,21 @@ def test_all_refuse_until_the_time_is_over(way: str) -> None:
         assert "web-1" in str(error.value)
         assert len(error.value.__notes__) >= 4  # several rounds
         assert len(error.value.__notes__) < 14  # but with pauses
+        assert type(error.value.__cause__).__name__ == "ConnectError"  # what lies beneath says it, too
         assert error.value.request.method == "POST"
+
+
+def test_an_error_says_the_first_and_the_last_attempts(way: str) -> None:
+    with pods(30) as service, web(way, service.source, client={"timeout": 1}) as client:
+        for pod in service.all:
+            pod.stop()
+        with pytest.raises(client.api.ConnectError, match="attempts in") as error:
+            client.post()
+        notes = error.value.__notes__
+        assert len(notes) == 21
+        assert notes[0].startswith("attempt 1:")
+        assert "more" in notes[10]
+        assert notes[-1].startswith(f"attempt {int(notes[10].split()[1]) + 20}:")
 
 
 def test_pods_that_come_back_are_found_within_the_time(way: str) -> None:

@@ -23,7 +23,7 @@ def steps(
 
 
 def tried(peer: Peer, fate: Fate) -> Tried:
-    return Tried(peer, "an error", 0.1, fate is not Fate.UNSENT)
+    return Tried(peer, "an error", 0.1, fate not in (Fate.UNSENT, Fate.UNTRUSTED))
 
 
 def after(plan: Steps, fate: Fate, now: float = 0.0, peer: Peer = PEERS[0]) -> str | None:
@@ -42,6 +42,7 @@ def test_whether_there_is_another_attempt(fate: Fate, repeatable: bool, replayab
     why = after(steps(repeatable=repeatable, replayable=replayable), fate)
     another = {
         Fate.UNSENT: True,
+        Fate.UNTRUSTED: True,
         Fate.REFUSED: replayable,
         Fate.DOUBTFUL: repeatable and replayable,
         Fate.UNAVAILABLE: repeatable and replayable,
@@ -139,6 +140,19 @@ def test_all_were_tried() -> None:
     assert choose(plan, lambda: PEERS[1], lambda: [*PEERS, new]) is PEERS[1]  # now all may be tried again
     after(plan, Fate.UNSENT, peer=PEERS[1])
     assert choose(plan, lambda: PEERS[1], lambda: [PEERS[1]]) is None  # … once
+
+
+def test_certificates_are_not_tried_again() -> None:
+    plan = steps()
+    after(plan, Fate.UNTRUSTED, peer=PEERS[0])
+    after(plan, Fate.UNSENT, peer=PEERS[1])
+    assert plan.pause(0.0, True, lambda: 1.0) is not None  # the other one may be there then
+    assert choose(plan, lambda: PEERS[0], lambda: PEERS[:2]) is PEERS[0]
+    after(plan, Fate.UNTRUSTED, peer=PEERS[0])
+    after(plan, Fate.UNTRUSTED, peer=PEERS[1])
+    assert plan.pause(0.0, True, lambda: 1.0) is None
+    assert "certificates" in plan.over
+    assert plan.pause(0.0, False, lambda: 1.0) is not None  # these pods left: others may come
 
 
 def test_pauses_grow() -> None:

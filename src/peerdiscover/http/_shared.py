@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from ._ways import Ways, stands_for
 __all__ = ["Call", "Shared"]
 
 _SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
+_NOTES = 10  # attempts that an error says, the first and the last ones: a long outage has hundreds
 _REFUSED_STREAM = 7  # RFC 9113, 7
 
 
@@ -147,6 +149,7 @@ class Call:
 
     __slots__ = (
         "_began",
+        "_cause",
         "_core_request",
         "_generation",
         "_host",
@@ -166,6 +169,7 @@ class Call:
         self._shared = shared
         self.library: Library = library
         self._last: Exception | None = None
+        self._cause: Exception | None = None
         self._generation: int | None = None  # of the set that was waited with
         self._request = request
         self._core_request: Any = None
@@ -303,8 +307,8 @@ class Call:
         if _speaks_against(attempt, error, fate, library.core):
             shared.discovery.report_failure(peer, error)
         what = f"{kind.__name__}: {error}" if str(error) else kind.__name__
-        tried = Tried(peer, what, now - attempt.began, fate is not Fate.UNSENT)
-        self._last = kind(str(error) or what)
+        tried = Tried(peer, what, now - attempt.began, fate not in (Fate.UNSENT, Fate.UNTRUSTED))
+        self._last, self._cause = kind(str(error) or what), error
         why = self._steps.after(tried, fate, now)
         if self._peer is not None:
             why = "it is for this pod alone"
@@ -317,7 +321,7 @@ class Call:
         if isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol):
             return Fate.OWN
         if not attempt.sent:
-            return Fate.UNSENT
+            return Fate.UNTRUSTED if _is_untrusted(error) else Fate.UNSENT
         # What HTTP/2 said, as an object: a stream reset, or the connection terminated.
         event = error.args[0] if error.args else None
         if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:
@@ -371,7 +375,7 @@ class Call:
     def _nobody(self) -> Exception:
         seconds = time.monotonic() - self._began
         if self._last is not None:
-            return self._told(self._last, "the time is over")
+            return self._told(self._last, self._steps.over)
         try:
             self._shared.pick()
         except NoPeersError as error:
@@ -386,9 +390,18 @@ class Call:
         where = ", ".join(dict.fromkeys(tried.peer.key for tried in failed))
         text = f"{error} ({n} attempt{'s' * (n != 1)} in {seconds:.3f} s on {where}; no other: {why})"
         told: Exception = type(error)(text)  # type: ignore[assignment]  # one of the library's
-        for number, tried in enumerate(failed, 1):
-            told.add_note(f"attempt {number}: {tried}")
+        notes = [f"attempt {number}: {tried}" for number, tried in enumerate(failed, 1)]
+        if n > 2 * _NOTES:
+            notes[_NOTES:-_NOTES] = [f"… {n - 2 * _NOTES} attempts more …"]
+        for note in notes:
+            told.add_note(note)
+        told.__cause__ = self._cause
         return told
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    """Whether it came of a certificate that does not verify: that is what was caught when it was raised."""
+    return isinstance(error.__context__, ssl.SSLCertVerificationError)
 
 
 def _speaks_against(attempt: Attempt, error: Exception, fate: Fate, core: Any) -> bool:

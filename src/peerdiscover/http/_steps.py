@@ -5,6 +5,7 @@ Rules of this room (told the time, and what became of an attempt; it does no I/O
 what became of an attempt            | the next one, on another pod
 -------------------------------------|------------------------------------------------------------------
 no byte of it was handed to a socket | always, whatever the method: the body is untouched, too
+… for the pod's certificate failed   | the same, but no second time where that is so with all pods
 sent, and the server said that it    | where the body can be sent again
 did not process it (HTTP/2)          |
 sent, and no answer came: it may     | where it is idempotent (RFC 9110, 9.2.2) or marked so, and the
@@ -50,6 +51,7 @@ class Fate(enum.Enum):
     """What became of an attempt; the values are what a person reads."""
 
     UNSENT = "not sent"
+    UNTRUSTED = "not sent: its certificate does not verify"
     REFUSED = "sent, and not processed"
     DOUBTFUL = "sent, no answer"
     UNAVAILABLE = "answered that it is unavailable"
@@ -131,8 +133,10 @@ class Steps:
         "_replayable",
         "_rounds",
         "_tried",
+        "_untrusted",
         "_waits_since",
         "failed",
+        "over",
         "until",
     )
 
@@ -147,6 +151,9 @@ class Steps:
         self._paused = False
         self._waits_since: float | None = None
         self._tried: set[Peer] = set()
+        self._untrusted: set[Peer] = set()
+        self.over: str = "the time is over"
+        """Why there is no further round, where `pause` said so."""
         self.until: float = until
         self.failed: list[Tried] = []
         """The attempts so far."""
@@ -190,8 +197,11 @@ class Steps:
         return next(iter(untried), None) if self._tried else None
 
     def pause(self, now: float, somebody: bool, random: Callable[[], float]) -> float | None:
-        """How long to wait before all may be tried again; None where time is over."""
+        """How long to wait before all may be tried again; None: never, and `over` says why."""
         left = self.until - now
+        if somebody and self._tried and self._tried <= self._untrusted:
+            self.over = "time does not mend certificates"
+            return None
         if left <= 0:
             return None
         self._paused = True
@@ -215,7 +225,9 @@ class Steps:
             return "it is the request's own"
         if now >= self.until:
             return "the time is over"
-        if fate is Fate.UNSENT:
+        if fate is Fate.UNTRUSTED:
+            self._untrusted.add(tried.peer)
+        if fate in (Fate.UNSENT, Fate.UNTRUSTED):
             return None
         if fate is not Fate.REFUSED and not self._repeatable():
             return "it may have been processed, and is not idempotent"
