@@ -28,7 +28,6 @@ from .errors import (
     OrdinalNotFoundError,
     ResolutionTimeoutError,
 )
-from .membership import Membership, Status
 from .names import ServiceName
 from .peers import Change, Identity, Peer, PeerSet
 from .pickers import Picker
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from .attempts import Failover
     from .broadcast import Broadcast
+    from .membership import Membership, Status
 
 __all__ = ["Callback", "State", "Surface", "identity_for", "log", "parsed"]
 
@@ -113,6 +113,8 @@ class Surface(Picking):
         return f"<{type(self).__name__} {str(self._service)!r}, {self._state.value}, {len(self.peers)} peers>"
 
     def _new_core(self, identity: Identity) -> Membership:
+        from .membership import Membership  # with the first discovery: a tenth of what importing would cost
+
         self._client = identity.name or next(iter(identity.addresses), "") or random.randbytes(8).hex()
         return Membership(
             self._service,
