@@ -1,10 +1,11 @@
 """A pod for tests under load: HTTP/1.1 with keep-alive, and each id on stdout before it is answered.
 
-    python _pod_program.py PORT [MANNER]
+    python _pod_program.py PORT [MANNER] [NAME=MANNER ...]
 
 What is on stdout outlives the pod, however it ends. MANNER: `abrupt` (the default) is gone at SIGTERM, like a
 process that is killed; `graceful` refuses at SIGTERM, answers what it has, and is gone; `lingering` goes on
-for 10 s. `slow` takes 50 ms for each request. Standard library alone.
+for 10 s. `slow` takes half a second for each request, `error` answers 500, `silent` never answers; the pod
+NAME has a manner of its own. Standard library alone. `_pod_program2` is the same for HTTP/2.
 """
 
 from __future__ import annotations
@@ -12,26 +13,36 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Pod:
+    """What its connections share."""
+
+    manner: str
+    name: str = field(default_factory=lambda: os.uname().nodename)
+    ending: bool = False
+    open: set[Connection] = field(default_factory=set)
 
 
 class Connection(asyncio.Protocol):
     """Answers whole requests, in turn."""
 
-    open: set[Connection] = set()  # noqa: RUF012 - all there are
-    ending = False
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
         self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        Connection.open.add(self)
+        self.pod.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name for it
-        Connection.open.discard(self)
+        self.pod.open.discard(self)
 
     def data_received(self, data: bytes) -> None:
         self.received += data
@@ -42,37 +53,56 @@ class Connection(asyncio.Protocol):
             if len(self.received) < whole:
                 return
             self.received = self.received[whole:]
-            os.write(1, f"{fields.get('id', '')}\n".encode())
-            if self.seconds:
-                asyncio.get_running_loop().call_later(self.seconds, self.answer)
-            else:
-                self.answer()
+            self.execute(fields.get("id", ""))
 
-    def answer(self) -> None:
-        keep = "close" if Connection.ending else "keep-alive"
-        body = os.uname().nodename
-        self.transport.write(
-            f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: {keep}\r\n\r\n{body}".encode()
-        )
-        if Connection.ending:
+    def execute(self, key: str, stream: int = 0) -> None:
+        """A request is here."""
+        os.write(1, f"{key}\n".encode())
+        if self.pod.manner == "slow":
+            asyncio.get_running_loop().call_later(0.5, self.answer, stream)
+        elif self.pod.manner != "silent":
+            self.answer(stream)
+
+    @property
+    def status(self) -> int:
+        return 500 if self.pod.manner == "error" else 200
+
+    def answer(self, stream: int) -> None:  # noqa: ARG002 - HTTP/2 has several
+        keep, body = "close" if self.pod.ending else "keep-alive", self.pod.name
+        head = f"HTTP/1.1 {self.status} So\r\ncontent-length: {len(body)}\r\nconnection: {keep}\r\n\r\n"
+        self.transport.write(f"{head}{body}".encode())
+        if self.pod.ending:
             self.transport.close()
 
+    def end(self) -> None:
+        """The pod begins to end."""
 
-async def main(port: int, manner: str) -> None:
+
+async def main(
+    port: int,
+    manners: Sequence[str],
+    make: Callable[[Pod], Connection] = Connection,
+    context: ssl.SSLContext | None = None,
+) -> None:
+    """Serve until SIGTERM."""
+    pod = Pod(next((manner for manner in manners if "=" not in manner), "abrupt"))
+    pod.manner = dict(m.split("=") for m in manners if "=" in m).get(pod.name, pod.manner)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(0.05 if manner == "slow" else 0.0), "", port)
+    server = await loop.create_server(lambda: make(pod), "", port, ssl=context)
     ended = asyncio.Event()
-    if manner not in ("graceful", "lingering"):
+    if pod.manner not in ("graceful", "lingering"):
         loop.add_signal_handler(signal.SIGTERM, os._exit, 137)
     else:
         loop.add_signal_handler(signal.SIGTERM, ended.set)
     await ended.wait()
-    if manner == "lingering":
+    if pod.manner == "lingering":
         await asyncio.sleep(10)
-    Connection.ending = True
+    pod.ending = True
     server.close()
+    for connection in list(pod.open):
+        connection.end()
     await asyncio.sleep(0.5)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "abrupt"))
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))
