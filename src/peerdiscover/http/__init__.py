@@ -14,8 +14,10 @@ to send a request to, `HttpxNoPeersError` or `Httpx2NoPeersError` is raised: a `
 Rules of this room:
 
 * `_steps` decides, told the time: who is next, whether again, when it is over.
-* `_lines` knows whether a byte of a request was handed to a socket; nothing is told from an error's text.
+* `_attempts` and `_lines` know whether a byte of a request was handed to a socket; nothing is told from an
+  error's text.
 * `_pods` keeps one pool of connections a pod, and lets those of a pod that left go.
+* `_fates` tells what became of an attempt, and whether the pod is to blame.
 * `_shared` puts these together for one request. `_sync` and `_async` only do what it says.
 * `_clients` are the libraries' own clients over these; `_rounds` says whom a broadcast calls.
 """

@@ -2,15 +2,11 @@
 
 Rules of this room:
 
-* An attempt marks itself as the one under way in this thread or task (`UNDER_WAY`); each line it writes
-  to says so to it, before the first byte. Bytes of a TLS handshake are none of a request's.
+* Each line says to the attempt under way that it is about to write, before the first byte.
 * A pool dials a second time in one attempt only when its line refused the request unprocessed (closed
   meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
 * A kept line that the pod has closed takes nothing. Of one of HTTP/1.1 the pool asks that itself, a moment
   before; of one of HTTP/2 nobody else does (Linux: TCP_INFO tells).
-* HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
-  unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
-* The waits on a line are cut to what the attempt has left.
 * A pod whose kernel answers nothing is gone, however slow a pod may answer: dialling it ends after
   its patience, and after twice that a TLS handshake, and a line that a small request was written to
   and that acknowledged nothing (Linux: TCP_USER_TIMEOUT). For a large one that would take a pod that reads
@@ -22,99 +18,18 @@ from __future__ import annotations
 
 import math
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._attempts import UNDER_WAY, Attempt, Cuttable, Pod
 
 if TYPE_CHECKING:
     import ssl
 
-    from ._pods import Pod
-
-__all__ = ["UNDER_WAY", "AsyncDialler", "AsyncLine", "Attempt", "Dialler", "Line"]
-
-
-class Attempt:
-    """One attempt of a request on one pod."""
-
-    __slots__ = (
-        "_others",
-        "began",
-        "deadline",
-        "dialled",
-        "dialling",
-        "lease",
-        "line",
-        "patience",
-        "pod",
-        "small",
-        "written",
-    )
-
-    def __init__(
-        self, pod: Pod, began: float, deadline: float, patience: float, lease: Any, small: bool
-    ) -> None:
-        self.pod: Pod = pod
-        self.began: float = began
-        self.deadline: float = deadline
-        self.patience: float = patience
-        """Seconds for dialling."""
-        self.lease: Any = lease
-        """What is to be left when it is over, where the picker counts."""
-        self.small: bool = small
-        """Whether the pod's kernel takes it whole, though the pod may be slow to read it."""
-        self.line: _Cuttable | None = None
-        """The line it wrote to last."""
-        self.written: bool = False
-        self.dialling: bool = False
-        """Whether it is dialling, or could not."""
-        self.dialled: bool = False
-        """Whether the line is new."""
-        self._others = pod.written
-
-    @property
-    def sent(self) -> bool:
-        """Whether a byte of it may have been handed to a socket."""
-        pod = self.pod
-        return self.written or (not self.dialling and pod.shares_lines and pod.written != self._others)
-
-    def dial(self) -> None:
-        """It begins to dial: a line it had before did not take it."""
-        self.written = False
-        self.dialling = True
-        self._others = self.pod.written
-
-    def answered(self) -> None:
-        """It has a new line."""
-        self.dialling = False
-        self.dialled = True
-
-    def write(self, line: _Cuttable) -> None:
-        """It is about to write."""
-        self.line = line
-        self.written = True
-
-    def within(self, timeout: float | None) -> float | None:
-        """What is left of `timeout` seconds for it; never quite 0, which would mean not to wait at all."""
-        if self.deadline == math.inf:
-            return timeout
-        left = max(self.deadline - time.monotonic(), 0.001)
-        return left if timeout is None else min(timeout, left)
-
-    def dials_within(self, timeout: float | None, times: int = 1) -> float:
-        """What is left of `timeout` for dialling, `times` its patience at most."""
-        patience = self.patience * times
-        left = self.within(patience if timeout is None else min(timeout, patience))
-        assert left is not None
-        return left
-
+__all__ = ["AsyncDialler", "AsyncLine", "Dialler", "Line"]
 
 L = TypeVar("L", "Line", "AsyncLine")
-
-UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
-
 
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 _ESTABLISHED = 1  # linux/tcp_states.h; when the other side has closed: CLOSE_WAIT
@@ -132,7 +47,7 @@ _ALIVE = [
 ]
 
 
-class _Cuttable:
+class _Line(Cuttable):
     """What both kinds of line share."""
 
     __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info", "shakes_hands")
@@ -142,11 +57,9 @@ class _Cuttable:
         self._pod = pod
         self._hurried = False
         self.shakes_hands: bool = False
-        """Whether TLS has begun there, and is not agreed on yet: it is of no use so far."""
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
     def cut(self) -> None:
-        """End it for both sides; whoever reads from it finds it ended."""
         sock = self._stream.get_extra_info("socket")
         with suppress(OSError):
             if isinstance(sock, socket.socket):
@@ -202,7 +115,7 @@ def _dialling(timeout: float | None) -> float | None:
     return attempt.dials_within(timeout)
 
 
-def _shaking_hands(line: _Cuttable, timeout: float | None) -> float | None:
+def _shaking_hands(line: _Line, timeout: float | None) -> float | None:
     """It begins with TLS, which is a part of dialling."""
     line.shakes_hands = True
     attempt = UNDER_WAY.get()
@@ -221,7 +134,7 @@ def _connected(line: L, pod: Pod) -> L:
     return line
 
 
-class Line(_Cuttable):
+class Line(_Line):
     """A connection to a pod, for threads: httpcore's `NetworkStream`."""
 
     __slots__ = ()
@@ -282,7 +195,7 @@ class Dialler:
         return _connected(Line(stream, self._pod), self._pod)
 
 
-class AsyncLine(_Cuttable):
+class AsyncLine(_Line):
     """A connection to a pod, for asyncio and trio: httpcore's `AsyncNetworkStream`."""
 
     __slots__ = ()

@@ -22,9 +22,9 @@ from typing import Any, Protocol
 from peerdiscover import _processes
 from peerdiscover.peers import Peer, PeerSet
 
-from ._lines import AsyncLine, Attempt, Line
+from ._attempts import Attempt, Pod
 
-__all__ = ["Pod", "Pods", "Watched"]
+__all__ = ["Pods", "Watched"]
 
 
 class Watched(Protocol):
@@ -33,59 +33,6 @@ class Watched(Protocol):
     @property
     def peers(self) -> PeerSet: ...
     def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
-
-
-class Pod:
-    """One pod, and the lines to it."""
-
-    __slots__ = (
-        "attempts",
-        "lines",
-        "patience",
-        "peer",
-        "pool",
-        "shares_lines",
-        "until",
-        "write_error",
-        "written",
-    )
-
-    def __init__(self, peer: Peer, patience: float, shares_lines: bool, write_error: type[Exception]) -> None:
-        self.peer: Peer = peer
-        self.patience: float = patience
-        """Seconds that its kernel has to say anything."""
-        self.shares_lines: bool = shares_lines
-        """Whether several requests may be on one line (HTTP/2)."""
-        self.write_error: type[Exception] = write_error
-        """What a line raises when it cannot be written to: httpcore's."""
-        self.pool: Any = None
-        self.lines: set[Line | AsyncLine] = set()
-        self.attempts: set[Attempt] = set()
-        """Under way, until the answer has been read."""
-        self.written: int = 0
-        """How often anybody wrote to one of its lines."""
-        self.until: float | None = None
-        """It left the set; when what is under way is cut."""
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether it has no line, and a request is about to have one, and so to find out about it."""
-        return (
-            bool(self.attempts)
-            and all(line.shakes_hands for line in self.lines.copy())
-            and any(not attempt.written for attempt in self.attempts.copy())
-        )
-
-    def trim(self, now: float) -> None:
-        """It left: cut the idle lines; all of them when it is time."""
-        assert self.until is not None
-        busy = {attempt.line for attempt in self.attempts}
-        if now >= self.until:
-            busy.clear()
-        elif None in busy:
-            return  # an attempt is about to take a line, and nobody knows which
-        for line in self.lines.difference(busy):
-            line.cut()
 
 
 class Pods:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,9 +17,10 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.pickers import Picker
 
+from ._attempts import Attempt, Pod
+from ._fates import fate_of, speaks_against
 from ._library import Library, libraries, library_of
-from ._lines import Attempt
-from ._pods import Pod, Pods
+from ._pods import Pods
 from ._steps import Budget, Fate, Pause, Steps, Tried, is_idempotent
 from ._ways import Ways, stands_for
 
@@ -28,7 +28,6 @@ __all__ = ["Call", "Shared"]
 
 _SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
 _NOTES = 10  # attempts that an error says, the first and the last ones: a long outage has hundreds
-_REFUSED_STREAM = 7  # RFC 9113, 7
 
 
 class Discovers(Protocol):
@@ -303,8 +302,8 @@ class Call:
         if not isinstance(error, Exception) or (kind := library.translated(error)) is None:
             return error  # cancelled, interrupted, or the request's own body raised it
         now, peer = time.monotonic(), attempt.pod.peer
-        fate = self._fate(attempt, error)
-        if _speaks_against(attempt, error, fate, library.core):
+        fate = fate_of(attempt, error, library.core)
+        if speaks_against(attempt, error, fate, library.core):
             shared.discovery.report_failure(peer, error)
         what = f"{kind.__name__}: {error}" if str(error) else kind.__name__
         tried = Tried(peer, what, now - attempt.began, fate not in (Fate.UNSENT, Fate.UNTRUSTED))
@@ -315,20 +314,6 @@ class Call:
         if why is None:
             return None
         return self._told(self._last, why)
-
-    def _fate(self, attempt: Attempt, error: Exception) -> Fate:
-        core = self.library.core
-        if isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol):
-            return Fate.OWN
-        if not attempt.sent:
-            return Fate.UNTRUSTED if _is_untrusted(error) else Fate.UNSENT
-        # What HTTP/2 said, as an object: a stream reset, or the connection terminated.
-        event = error.args[0] if error.args else None
-        if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:
-            return Fate.REFUSED
-        if getattr(event, "last_stream_id", None) == 0:
-            return Fate.REFUSED
-        return Fate.DOUBTFUL
 
     def answered(self, attempt: Attempt, answer: Any) -> str | None:
         """The head of an answer came. None: it is the caller's; else go on, once it is closed."""
@@ -397,19 +382,3 @@ class Call:
             told.add_note(note)
         told.__cause__ = self._cause
         return told
-
-
-def _is_untrusted(error: BaseException) -> bool:
-    """Whether it came of a certificate that does not verify: that is what was caught when it was raised."""
-    return isinstance(error.__context__, ssl.SSLCertVerificationError)
-
-
-def _speaks_against(attempt: Attempt, error: Exception, fate: Fate, core: Any) -> bool:
-    """Whether the pod is to blame.
-
-    Not for a full pool, which is ours, nor for what it refused in good order. A line that was kept and
-    ended as it was used says only that the pod closes idle ones, as servers do.
-    """
-    if fate in (Fate.OWN, Fate.REFUSED) or isinstance(error, core.PoolTimeout):
-        return False
-    return attempt.dialled or attempt.dialling or isinstance(error, core.TimeoutException)

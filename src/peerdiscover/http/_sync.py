@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from peerdiscover.pickers import Picker
 
+from ._attempts import UNDER_WAY, Attempt, Pod
 from ._library import libraries
-from ._lines import UNDER_WAY, Attempt, Dialler
-from ._pods import Pod
+from ._lines import Dialler
 from ._shared import Shared
 from ._steps import Pause
 from ._ways import Ways
