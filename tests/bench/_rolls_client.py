@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -46,14 +47,17 @@ async def _run(told: Json) -> None:
     async with _client(told) as client:
         gc.collect()
         gc.freeze()  # the libraries of all clients were imported: none shall have pauses for the others'
-        began, spent = time.monotonic(), time.process_time()
+        began, spent, waited = time.monotonic(), time.process_time(), _waited()
         result = Load(_Rows())
         await load(client, told["rate"], lambda _, n: n >= told["requests"] and over.is_set(), into=result)
-        seconds, spent = time.monotonic() - began, time.process_time() - spent
-    json.dump(
-        {"began": began, "late": result.late, "busy": spent / seconds, "answered": result.answered},
-        sys.stdout,
-    )
+        seconds, spent, waited = time.monotonic() - began, time.process_time() - spent, _waited() - waited
+    said = {"began": began, "busy": spent / seconds, "waited": waited / seconds}
+    json.dump({**said, "late": result.late, "answered": result.answered}, sys.stdout)
+
+
+def _waited() -> float:
+    """Seconds that the thread of the loop wanted a processor and had none (sched-stats of the kernel)."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
 class _Rows(list[Any]):

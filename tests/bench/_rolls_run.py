@@ -79,6 +79,8 @@ class Run:
     load: Load
     busy: float
     """The client's part of one processor."""
+    waited: float
+    """The part of the time in which it wanted one and had none: others' work, the cluster's included."""
     rolls: list[tuple[float, float]]
     """When each began and was over, in seconds after the beginning of the load."""
     executed: Counter[str]
@@ -125,7 +127,8 @@ def run(cluster: Cluster, client: str, plan: Plan) -> Run:
         executed.update(line for line in cluster.log_of(uid).read_text().splitlines() if line.isdigit())
     began = told["began"]
     load = Load([Answered(*one) for one in told["answered"]], told["late"])
-    return Run(client, load, told["busy"], [(a - began, b - began) for a, b in rolls], executed)
+    since = [(a - began, b - began) for a, b in rolls]
+    return Run(client, load, told["busy"], told["waited"], since, executed)
 
 
 @contextlib.contextmanager

@@ -15,8 +15,8 @@ from ._rolls_run import Run
 def save(run: Run, path: Path) -> None:
     """Appends it."""
     told = {
-        "client": run.client, "busy": run.busy, "late": run.load.late, "rolls": run.rolls,
-        "executed": run.executed, "answered": [astuple(one) for one in run.load.answered],
+        "client": run.client, "busy": run.busy, "waited": run.waited, "late": run.load.late,
+        "rolls": run.rolls, "executed": run.executed, "answered": [astuple(one) for one in run.load.answered],
     }  # fmt: skip
     with path.open("a") as file:
         file.write(json.dumps(told) + "\n")
@@ -31,4 +31,4 @@ def _read(line: str) -> Run:
     told = json.loads(line)
     load = Load([Answered(*one) for one in told["answered"]], told["late"])
     rolls = [(begun, over) for begun, over in told["rolls"]]
-    return Run(told["client"], load, told["busy"], rolls, Counter(told["executed"]))
+    return Run(told["client"], load, told["busy"], told["waited"], rolls, Counter(told["executed"]))

@@ -117,7 +117,8 @@ def _try(cluster: Cluster, client: str, plan: Plan) -> Run | None:
         print(f"{client} did not get through: {traceback.format_exc()}", file=sys.stderr)
         return None
     print(
-        f"{client}: {done.load.told()}; {done.busy:.0%} of a processor, load {os.getloadavg()[0]:.1f}; "
+        f"{client}: {done.load.told()}; {done.busy:.0%} of a processor, waited for one "
+        f"{done.waited:.1%} of the time, load {os.getloadavg()[0]:.1f}; "
         f"sent once and executed more often: {sent_once(done)}; answered and not written down: {lost(done)}",
         file=sys.stderr,
     )

@@ -22,7 +22,7 @@ def hand_made() -> Run:
     executed = Counter(one.id for one in answered if not one.error)
     executed["7"] += 1  # though it was sent once
     del executed["8"]  # though it was answered
-    return Run("grpc", Load(answered, late=3), 0.1, [(1.0, 2.0)], executed)
+    return Run("grpc", Load(answered, late=3), 0.1, 0.02, [(1.0, 2.0)], executed)
 
 
 def test_figures_of_a_run_that_was_made_by_hand() -> None:
