@@ -2,6 +2,10 @@
 
 Before a fork all their locks are taken, so that none is held by a thread that the child does not
 have, and no core is half-way through a change. The parent releases them; the child replaces them.
+
+In the child, hooks run in the order in which they were registered, and ours begins a thread: it must not
+run before those of what that thread uses. (logging's frees a lock, for which it would wait for ever;
+random's makes children differ.) So ours is registered when the first discovery is opened.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import atexit
 import os
 import threading
 import weakref
+from functools import cache
 from typing import Protocol
 
 __all__ = ["closed", "opened"]
@@ -33,6 +38,7 @@ _held: list[Open] = []
 def opened(discovery: Open) -> None:
     """From now on this one is told."""
     with _open_lock:
+        _watch_for_forks()
         _open.add(discovery)
 
 
@@ -68,10 +74,14 @@ def _at_exit() -> None:
         discovery._at_exit()  # noqa: SLF001
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+@cache
+def _watch_for_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
+
+
 atexit.register(_at_exit)

@@ -440,3 +440,43 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 def test_a_child_that_ends_as_a_program_does() -> None:
     assert run_script(FORKED_AND_ENDED) == "5\n"
+
+
+HOOKS = """
+import os
+import peerdiscover, peerdiscover.discovery  # before all that registers hooks
+import threading, warnings
+from peerdiscover import Answer, Discovery, Endpoint
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+
+asked = threading.Event()
+early = None
+
+def hook():  # stands for any library's: logging's frees a lock that whoever logs meanwhile waits for
+    global early
+    early = asked.wait(0.3)
+
+class Source:
+    kind = "test"
+    def lookup(self, ask):
+        asked.set()
+        return Answer.of([Endpoint((f"10.0.0.{i}",), 80) for i in range(1, 200)], ttl=600)
+
+os.register_at_fork(after_in_child=hook)
+with Discovery("web", source=Source()) as web:
+    picker = web.round_robin()
+    for _ in range(3):
+        asked.clear()
+        if os.fork() == 0:
+            web.refresh()
+            print(early, asked.is_set(), picker.pick().address, flush=True)
+            os._exit(0)
+        os.wait()
+"""
+
+
+def test_the_child_refreshes_after_what_others_have_to_do_in_it() -> None:
+    """Whatever was imported before the discovery was opened, in whatever order."""
+    said = [line.split() for line in run_script(HOOKS).splitlines()]
+    assert [line[:2] for line in said] == [["False", "True"]] * 3
+    assert len({line[2] for line in said}) > 1, "random was seeded anew, before pickers began elsewhere"
