@@ -12,6 +12,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,8 @@ class Request:
     headers: dict[str, str]
     body: bytes
     done: bool = False
+    at: float = field(default_factory=time.monotonic)
+    """When it had arrived."""
 
 
 @dataclass
