@@ -6,10 +6,13 @@ import json
 import os
 import select
 import signal
+import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,6 +22,7 @@ import pytest
 from peerdiscover import AsyncDiscovery, Discovery
 from peerdiscover.http import AsyncPodTransport, PodTransport
 from peerdiscover.testing import HeadlessService
+from tests.waiting import eventually
 
 from ._pods import Pod, pods
 from ._ways import SLOW, Web, web
@@ -326,3 +330,35 @@ def test_a_pod_without_a_line_is_dialled_by_one(way: str) -> None:
         assert {one["peer"].key for one in told} == {"web-0", "web-2"}
         first.join(10)
         assert len(errors) == 1
+
+
+def lines_to(pod: Pod) -> int:
+    """How many sockets of this process are connected to the pod."""
+    count = 0
+    for entry in list(Path("/dev/fd").iterdir()):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
+                with socket.socket(fileno=os.dup(int(entry.name))) as sock:
+                    count += sock.getpeername()[:2] == (pod.address, pod.port)
+    return count
+
+
+def test_what_is_over_on_a_pod_that_left_is_closed_at_once(way: str) -> None:
+    """Each line with its answer, and with the last of them the whole pool, though no request comes after."""
+    with pods(2) as service, web(way, service.source) as client:
+        http, extensions = client.client, {"peer": service[0].peer}
+        answers = []
+        for _ in range(2):
+            request = client.call(http.build_request, "GET", "http://web.prod/", extensions=extensions)
+            answers.append(client.call(http.send, request, stream=True))
+        assert lines_to(service[0]) == 2
+        service.shown = service.all[1:]
+        client.refresh()
+        read = "read" if way.startswith("threads") else "aread"
+        assert not ends(service[0], 0.05)
+        client.call(getattr(answers[0], read))
+        assert ends(service[0])
+        assert not ends(service[0], 0.05)
+        client.call(getattr(answers[1], read))
+        assert ends(service[0])
+        eventually(lambda: lines_to(service[0]) == 0, 5)
