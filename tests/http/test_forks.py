@@ -16,7 +16,7 @@ import pytest
 
 from ._pods import Pods, pods
 from ._ways import Web, web
-from .test_lines import ends, stream
+from .test_lines import ends, lines_to, stream
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
@@ -87,8 +87,8 @@ def test_it_holds_no_line_of_the_parents(left: bool) -> None:
         if left:
             leave(service, client, 1)
             assert ends(service[0])
-        with child(lambda _: client.get().status_code) as forked:
-            assert forked.said() == 200
+        with child(lambda _: [len(lines_to(service[0])), client.get().status_code]) as forked:
+            assert forked.said() == [0, 200]
             assert not ends(service[0], 0.05)  # the parent's are whole
             assert response.read() == b"web-0 web.prod"
             client.call(client.client.close)
