@@ -297,6 +297,33 @@ def test_httpx_timeouts_keep_their_meaning(way: str) -> None:
         assert len(service.requests) == 1
 
 
+def test_a_full_pool_is_no_failure_of_the_pod(way: str) -> None:
+    with pods(1) as service, web(way, service.source, limits=httpx.Limits(max_connections=1)) as client:
+        request = client.call(client.client.build_request, "GET", "http://web.prod/")
+        held = client.call(client.client.send, request, stream=True)
+        timeout = client.api.Timeout(0.3, read=5)
+        with pytest.raises(client.api.PoolTimeout, match="no other: the time is over"):
+            client.get(timeout=timeout)
+        assert len(service.requests) == 1
+        assert client.discovery.status.next_refresh > 100
+        client.call(held.close if way.startswith("threads") else held.aclose)
+        assert client.get(timeout=timeout).status_code == 200
+
+
+# httpx's own: under trio it leaves the body's generator, which it read from, to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:.*async_generator object ByteStream.__aiter__:pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_pod_that_does_not_read_is_given_the_time_to_write(way: str) -> None:
+    with pods(1) as service, web(way, service.source) as client:
+        service.manner("deaf")
+        timeout = client.api.Timeout(5, write=0.3)
+        with pytest.raises(client.api.WriteTimeout, match="not idempotent"):
+            client.post(content=b"x" * (1 << 25), timeout=timeout)
+        assert not service.requests
+        service[0].go.set()
+
+
 def test_nobody_is_there(way: str) -> None:
     policy = Policy(min_peers=0, max_refresh=0.2, min_refresh=0.1)
     with web(way, lambda: iter(()), policy=policy, client={"timeout": 0.2}) as client:
