@@ -224,7 +224,8 @@ def test_rolling_restarts(story: Tell, subtests: pytest.Subtests) -> None:
         with subtests.test(rolled.name):
             rolled.check(result, *([AGAIN] if options.get("plain") else []))
             assert len(result.shares()) == (3 if rolled.workload.kind == "StatefulSet" else 6)
-            assert sum(one.attempts > 1 for one in result.answered) < len(result.answered) / 20, result.told()
+            # Who is gone is left out. (With HTTP/2 many are on a line; without ejections, 12 % go again.)
+            assert sum(one.attempts > 1 for one in result.answered) < len(result.answered) / 10, result.told()
 
 
 def test_a_roll_within_one_ttl(story: Tell) -> None:
