@@ -31,7 +31,7 @@ CLIENTS = {
     "haproxy": "HAProxy, plain",
     "haproxy-tuned": "HAProxy, tuned",
     "grpc": "gRPC, round_robin",
-    "grpc-1s": "gRPC, asks DNS each second",
+    "grpc-1s": "gRPC, 1 s between resolutions",
 }
 REPLICAS, PORT = 3, 8080
 _HTTP_POD = Path(__file__).parents[1] / "http" / "_pod_program.py"
