@@ -165,18 +165,18 @@ class Surface(Picking):
             return
         log.debug("%s: the application could not reach %r: %r", self._service, peer, error)
         with self._lock:
+            due = self._next
             self._core.report_failure(peer, self._now(), type(error).__name__ if error else "")
-            self._show()
-            self._wake()
+            self._take_to_heart(due)
 
     def report_success(self, peer: Peer) -> None:
         """The application reached `peer`: what was held against it is forgotten. Costs next to nothing."""
         if self._state is not State.OPEN or not self._core.is_blamed(peer):
             return
         with self._lock:
+            due = self._next
             self._core.report_success(peer, self._now())
-            self._show()
-            self._wake()
+            self._take_to_heart(due)
 
     def on_change(self, callback: Callback) -> Callable[[], None]:
         """Have `callback(change)` called for each change from now on; returns what ends that.
@@ -280,6 +280,22 @@ class Surface(Picking):
             self._take(self._fault("a question could not be made", error))
             return 0.0
         return replace(ask, cancelled=lambda: self._state is State.CLOSED)
+
+    @property
+    def _next(self) -> float:
+        """When there is something to do, if nothing happens. Called with the lock held."""
+        return min(self._core.wake, self._core.tick_at)
+
+    def _take_to_heart(self, due: float) -> None:
+        """The application told how a call went. Called with the lock held.
+
+        Many may fail at once, while many wait: they are woken where that changed something, or where it
+        is time to act sooner than when it was `due`.
+        """
+        before = self.peers
+        self._show()
+        if self.peers is not before or self._next < due or self._core.notes:
+            self._wake()
 
     def _take(self, answer: Answer, seconds: float = 0.0) -> None:
         """The answer to a question. Called with the lock held."""

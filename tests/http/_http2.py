@@ -13,6 +13,7 @@ import h2.config
 import h2.connection
 import h2.errors
 import h2.events
+import h2.settings
 
 from ._pods import Manner, Pod, Pods, Request
 
@@ -30,11 +31,14 @@ class Pod2(Pod):
     manner2: Manner2 | None = None
     once: bool = False
     """Whether it misbehaves on its first request only."""
+    streams: int = 100
+    """How many there may be on one line at a time."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def _answer(self, sock: socket.socket, _: object, /) -> bool:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         connection.initiate_connection()
+        connection.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.streams})
         sock.sendall(connection.data_to_send())
         bodies: dict[int, Request] = {}
         while data := sock.recv(65536):
@@ -73,6 +77,8 @@ class Pod2(Pod):
             return False
         if self.manner == "drop":
             return False
+        if self.manner == "slow":  # answers none, and sees no more than its limit of streams
+            return True
         request.done = True
         body = f"{self.name} {request.headers['host']}".encode()
         connection.send_headers(stream, [(":status", "200"), ("content-length", str(len(body)))])

@@ -167,6 +167,8 @@ class Pod:
         if manner == "half":
             sock.sendall(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body[:3])
             return False
+        if request.path == "/moved":
+            status = "307 There\r\nlocation: /"
         request.done = True
         sock.sendall(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
         return manner != "bye"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -218,6 +219,28 @@ def test_broadcast_names_who_failed(over: Any) -> None:
             "ConnectError",
             "RemoteProtocolError",
         }
+
+
+@pytest.mark.parametrize("late", ["report", "include"])
+def test_broadcast_gives_everybody_the_whole_body(over: Any, late: str) -> None:
+    bodies: list[tuple[dict[str, Any], str]] = [
+        ({"content": iter([b"a", b"b"])}, ""),
+        ({"content": io.BytesIO(b"ab")}, ""),
+        ({"files": {"f": io.BytesIO(b"ab")}}, "multipart/form-data"),
+        ({"json": {"k": 1}, "headers": {"X": "y"}}, "application/json"),
+    ]
+    with pods() as service, over(service, policy=QUICK) as web:
+        for options, kind in bodies:
+            for pod in service.all:
+                pod.requests.clear()
+            receipt = web.broadcast("POST", "/x", late=late, timeout=10, **options)
+            assert receipt.complete
+            assert len(service.requests) == 3
+            assert len({request.body for request in service.requests}) == 1
+            for request in service.requests:
+                assert len(request.body) >= 2
+                assert request.headers.get("content-type", "").partition(";")[0] == kind
+                assert request.headers.get("x") == options.get("headers", {}).get("X")
 
 
 def test_late_is_one_of_two(over: Any) -> None:

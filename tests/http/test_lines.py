@@ -107,6 +107,47 @@ def test_a_pod_that_left_has_its_time(way: str) -> None:
         assert len(errors) == 1
 
 
+def test_a_pod_that_is_back_in_time_keeps_what_is_under_way(way: str) -> None:
+    """One answer of the nameserver that lacks it, and long answers go on; a new one goes there, too."""
+    with pods(2) as service, web(way, service.source, drain=0.3) as client:
+        _, read, _ = stream(client, way)
+        [pod] = (pod for pod in service.all if pod.requests)
+        shown = service.shown
+        for service.shown in ([other for other in shown if other is not pod], shown):
+            client.refresh()
+        newer = stream(client, way)[1] if client.get() else None
+        left = threading.Event()
+        timer = threading.Timer(0.6, left.set)  # longer than `drain`: nothing may happen by then
+        timer.start()
+        assert not pod.ended.acquire(timeout=0.5)
+        assert left.wait(5)
+        assert read() == f"{pod.name} web.prod".encode()
+        assert newer is not None
+        assert newer()
+        assert client.discovery.status.next_refresh > 100  # no failure of anybody
+
+
+def test_what_is_cut_says_so_and_blames_nobody(way: str) -> None:
+    with pods(2) as service, web(way, service.source, drain=0.1) as client:
+        service[0].manner = "silent"
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                client.post(extensions={"peer": service[0].peer}, timeout=None)
+            except client.api.RemoteProtocolError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert service[0].heard.acquire(timeout=5)
+        service.shown = service.all[1:]
+        client.refresh()
+        thread.join(5)
+        assert "drain=0.1 s were over" in str(errors[0])
+        assert client.discovery.status.next_refresh > 100
+
+
 def test_deregistered_but_alive_gets_nothing_new(way: str) -> None:
     with pods() as service, web(way, service.source) as client:
         service.shown = service.all[:2]

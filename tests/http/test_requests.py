@@ -301,8 +301,8 @@ def test_a_full_pool_is_no_failure_of_the_pod(way: str) -> None:
     with pods(1) as service, web(way, service.source, limits=httpx.Limits(max_connections=1)) as client:
         request = client.call(client.client.build_request, "GET", "http://web.prod/")
         held = client.call(client.client.send, request, stream=True)
-        timeout = client.api.Timeout(0.3, read=5)
-        with pytest.raises(client.api.PoolTimeout, match="no other: the time is over"):
+        timeout = client.api.Timeout(5, pool=0.3)
+        with pytest.raises(client.api.PoolTimeout, match="no other: the pools of connections were full"):
             client.get(timeout=timeout)
         assert len(service.requests) == 1
         assert client.discovery.status.next_refresh > 100

@@ -23,7 +23,7 @@ def steps(
 
 
 def tried(peer: Peer, fate: Fate) -> Tried:
-    return Tried(peer, "an error", 0.1, fate not in (Fate.UNSENT, Fate.UNTRUSTED))
+    return Tried(peer, "an error", 0.1, fate.sent)
 
 
 def after(plan: Steps, fate: Fate, now: float = 0.0, peer: Peer = PEERS[0]) -> str | None:
@@ -43,6 +43,7 @@ def test_whether_there_is_another_attempt(fate: Fate, repeatable: bool, replayab
     another = {
         Fate.UNSENT: True,
         Fate.UNTRUSTED: True,
+        Fate.CROWDED: True,
         Fate.REFUSED: replayable,
         Fate.DOUBTFUL: repeatable and replayable,
         Fate.UNAVAILABLE: repeatable and replayable,
@@ -125,7 +126,17 @@ def test_who_is_being_dialled_is_taken_where_all_are() -> None:
     assert choose(steps(), lambda: one, lambda: PEERS, [one]) is one  # a picker may know the one alone
     plan = steps()
     after(plan, Fate.UNSENT, peer=zero)
-    assert choose(plan, lambda: zero, lambda: PEERS, PEERS) in (one, two)
+    assert choose(plan, lambda: one, lambda: PEERS, PEERS) is None  # who failed already waits for the others
+
+
+def test_once_all_were_tried_one_dials_and_the_others_wait() -> None:
+    plan = steps()
+    for peer in PEERS:
+        after(plan, Fate.UNSENT, peer=peer)
+    assert plan.pause(0.0, True, lambda: 1.0) == 0.1
+    assert choose(plan, lambda: PEERS[0], lambda: PEERS, PEERS) is None
+    assert plan.pause(0.0, True, lambda: 1.0) == 0.2
+    assert choose(plan, turns(*PEERS), lambda: PEERS, PEERS[:2]) is PEERS[2]
 
 
 def test_all_were_tried() -> None:
@@ -142,16 +153,17 @@ def test_all_were_tried() -> None:
     assert choose(plan, lambda: PEERS[1], lambda: [PEERS[1]]) is None  # … once
 
 
-def test_certificates_are_not_tried_again() -> None:
+@pytest.mark.parametrize(("fate", "why"), [(Fate.UNTRUSTED, "certificates"), (Fate.CROWDED, "pools")])
+def test_what_time_does_not_mend_is_not_tried_again(fate: Fate, why: str) -> None:
     plan = steps()
-    after(plan, Fate.UNTRUSTED, peer=PEERS[0])
+    after(plan, fate, peer=PEERS[0])
     after(plan, Fate.UNSENT, peer=PEERS[1])
     assert plan.pause(0.0, True, lambda: 1.0) is not None  # the other one may be there then
     assert choose(plan, lambda: PEERS[0], lambda: PEERS[:2]) is PEERS[0]
-    after(plan, Fate.UNTRUSTED, peer=PEERS[0])
-    after(plan, Fate.UNTRUSTED, peer=PEERS[1])
+    after(plan, fate, peer=PEERS[0])
+    after(plan, fate, peer=PEERS[1])
     assert plan.pause(0.0, True, lambda: 1.0) is None
-    assert "certificates" in plan.over
+    assert why in plan.over
     assert plan.pause(0.0, False, lambda: 1.0) is not None  # these pods left: others may come
 
 

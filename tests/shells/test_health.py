@@ -40,6 +40,27 @@ def test_who_failed_is_left_out_for_a_while_and_then_tried_once(run: Run) -> Non
     run(main)
 
 
+def test_many_failures_at_once_wake_those_who_wait_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand requests that fail, while a thousand wait, are no million things to do."""
+    woken: list[None] = []
+    wake = AsyncDiscovery._wake
+
+    def counted(self: AsyncDiscovery) -> None:
+        woken.append(None)
+        wake(self)
+
+    async def main() -> None:
+        async with AsyncDiscovery("web", source=AsyncScript(pods(0, 1, 2, ttl=30)), policy=STEADY) as web:
+            failed = web.ordinal(1)
+            monkeypatch.setattr(AsyncDiscovery, "_wake", counted)
+            for _ in range(1000):
+                web.report_failure(failed)
+            monkeypatch.undo()
+            assert len(woken) == 1
+
+    run(main)
+
+
 def test_a_trial_in_which_nothing_is_reported_ends_well(run: Run) -> None:
     async def main() -> None:
         async with AsyncDiscovery("web", source=AsyncScript(pods(0, 1, 2, ttl=30)), policy=STEADY) as web:

@@ -21,6 +21,10 @@ from peerdiscover.peers import Peer
 __all__ = ["UNDER_WAY", "Attempt", "Cuttable", "Pod"]
 
 
+_MOMENT = 0.05
+"""Seconds for which it is known that a pod could not be dialled."""
+
+
 class Cuttable(Protocol):
     """What of a line this needs."""
 
@@ -39,10 +43,12 @@ class Pod:
 
     __slots__ = (
         "attempts",
+        "cut",
         "lines",
         "patience",
         "peer",
         "pool",
+        "refused",
         "shares_lines",
         "until",
         "write_error",
@@ -61,14 +67,21 @@ class Pod:
         self.lines: set[Cuttable] = set()
         self.attempts: set[Attempt] = set()
         """Under way, until the answer has been read."""
+        self.refused: float = -math.inf
+        """When it could not be dialled, and since when not otherwise."""
         self.written: int = 0
         """How often anybody wrote to one of its lines."""
         self.until: float | None = None
         """It left the set; when what is under way is cut."""
+        self.cut: bool = False
+        """Whether that was done."""
 
-    @property
-    def in_doubt(self) -> bool:
-        """Whether it has no line, and a request is about to have one, and so to find out about it."""
+    def in_doubt(self, now: float) -> bool:
+        """Whether it could not be dialled a moment ago, or has no line while a request is about to have one:
+        that one finds out about it.
+        """
+        if now < self.refused + _MOMENT:
+            return True
         return (
             bool(self.attempts)
             and all(line.shakes_hands for line in self.lines.copy())
@@ -77,9 +90,11 @@ class Pod:
 
     def trim(self, now: float) -> None:
         """It left: cut the idle lines; all of them when it is time."""
-        assert self.until is not None
+        if self.until is None:
+            return  # it is back
         busy = {attempt.line for attempt in self.attempts}
         if now >= self.until:
+            self.cut = self.cut or bool(self.attempts)
             busy.clear()
         elif None in busy:
             return  # an attempt is about to take a line, and nobody knows which
@@ -141,6 +156,7 @@ class Attempt:
         """It has a new line."""
         self.dialling = False
         self.dialled = True
+        self.pod.refused = -math.inf
 
     def write(self, line: Cuttable) -> None:
         """It is about to write."""

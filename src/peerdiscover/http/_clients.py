@@ -162,9 +162,13 @@ class Over:
         Any answer is a result: look at its status. `late="include"`: pods that join while it runs are
         sent it, too, until the set has been still for the time between two questions of the discovery;
         those that came and went unsent are in `joined`. `timeout` (s) is for all of it; what is not done
-        counts as failed. `request_options` are those of `request`.
+        counts as failed. `request_options` are those of `request`; a body that is a stream is read first,
+        whole, so that each pod gets all of it.
         """
         self._begin()
+        if options := _body_of(request_options):
+            request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
+            request_options = _with_body(request_options, request, request.read())
 
         def call(peer: Any) -> Any:
             return self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
@@ -257,6 +261,11 @@ class OverAsync:
         **request_options: Any,
     ) -> Receipt[httpx.Response]:
         """Send a request to every pod, once each; see `Client.broadcast`."""
+        if options := _body_of(request_options):
+            request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
+            aread = request.aread if hasattr(request.stream, "__aiter__") else None
+            body = await aread() if aread is not None else request.read()
+            request_options = _with_body(request_options, request, body)
 
         async def call(peer: Any) -> Any:
             return await self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
@@ -284,6 +293,26 @@ class OverAsync:
         finally:
             unsubscribe()
         return rounds.receipt()
+
+
+_BODY = ("content", "data", "files", "json")
+
+
+def _body_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options of a request that make its body."""
+    return {name: options[name] for name in _BODY if options.get(name) is not None}
+
+
+def _with_body(options: Mapping[str, Any], request: Any, body: bytes) -> dict[str, Any]:
+    """The options with `body` in their place, and its type: a stream could be read for one pod only."""
+    headers = type(request.headers)(options.get("headers"))
+    if kind := request.headers.get("content-type"):
+        headers.setdefault("content-type", kind)
+    return {
+        **{name: options[name] for name in options if name not in _BODY},
+        "content": body,
+        "headers": headers,
+    }
 
 
 def _reports(late: str) -> bool:

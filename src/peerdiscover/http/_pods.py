@@ -5,6 +5,7 @@ Rules of this room:
 * One pool a pod, since a pool's cost grows with its connections.
 * A pod that left the set gets no new request. Its idle lines are cut at once, the others when their
   answer has been read, or when `drain` seconds are over: a timer sees to that, as nothing else may happen.
+  One that comes back at the same address keeps what is under way.
 * A pool is closed by whoever drives (`closing` hands it over): closing may have to be awaited. They are
   handed over one by one, so that none is forgotten where the driver is cancelled.
 * `_lock` is held for moments, never while anything is dialled, sent or closed.
@@ -13,6 +14,7 @@ Rules of this room:
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +49,7 @@ class Pods:
         self._leaving: list[Pod] = []
         self._unsubscribe: Callable[[], None] | None = None
         self._timer: threading.Timer | None = None
+        self._closed = False
 
     def watch(self) -> None:
         """From now on pods that leave the set are told; `ClosedError` where the discovery is not open."""
@@ -55,6 +58,7 @@ class Pods:
             with self._lock:
                 if self._unsubscribe is None:
                     self._unsubscribe, unsubscribe = unsubscribe, lambda: None
+                self._closed = False
             unsubscribe()  # another thread was first
             _processes.opened(self)
 
@@ -64,9 +68,9 @@ class Pods:
         return bool(self._pods or self._leaving)
 
     def in_doubt(self, peer: Peer) -> bool:
-        """Whether another request is finding out whether it is there; this one had better go elsewhere."""
+        """Whether another request finds out if it is there: this one had better go elsewhere, or wait."""
         pod = self._pods.get(peer)
-        return pod is not None and pod.in_doubt
+        return pod is not None and pod.in_doubt(time.monotonic())
 
     def begin(
         self, peer: Peer, now: float, deadline: float, patience: float, lease: Any, small: bool
@@ -97,10 +101,18 @@ class Pods:
         """The set changed, or time has passed: who left is trimmed."""
         now, peers = time.monotonic(), self._discovery.peers
         with self._lock:
+            if self._closed:
+                return
             for peer in [peer for peer in self._pods if peer not in peers]:
                 pod = self._pods.pop(peer)
                 pod.until = now + self._drain
                 self._leaving.append(pod)
+            for pod in [pod for pod in self._leaving if pod.peer in peers and not pod.cut]:
+                if pod.peer in self._pods:
+                    pod.until = math.inf  # requests go over newer lines
+                else:
+                    self._leaving.remove(pod)
+                    pod.until, self._pods[pod.peer] = None, pod
             leaving = list(self._leaving)
             self._arm(now)
         for pod in leaving:
@@ -108,7 +120,9 @@ class Pods:
 
     def _arm(self, now: float) -> None:
         """See to it that somebody looks when the next one's time is over. Call it with the lock."""
-        due = [until for pod in self._leaving if pod.attempts and (until := pod.until) and until > now]
+        due = [
+            until for pod in self._leaving if pod.attempts and (until := pod.until) and now < until < math.inf
+        ]
         if due and self._timer is None:
             self._timer = threading.Timer(min(due) - now, self._time_is_over)
             self._timer.daemon = True
@@ -129,9 +143,8 @@ class Pods:
         """All pools, to be closed; what is under way ends with them."""
         _processes.closed(self)
         with self._lock:
-            for pod in self._pods.values():
-                pod.until = time.monotonic()
-                self._leaving.append(pod)
+            self._closed = True
+            self._leaving += self._pods.values()
             self._pods = {}
             unsubscribe, self._unsubscribe = self._unsubscribe, None
             timer, self._timer = self._timer, None

@@ -6,6 +6,7 @@ what the caller gets. The twins (`_sync`, `_async`) only do it.
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 import time
@@ -18,7 +19,7 @@ from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.pickers import Picker
 
 from ._attempts import Attempt, Pod
-from ._fates import fate_of, speaks_against
+from ._fates import ReadOnce, fate_of, speaks_against
 from ._library import Library, libraries, library_of
 from ._pods import Pods
 from ._steps import Budget, Fate, Pause, Steps, Tried, is_idempotent
@@ -52,6 +53,10 @@ class Shared:
         pool: Callable[[Any, Pod, dict[str, Any]], Any],
         options: dict[str, Any],
     ) -> None:
+        if picker is not None and not _picks_alone(picker):
+            raise ConfigurationError(
+                f"picker={picker!r}: one whose pick() or lease() needs no argument is wanted"
+            )
         self.discovery = discovery
         self.ways = ways
         self.picker = picker
@@ -85,7 +90,7 @@ class Shared:
 
     def _admit(self, url: Any) -> None:
         service = self._service
-        if not stands_for(url.host, service):
+        if not stands_for(url.raw_host.decode("ascii"), service):
             raise ConfigurationError(
                 f"{url}: {url.host!r} is not the service {str(service)!r} that this transport leads to; "
                 "mount it for that host alone: Client(mounts={'http://HOST': PodTransport(…)})"
@@ -143,6 +148,15 @@ class Shared:
         return library
 
 
+def _picks_alone(picker: object) -> bool:
+    choose = getattr(picker, "lease", None) or getattr(picker, "pick", None)
+    try:
+        inspect.signature(choose).bind()  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return False
+    return True
+
+
 class Call:
     """One request."""
 
@@ -177,13 +191,17 @@ class Call:
         self._began = now
         extensions = request.extensions
         self._peer: Peer | None = extensions.get("peer")
+        if self._peer is not None and not isinstance(self._peer, Peer):
+            raise ConfigurationError(
+                f"extensions={{'peer': {self._peer!r}}}: a Peer is wanted, as in `peers`"
+            )
         until = ways.total_timeout
         if until is None:
             until = extensions.get("timeout", {}).get("connect")
         shared.budget.request(now)
         self._until: float = math.inf if until is None else now + until
         self._replayable: bool = isinstance(request.stream, library.api.ByteStream)
-        self._small: bool = self._replayable and len(request.content) <= _SMALL
+        self._small: bool = self._replayable and len(next(iter(request.stream))) <= _SMALL
         self._planned: Steps | None = None
 
     @property
@@ -291,7 +309,7 @@ class Call:
             method=request.method,
             url=core.URL(scheme=url.raw_scheme, host=self._host, port=self._port, target=url.raw_path),
             headers=headers,
-            content=request.stream,
+            content=request.stream if self._replayable else ReadOnce(request.stream, core),
             extensions=extensions,
         )
 
@@ -303,11 +321,14 @@ class Call:
             return error  # cancelled, interrupted, or the request's own body raised it
         now, peer = time.monotonic(), attempt.pod.peer
         fate = fate_of(attempt, error, library.core)
+        if attempt.dialling and now < attempt.deadline:
+            attempt.pod.refused = now
         if speaks_against(attempt, error, fate, library.core):
             shared.discovery.report_failure(peer, error)
-        what = f"{kind.__name__}: {error}" if str(error) else kind.__name__
-        tried = Tried(peer, what, now - attempt.began, fate not in (Fate.UNSENT, Fate.UNTRUSTED))
-        self._last, self._cause = kind(str(error) or what), error
+        text = self._text(attempt, error)
+        what = f"{kind.__name__}: {text}" if text else kind.__name__
+        tried = Tried(peer, what, now - attempt.began, fate.sent)
+        self._last, self._cause = kind(text or what), error
         why = self._steps.after(tried, fate, now)
         if self._peer is not None:
             why = "it is for this pod alone"
@@ -354,8 +375,15 @@ class Call:
         kind = self.library.translated(error)
         if kind is None:
             return None
-        self._shared.discovery.report_failure(attempt.pod.peer, error)
-        return kind(f"{error} (in the middle of the answer of {attempt.pod.peer!r})")
+        if not attempt.pod.cut:
+            self._shared.discovery.report_failure(attempt.pod.peer, error)
+        return kind(f"{self._text(attempt, error)} (in the middle of the answer of {attempt.pod.peer!r})")
+
+    def _text(self, attempt: Attempt, error: BaseException) -> str:
+        """What it says, or why we did it ourselves."""
+        if attempt.pod.cut:
+            return f"the pod had left, and drain={self._shared.ways.drain:g} s were over"
+        return str(error)
 
     def _nobody(self) -> Exception:
         seconds = time.monotonic() - self._began

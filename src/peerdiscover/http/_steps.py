@@ -5,7 +5,8 @@ Rules of this room (told the time, and what became of an attempt; it does no I/O
 what became of an attempt            | the next one, on another pod
 -------------------------------------|------------------------------------------------------------------
 no byte of it was handed to a socket | always, whatever the method: the body is untouched, too
-… for the pod's certificate failed   | the same, but no second time where that is so with all pods
+… for the pod's certificate failed,  | the same, but no further round where that was so with all pods: time
+or its pool of connections was full  | does not mend it, or was waited for already
 sent, and the server said that it    | where the body can be sent again
 did not process it (HTTP/2)          |
 sent, and no answer came: it may     | where it is idempotent (RFC 9110, 9.2.2) or marked so, and the
@@ -14,8 +15,9 @@ answered 503 with Retry-After        | the same, where that is asked for; else i
 the caller's own error               | never
 
 * Each attempt takes a pod that was not tried yet. One that has no line, and that another request is
-  just dialling, is taken where nobody else is left: so a pod that is gone costs one request its patience,
-  and not all that come meanwhile.
+  just dialling, or could not a moment ago, is taken for the first attempt alone, where all are so; later
+  ones wait instead. So a pod that is gone costs one request its patience, and not all that come meanwhile,
+  and pods that all refuse are not dialled again and again by all who wait.
 * Once all were tried there is a pause, which a change of the set ends, and all may be tried again, new
   ones first: 0.1 s, doubling to 1 s, of that half to the whole by chance. With nobody there the pause
   lasts until somebody is.
@@ -52,10 +54,23 @@ class Fate(enum.Enum):
 
     UNSENT = "not sent"
     UNTRUSTED = "not sent: its certificate does not verify"
+    CROWDED = "not sent: no place in its pool of connections"
     REFUSED = "sent, and not processed"
     DOUBTFUL = "sent, no answer"
     UNAVAILABLE = "answered that it is unavailable"
     OWN = "an error of the request itself"
+
+    @property
+    def sent(self) -> bool:
+        """Whether a byte of it may have been handed to a socket."""
+        return self not in (Fate.UNSENT, *_IN_VAIN)
+
+
+_IN_VAIN = {
+    Fate.UNTRUSTED: "time does not mend certificates",
+    Fate.CROWDED: "the pools of connections were full",
+}
+"""Where all pods ended so, there is no further round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +148,7 @@ class Steps:
         "_replayable",
         "_rounds",
         "_tried",
-        "_untrusted",
+        "_vain",
         "_waits_since",
         "failed",
         "over",
@@ -151,7 +166,7 @@ class Steps:
         self._paused = False
         self._waits_since: float | None = None
         self._tried: set[Peer] = set()
-        self._untrusted: set[Peer] = set()
+        self._vain: dict[Peer, Fate] = {}
         self.over: str = "the time is over"
         """Why there is no further round, where `pause` said so."""
         self.until: float = until
@@ -173,7 +188,7 @@ class Steps:
 
         The picker is asked first, at most once for each of the `others`, who are all that there are. It
         may give the same ones again and again, or leave out those that failed elsewhere: once somebody
-        was tried, anybody else will do. Whoever is `in_doubt` is taken where nobody else is left.
+        was tried, anybody else will do. Whoever is `in_doubt` is taken for the first attempt only.
         """
         peer, everybody = None, others()
         if self._paused and self._tried.issuperset(everybody):
@@ -187,20 +202,17 @@ class Steps:
                 break
             if peer not in self._tried and not in_doubt(peer):
                 return peer
-        untried = [other for other in everybody if other not in self._tried]
-        if self._tried:
-            certain = next((other for other in untried if not in_doubt(other)), None)
-            if certain is not None:
-                return certain
-        if peer is not None and peer not in self._tried:
-            return peer  # the last one picked: the first would be the same one each time
-        return next(iter(untried), None) if self._tried else None
+        if self.failed:
+            # None of the picker's. Once somebody failed, anybody else will do.
+            untried = (other for other in everybody if other not in self._tried)
+            return next((other for other in untried if not in_doubt(other)), None)
+        return peer  # the last one picked: the first would be the same one each time
 
     def pause(self, now: float, somebody: bool, random: Callable[[], float]) -> float | None:
         """How long to wait before all may be tried again; None: never, and `over` says why."""
         left = self.until - now
-        if somebody and self._tried and self._tried <= self._untrusted:
-            self.over = "time does not mend certificates"
+        if somebody and self._tried and self._tried <= self._vain.keys():
+            self.over = _IN_VAIN[self._vain[self.failed[-1].peer]]
             return None
         if left <= 0:
             return None
@@ -225,9 +237,9 @@ class Steps:
             return "it is the request's own"
         if now >= self.until:
             return "the time is over"
-        if fate is Fate.UNTRUSTED:
-            self._untrusted.add(tried.peer)
-        if fate in (Fate.UNSENT, Fate.UNTRUSTED):
+        if fate in _IN_VAIN:
+            self._vain[tried.peer] = fate
+        if not fate.sent:
             return None
         if fate is not Fate.REFUSED and not self._repeatable():
             return "it may have been processed, and is not idempotent"

@@ -1,0 +1,112 @@
+"""What httpx and httpcore do by themselves: redirects, repeats after GOAWAY, waiting for a stream."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from peerdiscover import ConfigurationError, Discovery
+from peerdiscover.http import Client, PodTransport
+
+from ._http2 import Pod2, Pods2
+from ._pods import pods
+from ._ways import web
+
+H2: dict[str, Any] = {"http1": False, "http2": True}
+
+
+def stream(way: str, *parts: bytes) -> Any:
+    """A body that is read once, as the library of this way wants it."""
+
+    async def aparts() -> Any:
+        for part in parts:
+            yield part
+
+    return iter(parts) if way.startswith("threads") else aparts()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_redirects_are_followed(way: str, method: str) -> None:
+    with pods(2) as service, web(way, service.source, client={"follow_redirects": True}) as client:
+        response = client.request(method, "/moved", content=b"k" if method == "POST" else None)
+        assert response.status_code == 200
+        assert sorted(request.path for request in service.requests) == ["/", "/moved"]
+        assert {request.body for request in service.requests} == {b"k" if method == "POST" else b""}
+
+
+def test_redirects_to_elsewhere_are_refused(way: str) -> None:
+    with pods(1) as service, web(way, service.source) as client:
+        response = client.get("/moved")
+        assert response.status_code == 307
+        request = client.call(client.client.build_request, "GET", "http://other.prod/")
+        with pytest.raises(ConfigurationError, match=r"other\.prod"):
+            client.call(client.client.send, request)
+
+
+def test_a_stream_is_not_sent_again_by_the_pool(way: str) -> None:
+    """After a GOAWAY that leaves it out the pool sends a request anew by itself: here without its body."""
+    with Pods2(2) as service, web(way, service.source, **H2) as client:
+        for _ in range(2):
+            client.post()  # an earlier stream on both lines
+        service.misbehave("goaway", once=True)
+        for _ in range(2):
+            with pytest.raises(client.api.RemoteProtocolError, match="a stream, which cannot be sent again"):
+                client.post(content=stream(way, b"x"))
+        assert client.post(content=stream(way, b"x")).status_code == 200
+        assert sorted(request.body for request in service.requests if request.done) == [b"", b"", b"x"]
+        assert client.discovery.status.next_refresh > 100
+
+
+def test_who_waits_for_a_stream_of_a_line_that_breaks_was_not_sent(way: str) -> None:
+    with Pods2(2) as service, web(way, service.source, **H2) as client:
+        one, two = service.all
+        assert isinstance(one, Pod2)
+        one.streams = 1
+        service.shown = [one]
+        client.refresh()
+        one.manner = "slow"
+        statuses: list[Any] = []
+
+        def post() -> None:
+            try:
+                statuses.append(client.post().status_code)
+            except client.api.TransportError as error:
+                statuses.append(error)
+
+        threads = [threading.Thread(target=post) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        assert one.heard.acquire(timeout=5)
+        service.shown = [one, two]
+        client.refresh()
+        one.stop()
+        for thread in threads:
+            thread.join(10)
+        assert statuses.count(200) == 4
+        assert len(one.requests) == 1
+        [error] = [status for status in statuses if status != 200]
+        assert "not idempotent" in str(error)  # that one was sent
+
+
+def test_arguments_that_cannot_work_are_refused_at_once() -> None:
+    with pods(1) as service, Discovery("web.prod", source=service.source) as discovery:
+        for picker in discovery.rendezvous(), discovery.ordinal, "web-0":
+            with pytest.raises(ConfigurationError, match="needs no argument"):
+                PodTransport(discovery, picker=picker)  # type: ignore[arg-type]
+        PodTransport(discovery, picker=discovery.least_requests()).close()  # type: ignore[arg-type]
+        with (
+            Client("web.prod", discovery=discovery) as client,
+            pytest.raises(ConfigurationError, match="'web-0'"),
+        ):
+            client.get("/", extensions={"peer": "web-0"})
+
+
+def test_names_that_are_not_ascii(way: str) -> None:
+    with (
+        pods(1) as service,
+        web(way, service.source, name="xn--bcher-kva.example.:80") as client,
+    ):
+        assert client.get(host="http://xn--bcher-kva.example.").status_code == 200
+        assert client.get(host="http://b\u00fccher.example.").status_code == 200
