@@ -14,32 +14,34 @@ import grpc  # type: ignore[import-untyped]
 from peerdiscover import Change, Discovery, Peer
 
 
-class Channels:
-    """Open channels by pod; those of pods that left are closed."""
+class UnreachableError(Exception):
+    """The pod could not be called. What it answers, be it an error, is none of these."""
 
-    def __init__(self, discovery: Discovery) -> None:
-        self._open: dict[Peer, grpc.Channel] = {}
-        discovery.on_change(self._follow)
 
-    def to(self, peer: Peer) -> grpc.Channel:
-        if peer not in self._open:
-            self._open[peer] = grpc.insecure_channel(peer.hostport)
-        return self._open[peer]
-
-    def _follow(self, change: Change) -> None:
-        for peer in (*change.removed, *(old for old, _ in change.moved)):
-            if peer in self._open:
-                self._open.pop(peer).close()
+def say(channel: grpc.Channel, text: str) -> str:
+    try:
+        return str(channel.unary_unary("/echo.Echo/Say")(text.encode(), timeout=2), "utf-8")
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            raise UnreachableError(error.details()) from error
+        raise
 
 
 def main(service: str, source: object = None) -> None:
+    channels: dict[Peer, grpc.Channel] = {}
+
+    def follow(change: Change) -> None:
+        for peer in (*change.removed, *(old for old, _ in change.moved)):
+            channels.pop(peer, None)  # it ends with the last call that uses it
+
     with Discovery(service, source=source) as echo:
-        channels = Channels(echo)
+        echo.on_change(follow)
         for n in range(4):
-            for attempt in echo.attempts(on=grpc.RpcError):  # echoing may be repeated
+            for attempt in echo.attempts(on=UnreachableError):  # echoing may be repeated
                 with attempt as peer:
-                    say = channels.to(peer).unary_unary("/echo.Echo/Say")
-                    print(f"{peer.key}: {say(f'hello {n}'.encode(), timeout=2).decode()}")
+                    if peer not in channels:
+                        channels[peer] = grpc.insecure_channel(peer.hostport)
+                    print(f"{peer.key}: {say(channels[peer], f'hello {n}')}")
 
 
 if __name__ == "__main__":

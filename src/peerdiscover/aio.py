@@ -20,7 +20,6 @@ from ._in_tasks import Changes, InTasks
 from .attempts import AsyncAttempts
 from .broadcast import Broadcast, Receipt, call_in_tasks
 from .peers import Change, Peer, PeerSet
-from .surface import State, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -44,13 +43,10 @@ class AsyncDiscovery(InTasks):
     """
 
     async def __aenter__(self) -> Self:
-        if self._state is not State.NEW:
-            raise self._closed_error()
-        self._core = self._new_core(identity_for(self._service, self._me))
+        self._become_open()
         self._changed = anyio.Event()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._state = State.OPEN
         _processes.opened(self)
         self._begin_refreshing()
         try:

@@ -10,14 +10,12 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import _processes
 from ._in_threads import InThreads
 from .peers import Change, Peer, PeerSet
 from .reading import Reader
-from .surface import State, identity_for
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -48,21 +46,25 @@ class Discovery(InThreads):
 
     def start(self) -> Self:
         """Begin refreshing and wait for the first peers, as entering does; `close()` ends it."""
-        identity = identity_for(self._service, self._me)
-        with self._lock:
-            if self._state is not State.NEW:
-                raise self._closed_error()
-            self._core = self._new_core(identity)
-            self._state = State.OPEN
-        _processes.opened(self)
+        self._open()
         try:
-            with self._lock:
-                self._begin_refreshing()
             self.wait(self._policy.min_peers, self._policy.ready_timeout)
         except BaseException:
             self.close()
             raise
         return self
+
+    def _open(self) -> None:
+        """Begin refreshing, and wait for nobody."""
+        with self._lock:
+            self._become_open()
+        _processes.opened(self)
+        try:
+            with self._lock:
+                self._begin_refreshing()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End refreshing; the set stays readable. May be called twice, and from a callback."""
@@ -77,9 +79,7 @@ class Discovery(InThreads):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def refresh(self) -> PeerSet:

@@ -112,6 +112,13 @@ class Surface(Picking):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {str(self._service)!r}, {self._state.value}, {len(self.peers)} peers>"
 
+    def _become_open(self) -> None:
+        """Called with the lock held, once."""
+        if self._state is not State.NEW:
+            raise self._closed_error()
+        self._core = self._new_core(identity_for(self._service, self._me))
+        self._state = State.OPEN
+
     def _new_core(self, identity: Identity) -> Membership:
         from .membership import Membership  # with the first discovery: a tenth of what importing would cost
 
@@ -259,7 +266,7 @@ class Surface(Picking):
             raise self._closed_error()
 
     def _closed_error(self) -> ClosedError:
-        how = "enter it with `with`, first" if self._state is State.NEW else "make a new one"
+        how = "enter it first, with `with` or `async with`" if self._state is State.NEW else "make a new one"
         return ClosedError(f"{self._service}: the discovery is {self._state.value}; {how}")
 
     def _due(self) -> Ask | float:

@@ -153,6 +153,9 @@ class Pod:
         request = _read(file)
         if request is None:
             return False
+        if request.method == "PRI":  # HTTP/2's preface
+            sock.sendall(b"HTTP/1.1 400 What\r\ncontent-length: 0\r\n\r\n")
+            return False
         self.requests.append(request)
         manner = self.manner
         self.heard.release()

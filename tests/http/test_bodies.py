@@ -59,6 +59,31 @@ def test_a_stream_is_not_sent_again_by_the_pool(way: str) -> None:
         assert client.discovery.status.next_refresh > 100
 
 
+@pytest.mark.parametrize("host", ["service", "peer"])
+def test_a_stream_that_the_pool_began_again_in_vain_is_gone(way: str, host: str) -> None:
+    """GOAWAY, and nobody listens any more: not sent, and yet not to be sent to another pod."""
+    with Pods2(2) as service, web(way, service.source, host=host, **H2) as client:
+        for _ in range(2):
+            client.post()
+        service.misbehave("goaway", once=True)
+        for pod in service.all:
+            pod.refuse()
+        for _ in range(2):
+            with pytest.raises(client.api.TransportError, match="a stream, which cannot be sent again"):
+                client.post(content=stream(way, b"x"))
+        assert [request for request in service.requests if request.done and request.path == "/"][2:] == []
+
+
+def test_a_pod_that_does_not_speak_http2_is_to_blame_itself(way: str) -> None:
+    with pods(1) as plain, Pods2(1) as service, web(way, service.source, **H2) as client:
+        service.shown = [*plain.all, *service.all]
+        plain[0].name = "web-1"
+        client.refresh()
+        assert [client.get().text[:5] for _ in range(4)] == ["web-0"] * 4
+        assert "web-1" in client.discovery.explain()
+        assert "in a row" in client.discovery.explain()
+
+
 def test_who_waits_for_a_stream_of_a_line_that_breaks_was_not_sent(way: str) -> None:
     with Pods2(2) as service, web(way, service.source, **H2) as client:
         one, two = service.all

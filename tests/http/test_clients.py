@@ -86,6 +86,29 @@ async def test_the_asynchronous_one_has_to_be_entered() -> None:
     await web.aclose()
 
 
+def test_one_that_is_not_entered_waits_with_each_request() -> None:
+    """Nobody is there for the first one, which fails in its own time; then somebody is."""
+    told: list[list[str]] = [[]]
+    with pods(1) as service:
+        web = Client("web.prod", source=lambda: told[-1], policy=QUICK, timeout=0.3)
+        for _ in range(2):
+            with pytest.raises(httpx.ConnectError, match="waited") as error:
+                web.get("/")
+            assert isinstance(error.value, NoPeersError)
+        told.append([service[0].text])
+        web.discovery.wait(timeout=10)
+        assert web.get("/").status_code == 200
+        assert web.broadcast("GET", "/").complete
+        web.close()
+
+
+def test_a_broadcast_of_one_that_is_not_entered_waits_for_pods() -> None:
+    with pods(2) as service:
+        web = Client("web.prod", source=service.source)
+        assert len(web.broadcast("GET", "/").results) == 2
+        web.close()
+
+
 def test_nobody_there_at_first() -> None:
     policy = Policy(ready_timeout=0.1)
     with pytest.raises(ResolutionTimeoutError), Client("web.prod", source=lambda: iter(()), policy=policy):

@@ -127,6 +127,15 @@ def test_a_pod_that_is_back_in_time_keeps_what_is_under_way(way: str) -> None:
         assert client.discovery.status.next_refresh > 100  # no failure of anybody
 
 
+def test_a_request_to_a_pod_that_left_leaves_no_line(way: str) -> None:
+    with pods(2) as service, web(way, service.source) as client:
+        gone = service[0].peer
+        service.shown = service.all[1:]
+        client.refresh()
+        assert client.get(extensions={"peer": gone}).text.startswith("web-0")
+        assert ends(service[0])  # at once, though nothing else happens
+
+
 def test_what_is_cut_says_so_and_blames_nobody(way: str) -> None:
     with pods(2) as service, web(way, service.source, drain=0.1) as client:
         service[0].manner = "silent"

@@ -178,7 +178,7 @@ def spread(changed: bool) -> list[float]:
             continue
         while (peer := plan.choose(lambda: PEERS[0], lambda: PEERS, lambda _: False)) is not None:
             plan.after(Tried(peer, "refused", 0.0, False), Fate.UNSENT, now)
-        pause = plan.pause(now, True, chance)
+        pause = plan.pause(now, PEERS, chance)
         if pause is None:
             continue  # it failed
         then = out + plan.news(out, chance) if changed and now + pause >= out else now + pause

@@ -160,8 +160,10 @@ def test_503_goes_elsewhere_where_that_is_asked_for(way: str) -> None:
     with pods(2) as service, web(way, service.source, retry_503=True) as client:
         service[0].manner = "busy"
         assert [client.get().text[:5] for _ in range(4)] == ["web-1"] * 4
-        statuses = sorted(client.post().status_code for _ in range(2))
-        assert statuses == [200, 503]  # not idempotent
+        responses = [client.post() for _ in range(2)]
+        assert sorted(response.status_code for response in responses) == [200, 503]  # not idempotent
+        for told in (response.extensions["peerdiscover"] for response in responses):
+            assert (told["attempts"], told["failed"]) == (1, ())
         service[1].manner = "busy"
         assert client.get().status_code == 503  # everybody is: that is the answer
 

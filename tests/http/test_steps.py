@@ -133,9 +133,9 @@ def test_once_all_were_tried_one_dials_and_the_others_wait() -> None:
     plan = steps()
     for peer in PEERS:
         after(plan, Fate.UNSENT, peer=peer)
-    assert plan.pause(0.0, True, lambda: 1.0) == 0.1
+    assert plan.pause(0.0, PEERS, lambda: 1.0) == 0.1
     assert choose(plan, lambda: PEERS[0], lambda: PEERS, PEERS) is None
-    assert plan.pause(0.0, True, lambda: 1.0) == 0.2
+    assert plan.pause(0.0, PEERS, lambda: 1.0) == 0.2
     assert choose(plan, turns(*PEERS), lambda: PEERS, PEERS[:2]) is PEERS[2]
 
 
@@ -144,7 +144,7 @@ def test_all_were_tried() -> None:
     for peer in PEERS:
         after(plan, Fate.UNSENT, peer=peer)
     assert choose(plan, lambda: PEERS[0], lambda: PEERS) is None
-    assert plan.pause(0.0, True, lambda: 1.0) == 0.1
+    assert plan.pause(0.0, PEERS, lambda: 1.0) == 0.1
     new = Peer("web-9", "10.0.0.9", 80)
     assert choose(plan, lambda: PEERS[0], lambda: [*PEERS, new]) is new  # whoever is new comes first
     after(plan, Fate.UNSENT, peer=new)
@@ -158,23 +158,51 @@ def test_what_time_does_not_mend_is_not_tried_again(fate: Fate, why: str) -> Non
     plan = steps()
     after(plan, fate, peer=PEERS[0])
     after(plan, Fate.UNSENT, peer=PEERS[1])
-    assert plan.pause(0.0, True, lambda: 1.0) is not None  # the other one may be there then
+    assert plan.pause(0.0, PEERS[:2], lambda: 1.0) is not None  # the other one may be there then
     assert choose(plan, lambda: PEERS[0], lambda: PEERS[:2]) is PEERS[0]
     after(plan, fate, peer=PEERS[0])
     after(plan, fate, peer=PEERS[1])
-    assert plan.pause(0.0, True, lambda: 1.0) is None
+    assert plan.pause(0.0, PEERS, lambda: 1.0) is not None  # somebody was not tried: another is dialling
+    assert plan.pause(0.0, PEERS[:2], lambda: 1.0) is None
     assert why in plan.over
-    assert plan.pause(0.0, False, lambda: 1.0) is not None  # these pods left: others may come
+    assert plan.pause(0.0, (), lambda: 1.0) is not None  # these pods left: others may come
+    after(plan, Fate.UNSENT, peer=PEERS[1])
+    assert plan.pause(0.0, PEERS[:2], lambda: 1.0) is not None  # that is over with one of them
+
+
+def test_patience_grows_with_each_time_that_all_were_tried() -> None:
+    plan = steps()
+    for patience in 1, 2, 4:
+        for _ in range(3):
+            plan.pause(0.0, PEERS, lambda: 1.0)
+            if plan.failed:
+                assert (
+                    choose(plan, lambda: PEERS[0], lambda: PEERS, PEERS) is None
+                )  # waiting alone changes nothing
+        for _ in PEERS:
+            peer = choose(plan, lambda: PEERS[0], lambda: PEERS)
+            assert peer is not None
+            assert plan.patience == patience
+            after(plan, Fate.UNSENT, peer=peer)
+
+
+def test_whoever_is_dialled_by_others_for_long_bars_nobody() -> None:
+    """One pod failed once and is well again; of the other two both are dead, and others keep dialling one."""
+    plan = steps()
+    well, dead, dialled = PEERS
+    after(plan, Fate.DOUBTFUL, peer=well)
+    after(plan, Fate.UNSENT, peer=dead)
+    assert choose(plan, lambda: well, lambda: PEERS, [dialled]) is None
+    plan.pause(0.0, PEERS, lambda: 1.0)
+    assert choose(plan, lambda: well, lambda: PEERS, [dialled]) is well
 
 
 def test_pauses_grow() -> None:
     plan = steps(until=1000.0)
-    assert plan.patience == 1
-    assert [plan.pause(0.0, True, lambda: 1.0) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-    assert plan.patience == 64
-    assert plan.pause(0.0, True, lambda: 0.0) == 0.5
-    assert plan.pause(999.8, True, lambda: 1.0) == pytest.approx(0.2)
-    assert plan.pause(1000.0, True, lambda: 1.0) is None
+    assert [plan.pause(0.0, PEERS, lambda: 1.0) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert plan.pause(0.0, PEERS, lambda: 0.0) == 0.5
+    assert plan.pause(999.8, PEERS, lambda: 1.0) == pytest.approx(0.2)
+    assert plan.pause(1000.0, PEERS, lambda: 1.0) is None
 
 
 def test_with_nobody_it_waits_for_all_its_time() -> None:
@@ -183,8 +211,8 @@ def test_with_nobody_it_waits_for_all_its_time() -> None:
 
     plan = steps(until=7.0)
     assert choose(plan, nobody, list) is None
-    assert plan.pause(2.0, False, lambda: 1.0) == 5.0
-    assert plan.pause(7.0, False, lambda: 1.0) is None
+    assert plan.pause(2.0, (), lambda: 1.0) == 5.0
+    assert plan.pause(7.0, (), lambda: 1.0) is None
 
 
 def spent(budget: Budget, now: float, most: int = 10_000) -> int:
@@ -233,9 +261,9 @@ def test_an_exhausted_budget_ends_a_request() -> None:
 def test_who_waited_for_news_does_not_begin_with_everybody() -> None:
     plan = steps()
     assert plan.news(1.0, lambda: 1.0) == 0.0  # it did not wait
-    plan.pause(2.0, False, lambda: 1.0)
-    plan.pause(4.0, True, lambda: 1.0)
+    plan.pause(2.0, (), lambda: 1.0)
+    plan.pause(4.0, PEERS, lambda: 1.0)
     assert plan.news(7.0, lambda: 0.5) == 0.25
     assert plan.news(8.0, lambda: 1.0) == 0.0
-    plan.pause(10.0, True, lambda: 1.0)
+    plan.pause(10.0, PEERS, lambda: 1.0)
     assert plan.news(99.0, lambda: 1.0) == 0.25  # never past the time

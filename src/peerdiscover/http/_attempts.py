@@ -6,7 +6,8 @@ Rules of this room:
   to says so to it, before the first byte. Bytes of a TLS handshake are none of a request's.
 * HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
   unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
-* The waits on a line are cut to what the attempt has left.
+* The waits on a line are cut to what the attempt has left. (Over HTTP/2 an attempt also waits for a stream,
+  and for others that read: those waits are httpcore's.)
 """
 
 from __future__ import annotations
@@ -89,9 +90,8 @@ class Pod:
         )
 
     def trim(self, now: float) -> None:
-        """It left: cut the idle lines; all of them when it is time."""
-        if self.until is None:
-            return  # it is back
+        """It left: cut the idle lines; all of them when it is time. Call it with the lock of `Pods`."""
+        assert self.until is not None
         busy = {attempt.line for attempt in self.attempts}
         if now >= self.until:
             self.cut = self.cut or bool(self.attempts)
@@ -111,6 +111,7 @@ class Attempt:
         "deadline",
         "dialled",
         "dialling",
+        "heard",
         "lease",
         "line",
         "patience",
@@ -138,6 +139,8 @@ class Attempt:
         """Whether it is dialling, or could not."""
         self.dialled: bool = False
         """Whether the line is new."""
+        self.heard: bool = False
+        """Whether it has read anything."""
         self._others = pod.written
 
     @property
@@ -148,11 +151,12 @@ class Attempt:
 
     def dial(self) -> None:
         """It begins to dial: a line it had before did not take it."""
+        self.line = None
         self.written = False
         self.dialling = True
         self._others = self.pod.written
 
-    def answered(self) -> None:
+    def connected(self) -> None:
         """It has a new line."""
         self.dialling = False
         self.dialled = True

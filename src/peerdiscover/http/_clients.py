@@ -97,18 +97,26 @@ class Over:
     ) -> None:
         prepared = _Prepared(service, Discovery, source, policy, discovery, httpx_options)
         self.discovery: Discovery = prepared.discovery
-        self._waiting = threading.Lock() if prepared.owned else None
+        self._not_open = threading.Lock() if prepared.owned else None
+        self._policy = policy or Policy()
         self._owned = prepared.owned
         transport = PodTransport(self.discovery, **prepared.transport)
         super().__init__(transport=transport, **prepared.options)  # type: ignore[call-arg]  # the library's
 
     def _begin(self) -> None:
-        """The discovery of its own begins with the first use: a client need not be entered."""
-        if self._waiting is not None:
-            with self._waiting:
-                if self._waiting is not None:
-                    self.discovery.start()
-                    self._waiting = None
+        """The discovery of its own begins with the first use, and waits for nobody: requests do."""
+        not_open = self._not_open
+        if not_open is not None:
+            with not_open:
+                if self._not_open is not None:
+                    self.discovery._open()  # noqa: SLF001 - it is our own, and this is no user's
+                    self._not_open = None
+
+    def _wait(self) -> None:
+        """As entering a discovery does, where it is its own."""
+        self._begin()
+        if self._owned:
+            self.discovery.wait(self._policy.min_peers, self._policy.ready_timeout)
 
     def send(self, request: Any, **options: Any) -> Any:
         """As httpx's own."""
@@ -116,8 +124,8 @@ class Over:
         return super().send(request, **options)  # type: ignore[misc]  # the library's
 
     def __enter__(self) -> Self:
-        self._begin()
         try:
+            self._wait()
             super().__enter__()  # type: ignore[misc]  # the library's
         except BaseException:
             self._end()
@@ -165,7 +173,7 @@ class Over:
         counts as failed. `request_options` are those of `request`; a body that is a stream is read first,
         whole, so that each pod gets all of it.
         """
-        self._begin()
+        self._wait()
         if options := _body_of(request_options):
             request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
             request_options = _with_body(request_options, request, request.read())
@@ -328,9 +336,10 @@ class Client(Over, _Client):
             web.get("/hello")
 
     `service`, `source` and `policy` are those of `Discovery`, which begins with the first use and ends
-    with the client; `discovery` is one of yours instead. All other arguments are those of
-    `httpx.Client` and of `PodTransport`. `base_url` is the service's: `http://web-headless.prod:8080`;
-    for TLS give one with https.
+    with the client; `discovery` is one of yours instead. Entering waits for pods, as entering a discovery
+    does. A client need not be entered: then each request waits for them, for as long as it may. All other
+    arguments are those of `httpx.Client` and of `PodTransport`. `base_url` is the service's:
+    `http://web-headless.prod:8080`; for TLS give one with https.
     """
 
 

@@ -36,12 +36,12 @@ class ReadOnce:
     def __init__(self, stream: Any, core: Any) -> None:
         self._stream = stream
         self._core = core
-        self._begun = False
+        self.begun: bool = False
 
     def _begin(self) -> None:
-        if self._begun:
+        if self.begun:
             raise self._core.RemoteProtocolError(_SPENT)
-        self._begun = True
+        self.begun = True
 
     def __iter__(self) -> Iterator[bytes]:
         self._begin()
@@ -59,7 +59,8 @@ def fate_of(attempt: Attempt, error: Exception, core: Any) -> Fate:
     event = error.args[0] if error.args else None
     if _waited_for_a_stream(event):
         return Fate.UNSENT
-    if isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol):
+    own = isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol)
+    if own and not _is_theirs(attempt, event):
         return Fate.OWN
     if isinstance(error, core.PoolTimeout):
         return Fate.CROWDED
@@ -88,6 +89,12 @@ def speaks_against(attempt: Attempt, error: Exception, fate: Fate, core: Any) ->
 def _is_untrusted(error: BaseException) -> bool:
     """Whether it came of a certificate that does not verify: that is what was caught when it was raised."""
     return isinstance(error.__context__, ssl.SSLCertVerificationError)
+
+
+def _is_theirs(attempt: Attempt, event: object) -> bool:
+    """Whether h2 complains of what the pod said: httpcore calls that a local error, too."""
+    h2 = sys.modules.get("h2.exceptions")
+    return attempt.heard and h2 is not None and isinstance(event, h2.ProtocolError)
 
 
 def _waited_for_a_stream(event: object) -> bool:

@@ -80,11 +80,11 @@ class _Line(Cuttable):
     def _hurry(self, hurried: bool) -> None:
         """Whether what is written has to be acknowledged within the pod's patience."""
         self._hurried = hurried
-        if _USER_TIMEOUT is not None:
-            sock = self._stream.get_extra_info("socket")
-            sock.setsockopt(
-                socket.IPPROTO_TCP, _USER_TIMEOUT, math.ceil(2000 * self._pod.patience) if hurried else 0
-            )
+        if _USER_TIMEOUT is None:
+            return
+        milliseconds = math.ceil(2000 * self._pod.patience) if hurried else 0
+        with suppress(OSError):  # closed meanwhile: writing says so in httpcore's words
+            self._stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
 
     def _about_to_write(self, timeout: float | None) -> float | None:
         """Say so, before the first byte; what is left of `timeout` comes back."""
@@ -130,7 +130,7 @@ def _connected(line: L, pod: Pod) -> L:
     pod.lines.add(line)
     attempt = UNDER_WAY.get()
     if attempt is not None:
-        attempt.answered()
+        attempt.connected()
     return line
 
 
@@ -143,6 +143,8 @@ class Line(_Line):
         if (attempt := self._attempt()) is not None:
             timeout = attempt.within(timeout)
         data: bytes = self._stream.read(max_bytes, timeout)
+        if attempt is not None:
+            attempt.heard = True
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -204,6 +206,8 @@ class AsyncLine(_Line):
         if (attempt := self._attempt()) is not None:
             timeout = attempt.within(timeout)
         data: bytes = await self._stream.read(max_bytes, timeout)
+        if attempt is not None:
+            attempt.heard = True
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:

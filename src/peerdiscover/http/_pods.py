@@ -9,7 +9,8 @@ Rules of this room:
 * A pool is closed by whoever drives (`closing` hands it over): closing may have to be awaited. They are
   handed over one by one, so that none is forgotten where the driver is cancelled.
 * `_lock` is held for moments, never while anything is dialled, sent or closed.
-* In the child of a fork all lines are the parent's: they are closed there without a word.
+* In the child of a fork all lines are the parent's: those of threads are closed there without a word. Those
+  of an event loop are left to it, as it is no good there.
 """
 
 from __future__ import annotations
@@ -79,9 +80,16 @@ class Pods:
         with self._lock:
             pod = self._pods.get(peer)
             if pod is None:
-                pod = self._pods[peer] = self._make(peer)
+                pod = self._make(peer)
+                if peer in self._discovery.peers:
+                    self._pods[peer] = pod
+                else:  # it left after it was picked
+                    pod.until = time.monotonic() + self._drain
+                    self._leaving.append(pod)
             attempt = Attempt(pod, now, deadline, patience, lease, small)
             pod.attempts.add(attempt)
+            if pod.until is not None:
+                self._arm(time.monotonic())
         return attempt
 
     def end(self, attempt: Attempt) -> bool:
@@ -90,33 +98,39 @@ class Pods:
         with self._lock:
             pod.attempts.discard(attempt)
             lease, attempt.lease = attempt.lease, None
+            left = pod.until is not None
+            if left:
+                pod.trim(time.monotonic())
+            emptied = left and not pod.attempts
         if lease is not None:
             lease.__exit__(None, None, None)
-        if pod.until is None:
-            return False
-        pod.trim(time.monotonic())
-        return not pod.attempts
+        return emptied
 
     def follow(self) -> None:
         """The set changed, or time has passed: who left is trimmed."""
-        now, peers = time.monotonic(), self._discovery.peers
         with self._lock:
             if self._closed:
                 return
+            now, peers = time.monotonic(), self._discovery.peers
             for peer in [peer for peer in self._pods if peer not in peers]:
                 pod = self._pods.pop(peer)
                 pod.until = now + self._drain
                 self._leaving.append(pod)
-            for pod in [pod for pod in self._leaving if pod.peer in peers and not pod.cut]:
-                if pod.peer in self._pods:
-                    pod.until = math.inf  # requests go over newer lines
-                else:
-                    self._leaving.remove(pod)
-                    pod.until, self._pods[pod.peer] = None, pod
-            leaving = list(self._leaving)
+            for pod in list(self._leaving):
+                self._look_at(pod, pod.peer in peers, now)
             self._arm(now)
-        for pod in leaving:
+
+    def _look_at(self, pod: Pod, is_back: bool, now: float) -> None:
+        """One that left: it may be back. Call it with the lock."""
+        if not is_back or pod.cut:
+            if pod.until == math.inf:
+                pod.until = now + self._drain
             pod.trim(now)
+        elif pod.peer in self._pods:
+            pod.until = math.inf  # requests go over newer lines
+        else:
+            self._leaving.remove(pod)
+            pod.until, self._pods[pod.peer] = None, pod
 
     def _arm(self, now: float) -> None:
         """See to it that somebody looks when the next one's time is over. Call it with the lock."""
@@ -136,7 +150,6 @@ class Pods:
     def closing(self) -> Iterator[Any]:
         """Pools that are to be closed now: their pods left, and nothing is under way there."""
         if self._leaving:
-            self.follow()
             yield from self._emptied(lambda pod: not pod.attempts)
 
     def close(self) -> Iterator[Any]:
@@ -144,7 +157,9 @@ class Pods:
         _processes.closed(self)
         with self._lock:
             self._closed = True
-            self._leaving += self._pods.values()
+            for pod in self._pods.values():
+                pod.until = math.inf
+                self._leaving.append(pod)
             self._pods = {}
             unsubscribe, self._unsubscribe = self._unsubscribe, None
             timer, self._timer = self._timer, None

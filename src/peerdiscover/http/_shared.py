@@ -162,6 +162,7 @@ class Call:
 
     __slots__ = (
         "_began",
+        "_body",
         "_cause",
         "_core_request",
         "_generation",
@@ -201,6 +202,7 @@ class Call:
         shared.budget.request(now)
         self._until: float = math.inf if until is None else now + until
         self._replayable: bool = isinstance(request.stream, library.api.ByteStream)
+        self._body: Any = request.stream if self._replayable else ReadOnce(request.stream, library.core)
         self._small: bool = self._replayable and len(next(iter(request.stream))) <= _SMALL
         self._planned: Steps | None = None
 
@@ -237,6 +239,8 @@ class Call:
                     lease.__exit__(None, None, None)
                 found, lease = self._another()
                 peer = found or peer
+        elif time.monotonic() >= self._until:
+            raise self._nobody()
         elif (spread := self._spread()) is not None:
             return spread
         else:
@@ -245,10 +249,11 @@ class Call:
             if found is None:
                 return self._pause(now)
             peer, patience = found, patience * plan.patience
+            self._generation = None
         return shared.pods.begin(peer, now, shared.deadline(now, self._until), patience, lease, self._small)
 
     def _another(self) -> tuple[Peer | None, Any]:
-        """One who was not tried, nor is just being dialled, and the lease where the picker chose it."""
+        """One to try now, and the lease on it where the picker chose it."""
         picked, lease = None, None
 
         def pick() -> Peer:
@@ -268,7 +273,7 @@ class Call:
 
     def _pause(self, now: float) -> Pause:
         peers = self._shared.discovery.peers
-        seconds = self._steps.pause(now, bool(peers.others), random.random)
+        seconds = self._steps.pause(now, peers.others, random.random)
         if seconds is None:
             raise self._nobody()
         self._generation = peers.generation
@@ -284,7 +289,7 @@ class Call:
 
     def request_for(self, attempt: Attempt) -> Any:
         """The request as the pool takes it."""
-        if self._core_request is None or self._shared.ways.host == "peer":
+        if self._core_request is None or self._shared.ways.host == "peer" or attempt.deadline < math.inf:
             self._core_request = self._converted(attempt)
         return self._core_request
 
@@ -298,7 +303,8 @@ class Call:
             headers = [(k, v) for k, v in headers if k.lower() != b"host"]
             headers.insert(0, (b"Host", host.encode("ascii")))
             extensions = {"sni_hostname": name, **extensions}
-        if attempt.deadline < math.inf and (timeouts := extensions.get("timeout")):
+        if attempt.deadline < math.inf:
+            timeouts = extensions.get("timeout") or {}
             left = attempt.deadline - attempt.began
             pool = timeouts.get("pool")
             extensions = {
@@ -309,7 +315,7 @@ class Call:
             method=request.method,
             url=core.URL(scheme=url.raw_scheme, host=self._host, port=self._port, target=url.raw_path),
             headers=headers,
-            content=request.stream if self._replayable else ReadOnce(request.stream, core),
+            content=self._body,
             extensions=extensions,
         )
 
@@ -323,7 +329,9 @@ class Call:
         fate = fate_of(attempt, error, library.core)
         if attempt.dialling and now < attempt.deadline:
             attempt.pod.refused = now
-        if speaks_against(attempt, error, fate, library.core):
+        if not fate.sent and not self._replayable and self._body.begun:
+            fate = Fate.REFUSED  # the pool began to send it once, in vain: the body is gone
+        if not self._was_short(attempt, now) and speaks_against(attempt, error, fate, library.core):
             shared.discovery.report_failure(peer, error)
         text = self._text(attempt, error)
         what = f"{kind.__name__}: {text}" if text else kind.__name__
@@ -335,6 +343,11 @@ class Call:
         if why is None:
             return None
         return self._told(self._last, why)
+
+    def _was_short(self, attempt: Attempt, now: float) -> bool:
+        """Whether `total_timeout` cut it before the pod had the time that a pod has: that blames nobody."""
+        last = attempt.deadline == self._until <= now
+        return last and self._until - attempt.began < attempt.patience
 
     def answered(self, attempt: Attempt, answer: Any) -> str | None:
         """The head of an answer came. None: it is the caller's; else go on, once it is closed."""
@@ -348,12 +361,15 @@ class Call:
         now = time.monotonic()
         tried = Tried(peer, f"503, Retry-After: {after.decode('latin-1')}", now - attempt.began, True)
         if self._steps.after(tried, Fate.UNAVAILABLE, now) is not None:
+            self._steps.failed.pop()  # it is the answer, and none before it
             return None
         return "503"
 
     def _others_left(self, peer: Peer) -> bool:
-        tried = {peer, *(tried.peer for tried in self._steps.failed)}
-        return any(other not in tried for other in self._shared.discovery.peers.others)
+        """Whether there is another one to try now, without a pause: the answer at hand would be lost."""
+        tried, in_doubt = {peer, *(tried.peer for tried in self._steps.failed)}, self._shared.pods.in_doubt
+        others = self._shared.discovery.peers.others
+        return any(other not in tried and not in_doubt(other) for other in others)
 
     def response(self, attempt: Attempt, answer: Any, stream: type[Any], over: Callable[[], Any]) -> Any:
         """What the caller gets."""
@@ -390,9 +406,11 @@ class Call:
         if self._last is not None:
             return self._told(self._last, self._steps.over)
         try:
-            self._shared.pick()
+            _, lease = self._shared.pick()
         except NoPeersError as error:
             return self.library.no_peers(f"{error} (waited {seconds:.1f} s)")
+        if lease is not None:
+            lease.__exit__(None, None, None)
         return self.library.no_peers(f"{self._shared.discovery.peers.service}: nobody to send it to in time")
 
     def _told(self, error: BaseException, why: str) -> Exception:

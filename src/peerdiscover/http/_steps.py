@@ -21,8 +21,8 @@ the caller's own error               | never
 * Once all were tried there is a pause, which a change of the set ends, and all may be tried again, new
   ones first: 0.1 s, doubling to 1 s, of that half to the whole by chance. With nobody there the pause
   lasts until somebody is.
-* Each time that all were tried in vain there is twice the patience with dialling: it may be this process
-  that is slow, or the network between.
+* Each time that really all were tried in vain there is twice the patience with dialling: it may be this
+  process that is slow, or the network between.
 * Who waited for news does not begin with everybody else who did: within a tenth of the time it waited, by
   chance, so that pods that are back are not trampled.
 * No attempt begins after `until`. At most `attempts` may have been processed.
@@ -144,11 +144,12 @@ class Steps:
         "_attempts",
         "_budget",
         "_paused",
+        "_pauses",
         "_repeatable",
         "_replayable",
-        "_rounds",
         "_tried",
         "_vain",
+        "_vain_rounds",
         "_waits_since",
         "failed",
         "over",
@@ -162,7 +163,8 @@ class Steps:
         self._attempts = attempts
         self._repeatable = repeatable
         self._replayable = replayable
-        self._rounds = 0
+        self._pauses = 0
+        self._vain_rounds = 0
         self._paused = False
         self._waits_since: float | None = None
         self._tried: set[Peer] = set()
@@ -176,7 +178,7 @@ class Steps:
     @property
     def patience(self) -> int:
         """How many times the patience of the first round the present one has."""
-        return 1 << min(self._rounds, 10)
+        return 1 << min(self._vain_rounds, 10)
 
     def choose(
         self,
@@ -191,8 +193,10 @@ class Steps:
         was tried, anybody else will do. Whoever is `in_doubt` is taken for the first attempt only.
         """
         peer, everybody = None, others()
-        if self._paused and self._tried.issuperset(everybody):
-            self._tried.clear()  # the pause was for this
+        if self._paused and all(other in self._tried or in_doubt(other) for other in everybody):
+            # The pause was for this. Whoever others find out about may be so for long: it bars nobody.
+            self._vain_rounds += bool(self._tried) and self._tried.issuperset(everybody)
+            self._tried.clear()
         if not self._tried:
             self._paused = False
         for _ in range(max(len(everybody), 1)):
@@ -208,20 +212,20 @@ class Steps:
             return next((other for other in untried if not in_doubt(other)), None)
         return peer  # the last one picked: the first would be the same one each time
 
-    def pause(self, now: float, somebody: bool, random: Callable[[], float]) -> float | None:
-        """How long to wait before all may be tried again; None: never, and `over` says why."""
+    def pause(self, now: float, others: Sequence[Peer], random: Callable[[], float]) -> float | None:
+        """How long to wait before all `others` may be tried again; None: never, and `over` says why."""
         left = self.until - now
-        if somebody and self._tried and self._tried <= self._vain.keys():
-            self.over = _IN_VAIN[self._vain[self.failed[-1].peer]]
+        if others and self.failed and all(peer in self._vain for peer in others):
+            self.over = _IN_VAIN[self._vain[others[0]]]
             return None
         if left <= 0:
             return None
         self._paused = True
         self._waits_since = now if self._waits_since is None else self._waits_since
-        if not somebody:
+        if not others:
             return left
-        longest: float = min(_PAUSE * 2.0 ** min(self._rounds, 10), _LONGEST_PAUSE)
-        self._rounds += 1
+        longest: float = min(_PAUSE * 2.0 ** min(self._pauses, 10), _LONGEST_PAUSE)
+        self._pauses += 1
         return min(longest * (0.5 + random() / 2), left)
 
     def news(self, now: float, random: Callable[[], float]) -> float:
@@ -237,6 +241,7 @@ class Steps:
             return "it is the request's own"
         if now >= self.until:
             return "the time is over"
+        self._vain.pop(tried.peer, None)
         if fate in _IN_VAIN:
             self._vain[tried.peer] = fate
         if not fate.sent:
