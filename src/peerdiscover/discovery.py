@@ -10,6 +10,7 @@ Rules of this room:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import _processes
@@ -44,27 +45,20 @@ class Discovery(InThreads):
     raises `ConfigurationError`. It may be used from any thread, and across `os.fork()`.
     """
 
-    def start(self) -> Self:
-        """Begin refreshing and wait for the first peers, as entering does; `close()` ends it."""
-        self._open()
-        try:
-            self.wait(self._policy.min_peers, self._policy.ready_timeout)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def _open(self) -> None:
-        """Begin refreshing, and wait for nobody."""
+    def start(self, *, wait: bool = True) -> Self:
+        """Begin refreshing and, unless `wait` is false, wait as entering does; `close()` ends it."""
         with self._lock:
             self._become_open()
         _processes.opened(self)
         try:
             with self._lock:
                 self._begin_refreshing()
+            if wait:
+                self.wait(self._policy.min_peers, self._policy.ready_timeout)
         except BaseException:
             self.close()
             raise
+        return self
 
     def close(self) -> None:
         """End refreshing; the set stays readable. May be called twice, and from a callback."""
@@ -79,7 +73,9 @@ class Discovery(InThreads):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def refresh(self) -> PeerSet:

@@ -109,7 +109,7 @@ class Over:
         if not_open is not None:
             with not_open:
                 if self._not_open is not None:
-                    self.discovery._open()  # noqa: SLF001 - it is our own, and this is no user's
+                    self.discovery.start(wait=False)
                     self._not_open = None
 
     def _wait(self) -> None:
