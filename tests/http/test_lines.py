@@ -422,3 +422,22 @@ def test_what_is_over_on_a_pod_that_left_is_closed_at_once(way: str) -> None:
         client.call(getattr(answers[1], read))
         assert ends(service[0])
         eventually(lambda: not any(map(is_open, lines)), 5)
+
+
+def test_an_answer_may_end_in_the_middle_of_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the garbage collector finds one that was left open, while its thread begins another request."""
+    with pods(2) as service, web("threads-httpx", service.source) as client:
+        response, _, close = stream(client, "threads-httpx")
+        lines = client.transport._shared.pods
+        make = lines._make
+
+        def collected(peer: Any) -> Any:
+            close()
+            return make(peer)
+
+        monkeypatch.setattr(lines, "_make", collected)
+        thread = threading.Thread(target=client.get, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert response.is_closed

@@ -92,7 +92,7 @@ class Pod:
     def trim(self, now: float) -> None:
         """It left: cut the idle lines; all of them when it is time. Call it with the lock of `Pods`."""
         assert self.until is not None
-        busy = {attempt.line for attempt in self.attempts}
+        busy = {attempt.line for attempt in self.attempts.copy()}
         if now >= self.until:
             self.cut = self.cut or bool(self.attempts)
             busy.clear()

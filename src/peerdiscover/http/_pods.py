@@ -8,7 +8,8 @@ Rules of this room:
   One that comes back at the same address keeps what is under way.
 * A pool is closed by whoever drives (`closing` hands it over): closing may have to be awaited. They are
   handed over one by one, so that none is forgotten where the driver is cancelled.
-* `_lock` is held for moments, never while anything is dialled, sent or closed.
+* `_lock` is held for moments, never while anything is dialled, sent or closed. The same thread may come
+  back to it: the garbage collector ends answers wherever it likes.
 * In the child of a fork all lines are the parent's: those of threads are closed there without a word. Those
   of an event loop are left to it, as it is no good there.
 """
@@ -45,7 +46,7 @@ class Pods:
         self._discovery = discovery
         self._make = make
         self._drain = drain
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pods: dict[Peer, Pod] = {}
         self._leaving: list[Pod] = []
         self._unsubscribe: Callable[[], None] | None = None
@@ -187,7 +188,7 @@ class Pods:
         self._lock.release()
 
     def _after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._timer = None  # its thread is the parent's
         for pod in [*self._pods.values(), *self._leaving]:
             for line in pod.lines:
