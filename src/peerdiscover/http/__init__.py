@@ -18,7 +18,8 @@ Rules of this room:
   error's text.
 * `_pods` keeps one pool of connections a pod, and lets those of a pod that left go.
 * `_fates` tells what became of an attempt, and whether the pod is to blame.
-* `_shared` puts these together for one request. `_sync` and `_async` only do what it says.
+* `_calls` puts these together for one request, with what its transport knows (`_shared`). `_sync` and
+  `_async` only do what it says.
 * `_clients` are the libraries' own clients over these; `_rounds` says whom a broadcast calls.
 """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from peerdiscover.pickers import Picker
 
 from ._attempts import UNDER_WAY, Attempt, Pod
+from ._calls import Call
 from ._library import libraries
 from ._lines import AsyncDialler
 from ._shared import Shared
@@ -83,7 +84,7 @@ class AsyncPodTransport(_Base):
         shared = self._shared
         for pool in shared.pods.closing():
             await pool.aclose()
-        call = shared.call(request)
+        call = Call(shared, request)
         while True:
             step = call.next()
             if isinstance(step, Pause):

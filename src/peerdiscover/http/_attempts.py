@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from peerdiscover.peers import Peer
 
-__all__ = ["UNDER_WAY", "Attempt", "Cuttable", "Pod"]
+__all__ = ["UNDER_WAY", "Attempt", "Cuttable", "Pod", "leave"]
 
 
 _MOMENT = 0.05
@@ -183,3 +183,9 @@ class Attempt:
 
 
 UNDER_WAY: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
+
+
+def leave(lease: Any) -> None:
+    """A request is over, or goes elsewhere; None: its picker does not count."""
+    if lease is not None:
+        lease.__exit__(None, None, None)

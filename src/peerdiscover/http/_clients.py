@@ -63,8 +63,9 @@ class _Prepared:
             raise ConfigurationError(f"{name}=: requests go to the pods; use httpx's own client for {name}=")
         parts = parsed(service)
         self.owned = discovery is None
+        self.policy = policy or Policy()
         if discovery is None:
-            discovery = kind(parts, source=source, policy=policy or Policy())
+            discovery = kind(parts, source=source, policy=self.policy)
         elif source is not None or policy is not None:
             raise ConfigurationError("source= and policy= are for a discovery of the client's own")
         elif ServiceName.parse(discovery.peers.service) != parts:
@@ -98,7 +99,7 @@ class Over:
         prepared = _Prepared(service, Discovery, source, policy, discovery, httpx_options)
         self.discovery: Discovery = prepared.discovery
         self._not_open = threading.Lock() if prepared.owned else None
-        self._policy = policy or Policy()
+        self._policy = prepared.policy
         self._owned = prepared.owned
         transport = PodTransport(self.discovery, **prepared.transport)
         super().__init__(transport=transport, **prepared.options)  # type: ignore[call-arg]  # the library's

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from peerdiscover import _processes
 from peerdiscover.peers import Peer, PeerSet
 
-from ._attempts import Attempt, Pod
+from ._attempts import Attempt, Pod, leave
 
 __all__ = ["Pods", "Watched"]
 
@@ -103,8 +103,7 @@ class Pods:
             if left:
                 pod.trim(time.monotonic())
             emptied = left and not pod.attempts
-        if lease is not None:
-            lease.__exit__(None, None, None)
+        leave(lease)
         return emptied
 
     def follow(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from peerdiscover.pickers import Picker
 
 from ._attempts import UNDER_WAY, Attempt, Pod
+from ._calls import Call
 from ._library import libraries
 from ._lines import Dialler
 from ._shared import Shared
@@ -105,7 +106,7 @@ class PodTransport(_Base):
         shared = self._shared
         for pool in shared.pods.closing():
             pool.close()
-        call = shared.call(request)
+        call = Call(shared, request)
         while True:
             step = call.next()
             if isinstance(step, Pause):
