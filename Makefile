@@ -25,10 +25,10 @@ test: venv
 	$(BIN)/pytest $(T)
 
 cluster: venv
-	$(BIN)/python -m tests.cluster build
+	$(BIN)/python -m tests.tools.cluster build
 
 cluster-demo: venv
-	$(BIN)/python -m tests.cluster demo
+	$(BIN)/python -m tests.tools.cluster demo
 
 lint: venv
 	$(BIN)/ruff check

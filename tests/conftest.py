@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .cluster.fixtures import (  # noqa: F401  fixtures of all folders: there is one cluster a session
+from .tools.cluster.fixtures import (  # noqa: F401  fixtures of all folders: there is one cluster a session
     cluster,
     deployment,
     namespace,

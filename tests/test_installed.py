@@ -9,7 +9,7 @@ import pytest
 
 import peerdiscover
 
-from .servers import in_ci
+from .tools.nameservers import in_ci
 
 
 def test_ci_tests_the_installed_wheel() -> None:

@@ -9,13 +9,16 @@ the library costs little.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._exports import lazy
 
 if TYPE_CHECKING:
-    from .aio import AsyncDiscovery
     from .answers import Answer, Ask, Endpoint, Outcome, Source
-    from .broadcast import Receipt
-    from .discovery import Discovery
+    from .discovery.aio import AsyncDiscovery
+    from .discovery.broadcast import Receipt
+    from .discovery.once import aresolve, resolve
+    from .discovery.sync import Discovery
     from .errors import (
         ClosedError,
         ConfigurationError,
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     )
     from .membership import Status
     from .names import ServiceName
-    from .once import aresolve, resolve
     from .peers import Change, Identity, Peer, PeerSet
     from .pickers import Picker
     from .policy import Policy
@@ -70,11 +72,12 @@ __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can che
     "resolve",
 ]
 
-_ROOMS = {
-    "aio": ("AsyncDiscovery",),
+_EXPORTS = {
     "answers": ("Answer", "Ask", "Endpoint", "Outcome", "Source"),
-    "broadcast": ("Receipt",),
-    "discovery": ("Discovery",),
+    "discovery.aio": ("AsyncDiscovery",),
+    "discovery.broadcast": ("Receipt",),
+    "discovery.once": ("aresolve", "resolve"),
+    "discovery.sync": ("Discovery",),
     "errors": (
         "ClosedError",
         "ConfigurationError",
@@ -85,9 +88,8 @@ _ROOMS = {
         "ResolutionError",
         "ResolutionTimeoutError",
     ),
-    "membership": ("Status",),
+    "membership.status": ("Status",),
     "names": ("ServiceName",),
-    "once": ("aresolve", "resolve"),
     "peers": ("Change", "Identity", "Peer", "PeerSet"),
     "pickers": ("Picker",),
     "policy": ("Policy",),
@@ -96,19 +98,5 @@ _ROOMS = {
     "sources.kubernetes": ("Kubernetes",),
     "sources.static": ("Static",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    room = _ROOM_OF.get(name)
-    if room is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{room}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, _EXPORTS)

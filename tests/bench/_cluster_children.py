@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from tests.cluster import Cluster
+from tests.tools.cluster import Cluster
 
 Json = dict[str, Any]
 PATIENCE = 60.0

@@ -1,14 +1,15 @@
-"""What was shown of many changes while the API server restarted twice, as tests/real_cluster judges it."""
+"""What was shown of many changes while the API server restarted twice, judged as
+tests/integration/kubernetes does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from peerdiscover import Kubernetes
-from tests.cluster import Cluster
-from tests.real_cluster._followed import run
-from tests.real_cluster._history import complaints
-from tests.real_cluster._writing import revisions
+from tests.integration.kubernetes._followed import run
+from tests.integration.kubernetes._history import complaints
+from tests.integration.kubernetes._writing import revisions
+from tests.tools.cluster import Cluster
 
 from ._table import Row
 

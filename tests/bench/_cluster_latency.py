@@ -16,8 +16,8 @@ from contextlib import ExitStack
 
 import httpx
 
-from tests.cluster import Cluster
-from tests.cluster._certificates import ADMIN_TOKEN
+from tests.tools.cluster import Cluster
+from tests.tools.cluster._certificates import ADMIN_TOKEN
 
 from ._cluster_children import Child, program
 from ._table import Row

@@ -6,10 +6,10 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from tests.cluster import Cluster
-from tests.cluster._certificates import ADMIN_TOKEN
-from tests.real_cluster._swallowing import Proxy, tells_no_end
-from tests.real_cluster._writing import endpoint, service, slice_of
+from tests.integration.kubernetes._swallowing import Proxy, tells_no_end
+from tests.integration.kubernetes._writing import endpoint, service, slice_of
+from tests.tools.cluster import Cluster
+from tests.tools.cluster._certificates import ADMIN_TOKEN
 
 from ._cluster_children import program
 from ._table import Row

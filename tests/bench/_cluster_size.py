@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from tests.cluster import Cluster
-from tests.real_cluster._writing import PORT, endpoint, service, slice_of
+from tests.integration.kubernetes._writing import PORT, endpoint, service, slice_of
+from tests.tools.cluster import Cluster
 
 from ._cluster_children import program
 from ._table import Row

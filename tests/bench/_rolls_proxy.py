@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.cluster import Cluster
+from tests.tools.cluster import Cluster
 
 from ._rolls_client import PROXY
 

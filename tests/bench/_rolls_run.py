@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import Cluster, Workload
 from tests.http._load import Answered, Load
+from tests.tools.cluster import Cluster, Workload
 
 from ._rolls_proxy import haproxy
 

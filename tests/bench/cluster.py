@@ -1,7 +1,7 @@
 """Figures of the watch beside those of DNS, on a real control plane: `python -m tests.bench.cluster`.
 
-Root, Linux and the binary of tests/cluster are needed; it takes some three minutes. Each figure stands beside
-what was hoped for. With arguments, only those rooms: latency, size, history, silence.
+Root, Linux and the binary of tests/tools/cluster are needed; it takes some three minutes. Each figure
+stands beside what was hoped for. With arguments, only those rooms: latency, size, history, silence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 
-from tests.cluster import Cluster
+from tests.tools.cluster import Cluster
 
 from . import _cluster_history, _cluster_latency, _cluster_silence, _cluster_size
 from ._table import Row, show

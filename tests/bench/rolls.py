@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.cluster import Cluster, Unavailable
+from tests.tools.cluster import Cluster, Unavailable
 
 from ._rolls_figures import HEAD, Line, line, lost, nothing, sent_once
 from ._rolls_plot import available, plot

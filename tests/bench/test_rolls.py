@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from tests.cluster import Cluster
 from tests.http._load import Answered, Load
+from tests.tools.cluster import Cluster
 
 from ._rolls_figures import HEAD, busiest, by_second, gap, line, lost, nothing, reasons, sent_once
 from ._rolls_run import Plan, Run, run

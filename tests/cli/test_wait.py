@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from peerdiscover.cli import _own_name
+from peerdiscover.cli import _wait_self
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
-from peerdiscover.sources.surroundings import Surroundings
+from peerdiscover.sources.environment import Surroundings
 from peerdiscover.testing import HeadlessService
+from tests.tools.nameservers import Dnsmasq, Knot, ask, pods_of
 
-from ..servers import Dnsmasq, Knot, ask, pods_of
 from .running import NAME, at, ended, run, running
 
 OWN = "web-1.web-headless.prod.svc.cluster.local."
@@ -176,11 +176,11 @@ def test_who_cannot_be_oneself(name: str, namespace: str, text: str) -> None:
 
 def test_a_pod_without_an_address_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = functools.partial(Surroundings, addresses=lambda _: ())
-    monkeypatch.setattr(_own_name, "Surroundings", alone)
+    monkeypatch.setattr(_wait_self, "Surroundings", alone)
     monkeypatch.delenv("POD_IP", raising=False)
     monkeypatch.delenv("POD_IPS", raising=False)
     with pytest.raises(ConfigurationError, match="set POD_IP"):
-        _own_name.oneself(ServiceName.parse(NAME), "prod", None)
+        _wait_self.oneself(ServiceName.parse(NAME), "prod", None)
 
 
 def test_a_cache_that_still_has_the_old_address_of_the_own_name() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ._ways import WAYS
+from ._flavors import WAYS
 
 
 @pytest.fixture(params=WAYS)

@@ -10,9 +10,9 @@ import pytest
 from peerdiscover import ConfigurationError, Discovery
 from peerdiscover.http import Client, PodTransport
 
+from ._flavors import web
 from ._http2 import Pod2, Pods2
 from ._pods import pods
-from ._ways import web
 
 H2: dict[str, Any] = {"http1": False, "http2": True}
 

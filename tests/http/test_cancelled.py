@@ -15,12 +15,12 @@ import pytest
 
 from peerdiscover import AsyncDiscovery
 from peerdiscover.http import AsyncPodTransport
-from tests.sources._certificates import Authority
+from tests.tools.certificates import Authority
 
+from ._flavors import SLOW
 from ._http2 import Pods2
 from ._pods import Pods, pods
-from ._ways import SLOW
-from .test_lines import Counting
+from .test_connections import Counting
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from ._flavors import Web, web
 from ._pods import Pods, pods
-from ._ways import Web, web
-from .test_lines import ends, lines_to, stream
+from .test_connections import ends, lines_to, stream
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),

@@ -22,11 +22,11 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery, Peer
 from peerdiscover.http import AsyncPodTransport, PodTransport
-from peerdiscover.http._steps import Budget, Fate, Steps, Tried
+from peerdiscover.http._retry import Budget, Fate, Steps, Tried
 
+from ._flavors import SLOW
 from ._load import Load, load, load_in_threads
 from ._pods import Pods, pods
-from ._ways import SLOW
 
 RATE, OUT, AFTER = 40, 10.0, 3.0
 SHARE, FLOOR = 0.2, 10  # as in the rules of the budget

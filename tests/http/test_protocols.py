@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.sources._certificates import Authority
+from tests.tools.certificates import Authority
 
+from ._flavors import web
 from ._http2 import Pod2, Pods2
 from ._pods import pods
-from ._ways import web
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from peerdiscover import AsyncDiscovery, ClosedError, ConfigurationError, NoPeer
 from peerdiscover.http import AsyncPodTransport
 from tests.waiting import eventually
 
+from ._flavors import SLOW, web
 from ._load import Load, load
 from ._pods import Pods, pods
-from ._ways import SLOW, web
 
 
 def keys_of(response: Any) -> list[str]:

@@ -21,9 +21,9 @@ import dns.rdatatype
 import pytest
 
 from peerdiscover.testing import Nameserver, Service, ServiceEndpoint, ServicePort, Transport, Zone
-from tests.captures import shapes
+from tests.tools.captures import shapes
 
-ANSWERS = Path(__file__).parent.parent / "captures" / "answers"
+ANSWERS = Path(__file__).parents[1] / "tools" / "captures" / "answers"
 CAPTURES = sorted(path.stem for path in ANSWERS.glob("*.json"))
 
 Section = list[str]
@@ -141,7 +141,7 @@ class Unlimited:
         key = (question["name"], question["type"])
         if key not in self._known:
             with self._monkeypatch.context() as patch:
-                patch.setattr("peerdiscover.testing._wire._TCP_SIZE", 1 << 24)
+                patch.setattr("peerdiscover.testing._messages._TCP_SIZE", 1 << 24)
                 answer = self._nameserver.respond(query, transport="tcp")
             assert answer is not None
             self._known[key] = Counter(line for section in sections_of(answer) for line in section)

@@ -47,7 +47,12 @@ def test_loading_it_loads_nothing_else() -> None:
         "print(*sorted(set(sys.modules) - before))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["peerdiscover", "peerdiscover.testing", "peerdiscover.testing.plugin"]
+    assert run.stdout.split() == [
+        "peerdiscover",
+        "peerdiscover._exports",
+        "peerdiscover.testing",
+        "peerdiscover.testing.plugin",
+    ]
 
 
 def test_the_service_needs_no_dnspython() -> None:

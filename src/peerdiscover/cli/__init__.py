@@ -32,7 +32,7 @@ from peerdiscover.answers import Outcome
 from peerdiscover.errors import ConfigurationError, PeerDiscoverError, ResolutionTimeoutError
 
 from ._arguments import parse
-from ._talking import say, say_error, show_log
+from ._stderr import say, say_error, show_log
 
 __all__ = ["main"]
 

@@ -25,8 +25,8 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
 
 from . import FOUND, NO_ANSWER, NOBODY, status_of
-from ._showing import change_json, set_json, show_change, show_set
-from ._talking import say, say_error
+from ._output import change_json, set_json, show_change, show_set
+from ._stderr import say, say_error
 
 __all__ = ["run"]
 
@@ -96,7 +96,7 @@ def watch(arguments: Namespace) -> int:
 
 def wait(arguments: Namespace) -> int:
     """`peerdiscover wait`."""
-    from ._own_name import WHY, oneself, wait_for_own_name  # it loads the reader of DNS messages
+    from ._wait_self import WHY, oneself, wait_for_own_name  # it loads the reader of DNS messages
 
     seconds = arguments.timeout or _WAIT_SECONDS
     began = time.monotonic()

@@ -22,7 +22,7 @@ from peerdiscover import Change, Discovery, NoPeersError, Peer, Policy, resolve
 from peerdiscover.testing import HeadlessService
 
 from . import FOUND, NOBODY
-from ._showing import lines, terminal
+from ._output import lines, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._async import AsyncPodTransport
 from ._clients import AsyncClient, Client, Over, OverAsync
-from ._library import named
+from ._httpx import named
 from ._sync import PodTransport
 
 if TYPE_CHECKING:

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from peerdiscover.aio import AsyncDiscovery
-from peerdiscover.broadcast import Broadcast, Receipt, call_in_tasks, call_in_threads
-from peerdiscover.discovery import Discovery
+from peerdiscover.discovery._base import parsed
+from peerdiscover.discovery.aio import AsyncDiscovery
+from peerdiscover.discovery.broadcast import Broadcast, Receipt, call_in_tasks, call_in_threads
+from peerdiscover.discovery.sync import Discovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy
-from peerdiscover.surface import parsed
 
 from ._async import AsyncPodTransport
-from ._library import preferred
-from ._rounds import Rounds
+from ._broadcast import Rounds
+from ._httpx import preferred
+from ._options import host_of
 from ._sync import PodTransport
-from ._ways import host_of
 
 if TYPE_CHECKING:
     import httpx

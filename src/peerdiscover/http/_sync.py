@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from peerdiscover.pickers import Picker
 
 from ._attempts import UNDER_WAY, Attempt, Pod
-from ._calls import Call
-from ._library import libraries
-from ._lines import Dialler
-from ._shared import Shared
-from ._steps import Pause
-from ._ways import Ways
+from ._connections import Dialler
+from ._dispatch import Call
+from ._httpx import libraries
+from ._options import Ways
+from ._retry import Pause
+from ._state import Shared
 
 if TYPE_CHECKING:
     import httpx
 
-    from peerdiscover.discovery import Discovery
+    from peerdiscover.discovery.sync import Discovery
 
     _Base = httpx.BaseTransport
 else:

@@ -14,7 +14,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Identity, Peer
 
 from .health import Ailment, Health
-from .judging import Judge
+from .reconciler import Judge
 from .status import Status
 
 __all__ = ["Heard", "brief_reason_of", "counted", "explain", "reason_of", "why_mute"]

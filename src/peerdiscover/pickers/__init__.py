@@ -9,23 +9,24 @@ Rules of this room:
 * What few programs use is loaded when it is first used: the hashes take a tenth of all that importing costs.
 
     _candidates     who may be picked
-    _bound          what all pickers share
+    _base           what all pickers share
     _turns          everybody in turn, anybody at random
-    _leases         the one with fewer requests under way
-    _hashes         the owner of a key; a few in turn, which are others for each client
+    _least_requests the one with fewer requests under way
+    _hashing        the owner of a key; a few in turn, which are others for each client
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from peerdiscover._exports import lazy
 
 from ._candidates import Zone, pickable, zone_warning
 from ._turns import Picker, Random, RoundRobin
 
 if TYPE_CHECKING:
-    from ._hashes import Rendezvous, Subset
-    from ._leases import Lease, LeastRequests
+    from ._hashing import Rendezvous, Subset
+    from ._least_requests import Lease, LeastRequests
 
 __all__ = [
     "Lease",
@@ -40,11 +41,6 @@ __all__ = [
     "zone_warning",
 ]
 
-_ROOMS = {"Lease": "_leases", "LeastRequests": "_leases", "Rendezvous": "_hashes", "Subset": "_hashes"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
-    return value
+__getattr__, __dir__ = lazy(
+    __name__, {"_hashing": ("Rendezvous", "Subset"), "_least_requests": ("Lease", "LeastRequests")}
+)

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from peerdiscover.peers import Peer, place_of
 
-from ._bound import Bound
+from ._base import Bound
 
 __all__ = ["Picker", "Random", "RoundRobin"]
 

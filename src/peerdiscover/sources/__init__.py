@@ -9,38 +9,36 @@ Rules of this room:
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from peerdiscover._exports import lazy
 from peerdiscover.answers import Source
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName, parse_static
 
 if TYPE_CHECKING:
-    from .called import Called
     from .dns import DNS
     from .fallback import Fallback
+    from .function import Called, as_source
     from .kubernetes import Kubernetes
     from .static import Static
 
 __all__ = ["DNS", "Called", "Fallback", "Kubernetes", "Static", "as_source", "source_for"]
 
-
-_ROOMS = {
-    "Called": "called",
-    "DNS": "dns",
-    "Fallback": "fallback",
-    "Kubernetes": "kubernetes",
-    "Static": "static",
-}
 _KIND_OF = {"auto": "fallback"}
 """The kind of source that a scheme means, where it is not the scheme itself."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "dns": ("DNS",),
+        "fallback": ("Fallback",),
+        "function": ("Called", "as_source"),
+        "kubernetes": ("Kubernetes",),
+        "static": ("Static",),
+    },
+)
 
 
 def source_for(service: ServiceName, source: object = None) -> Source:
@@ -57,6 +55,8 @@ def source_for(service: ServiceName, source: object = None) -> Source:
             f"{str(service)!r} says where its pods come from ({scheme}:), and so does source={source!r}: "
             "give one of them"
         )
+    from .function import as_source
+
     return as_source(source)
 
 
@@ -77,21 +77,6 @@ def _meant_by(service: ServiceName) -> Source:
 
         return Fallback(Kubernetes(), DNS())
     return DNS()
-
-
-def as_source(given: object) -> Source:
-    """The source that is given: one that has `lookup` or `watch`, or a callable that returns addresses."""
-    if isinstance(given, type):
-        raise ConfigurationError(f"source={given.__name__}: a class; write {given.__name__}(…)")
-    if callable(getattr(given, "lookup", None)) or callable(getattr(given, "watch", None)):
-        return given  # type: ignore[return-value]  # found out in the line above
-    if callable(given):
-        from .called import Called
-
-        return Called(given)
-    raise ConfigurationError(
-        f"source={given!r}: a source has `lookup` or `watch`; a callable that returns addresses will do, too"
-    )
 
 
 def _written_scheme(service: ServiceName) -> str | None:

@@ -16,7 +16,8 @@ from typing import Any
 from peerdiscover.answers import Answer, Ask, PullSource, PushSource, Source
 from peerdiscover.errors import ConfigurationError
 
-from . import asking
+from . import _calling
+from .function import as_source
 
 __all__ = ["Fallback"]
 
@@ -45,25 +46,23 @@ class Fallback:
     def lookup(self, ask: Ask) -> Answer:
         """One answer: of the first where that is asked and answers, else of the second."""
         if not isinstance(self._first, PullSource):
-            return asking.lookup(self._second, ask)
+            return _calling.lookup(self._second, ask)
         half = replace(ask, timeout=ask.timeout / 2)
-        answer = asking.lookup(self._first, half)
-        return answer if answer.is_evidence else asking.instead(answer, asking.lookup(self._second, half))
+        answer = _calling.lookup(self._first, half)
+        return answer if answer.is_evidence else _calling.instead(answer, _calling.lookup(self._second, half))
 
     async def alookup(self, ask: Ask) -> Answer:
         """The same, awaited, under asyncio and trio."""
         if not isinstance(self._first, PullSource):
-            return await asking.alookup(self._second, ask, self._blocked[1])
+            return await _calling.alookup(self._second, ask, self._blocked[1])
         half = replace(ask, timeout=ask.timeout / 2)
-        answer = await asking.alookup(self._first, half, self._blocked[0])
+        answer = await _calling.alookup(self._first, half, self._blocked[0])
         if answer.is_evidence:
             return answer
-        return asking.instead(answer, await asking.alookup(self._second, half, self._blocked[1]))
+        return _calling.instead(answer, await _calling.alookup(self._second, half, self._blocked[1]))
 
 
 def _source(given: object) -> Source:
-    from . import as_source
-
     if given is None:
         raise ConfigurationError("Fallback(None, …): two sources are wanted, such as Kubernetes() and DNS()")
     return as_source(given)

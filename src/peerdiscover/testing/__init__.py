@@ -9,7 +9,9 @@ The names are loaded when they are first used: pytest imports this package in ev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from peerdiscover._exports import lazy
 
 if TYPE_CHECKING:
     from ._nameserver import Misbehaviour, Nameserver, Query, Transport
@@ -28,17 +30,11 @@ __all__ = [
     "Zone",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import _nameserver, _service, _zone
-
-    for module in (_service, _nameserver, _zone):
-        if name in module.__all__:
-            return getattr(module, name)
-    raise AssertionError(name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "_nameserver": ("Misbehaviour", "Nameserver", "Query", "Transport"),
+        "_service": ("HeadlessService",),
+        "_zone": ("Service", "ServiceEndpoint", "ServicePort", "Zone"),
+    },
+)

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from peerdiscover.errors import ConfigurationError
 
-from ._wire import (
+from ._messages import (
     RCODES,
     TYPES,
     MalformedError,

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ._addresses import Place, listener
 from ._loop import Connection, Loop
-from ._places import Place, listener
 
 __all__ = ["Pod", "http"]
 

@@ -21,11 +21,11 @@ from peerdiscover.errors import ClosedError, ConfigurationError
 from peerdiscover.names import ServiceName, host_port
 from peerdiscover.peers import Peer, PeerSet
 
-from ._carrier import Carrier
+from ._addresses import AddressesOnly, Family, OwnAddresses, Places, SharedAddress, can_bind_127
 from ._loop import Loop
 from ._nameserver import Misbehaviour, Nameserver, Query, Transport
-from ._places import AddressesOnly, Family, OwnAddresses, Places, SharedAddress, can_bind_127
 from ._pods import Pod
+from ._transport import Carrier
 from ._zone import Service, ServiceEndpoint, ServicePort, Zone
 
 if TYPE_CHECKING:

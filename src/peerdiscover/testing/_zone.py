@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from itertools import chain
 
-from ._wire import RCODES, RR, TYPES, Reply, labels_of, name_of
+from ._messages import RCODES, RR, TYPES, Reply, labels_of, name_of
 
 __all__ = ["Service", "ServiceEndpoint", "ServicePort", "Zone"]
 

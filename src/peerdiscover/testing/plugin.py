@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from peerdiscover.testing import HeadlessService
+    from . import HeadlessService
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def headless_service() -> Iterator[Callable[..., HeadlessService]]:
             with Discovery("web-headless.prod:http", source=svc.source) as web:
                 assert len(web.peers) == 3
     """
-    from peerdiscover.testing import HeadlessService
+    from . import HeadlessService
 
     with ExitStack() as stack:
 

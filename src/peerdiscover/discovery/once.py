@@ -1,0 +1,178 @@
+"""Resolving once: an answer, and nothing left running.
+
+Failures are asked again until the time is over. "Nobody" is believed when a second opinion agrees:
+one wrong NXDOMAIN among good answers does occur.
+
+`Once` says what to ask and what follows from an answer; tenacity repeats, the two functions ask.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from peerdiscover.answers import Answer, Ask, Outcome, Source
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.membership import Membership
+from peerdiscover.names import ServiceName
+from peerdiscover.policy import Policy
+from peerdiscover.sources import _calling, source_for
+
+from ._base import identity_for, log, parsed
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+    from peerdiscover.peers import Identity, PeerSet
+
+__all__ = ["aresolve", "resolve"]
+
+_TOO_SHORT = 0.1
+"""Seconds in which no lookup is begun."""
+_AMPLE = 1.0
+"""Seconds in which each server can show what it does."""
+_LAST = 0.3
+"""Seconds that are left to the last lookup, where the time ends in failures."""
+
+
+def resolve(
+    service: str | ServiceName,
+    *,
+    source: object = None,
+    timeout: float = 5.0,
+    me: Identity | None = None,
+) -> PeerSet:
+    """The peers behind a name, asked once. Never empty: `NameNotFoundError` instead.
+
+    Failures are repeated until `timeout` seconds are over; then `ResolutionTimeoutError` says what
+    each server did. A source that blocks for longer than it may holds the caller for as long. The
+    arguments are those of `Discovery`.
+    """
+    import tenacity
+
+    once = Once(service, source, timeout, me)
+
+    def ask() -> PeerSet | None:
+        question = once.ask(time.monotonic())
+        return once.take(_calling.once(once.source, question), time.monotonic())
+
+    once.began = time.monotonic()
+    return once.found(tenacity.Retrying(**once.retrying())(ask))
+
+
+async def aresolve(
+    service: str | ServiceName,
+    *,
+    source: object = None,
+    timeout: float = 5.0,
+    me: Identity | None = None,
+) -> PeerSet:
+    """`resolve`, awaited, under asyncio and trio."""
+    import anyio
+    import tenacity
+
+    once = Once(service, source, timeout, me)
+
+    async def ask() -> PeerSet | None:
+        question = once.ask(anyio.current_time())
+        return once.take(await _calling.aonce(once.source, question, once.blocked), anyio.current_time())
+
+    once.began = anyio.current_time()
+    return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))
+
+
+class Once:
+    """The steps of resolving once."""
+
+    def __init__(
+        self, service: str | ServiceName, source: object, timeout: float, me: Identity | None
+    ) -> None:
+        if not timeout > 0:
+            raise ConfigurationError(f"timeout={timeout!r}: must be above 0")
+        name = parsed(service)
+        self.source: Source = source_for(name, source)
+        self._policy = Policy(timeout=timeout, on_empty="accept")
+        self._core = Membership(
+            name, self._policy, identity_for(name, me), random.random, getattr(self.source, "kind", "unknown")
+        )
+        self._timeout = timeout
+        self._doubted = False
+        self._allowed = timeout
+        self._failure: Answer | None = None
+        self._now = 0.0
+        self.began: float = 0.0
+        self.blocked: set[object] = set()
+
+    def retrying(self) -> dict[str, Any]:
+        """How tenacity is to repeat."""
+        import tenacity
+
+        return {
+            "retry": tenacity.retry_if_result(lambda found: found is None),
+            # A last question without time for an answer would hide what the earlier ones met with.
+            "stop": lambda state: self._left() - state.upcoming_sleep < _TOO_SHORT,
+            "wait": lambda state: 0.0 if self._doubted else self._backoff(state),
+            "retry_error_callback": self._give_up,
+        }
+
+    def ask(self, now: float) -> Ask:
+        """What to ask now."""
+        self._now = now
+        self._core.begin()
+        self._allowed = max(_TOO_SHORT, self._left())
+        return Ask(
+            service=self._core.service,
+            timeout=self._allowed,
+            second_opinion=self._doubted,
+            zone=self._core.zone,
+        )
+
+    def take(self, answer: Answer, now: float) -> PeerSet | None:
+        """The peers, or None: ask again. Raises what ends it."""
+        asked_at, self._now = self._now, now
+        answer = self._core.take(self._telling(answer), now, now - asked_at)
+        self._log(answer)
+        if (error := self._core.misconfigured) is not None:
+            raise ConfigurationError(str(error)) from error
+        if self._core.peers:
+            return self._core.peers
+        if answer.is_nobody and (self._doubted or answer.authoritative):
+            raise self._core.not_found(now)
+        self._doubted = answer.is_nobody
+        return None
+
+    def _telling(self, answer: Answer) -> Answer:
+        """Of failures, the one that says most: a lookup that had little time says that it had little time."""
+        if answer.is_evidence:
+            return answer
+        if self._failure is None or self._allowed >= min(_AMPLE, self._timeout / 2):
+            self._failure = answer
+        return self._failure
+
+    @staticmethod
+    def found(peers: PeerSet | None) -> PeerSet:
+        """What tenacity returned: it repeats, or gives up by an error, where there is nothing."""
+        assert peers is not None
+        return peers
+
+    def _log(self, answer: Answer) -> None:
+        """Log what there is to say. A failure warns nobody: it is asked again, and the error will have it."""
+        while self._core.notes:
+            level, text = self._core.notes.popleft()
+            log.log(level if answer.is_evidence else min(level, logging.INFO), "%s", text)
+
+    def _left(self) -> float:
+        return self.began + self._timeout - self._now
+
+    def _backoff(self, state: RetryCallState) -> float:
+        wait = min(0.1 * 2.0 ** min(state.attempt_number, 5), 1.0) * (0.5 + random.random() / 2)
+        # The last wait is shortened, so that the time is used to its end.
+        latest = self._left() - _LAST
+        return min(wait, latest) if latest >= _TOO_SHORT else wait
+
+    def _give_up(self, _: object) -> None:
+        if self._core.status(self._now).outcome in (Outcome.EMPTY, Outcome.NOT_FOUND):
+            raise self._core.not_found(self._now)
+        raise self._core.too_few(1, True, self._now - self.began, self._now)

@@ -1,0 +1,103 @@
+"""What became of an attempt, and whether the pod is to blame: told from objects, never from a text.
+
+What HTTP/2 said comes as an object in the error of httpcore: a stream reset, or the connection terminated.
+After some GOAWAYs httpcore sends a request again by itself: then a body that is a stream says that it is
+spent.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from ._attempts import Attempt
+from ._retry import Fate
+
+__all__ = ["ReadOnce", "fate_of", "speaks_against"]
+
+_REFUSED_STREAM = 7  # RFC 9113, 7
+
+
+class _Spent:
+    """What the error says when a stream was to be read for the second time."""
+
+    def __str__(self) -> str:
+        return "the connection ended before the request was processed"
+
+
+_SPENT = _Spent()
+
+
+class ReadOnce:
+    """The body of a request that cannot be sent again."""
+
+    def __init__(self, stream: Any, core: Any) -> None:
+        self._stream = stream
+        self._core = core
+        self.begun: bool = False
+
+    def _begin(self) -> None:
+        if self.begun:
+            raise self._core.RemoteProtocolError(_SPENT)
+        self.begun = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._begin()
+        iterator: Iterator[bytes] = iter(self._stream)
+        return iterator
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._begin()
+        iterator: AsyncIterator[bytes] = aiter(self._stream)
+        return iterator
+
+
+def fate_of(attempt: Attempt, error: Exception, core: Any) -> Fate:
+    """What this error of `core` means for the attempt that it ended."""
+    event = error.args[0] if error.args else None
+    if _waited_for_a_stream(event):
+        return Fate.UNSENT
+    own = isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol)
+    if own and not _is_theirs(attempt, event):
+        return Fate.OWN
+    if isinstance(error, core.PoolTimeout):
+        return Fate.CROWDED
+    if not attempt.sent:
+        return Fate.UNTRUSTED if _is_untrusted(error) else Fate.UNSENT
+    if event is _SPENT:
+        return Fate.REFUSED
+    if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:
+        return Fate.REFUSED
+    if getattr(event, "last_stream_id", None) == 0:
+        return Fate.REFUSED
+    return Fate.DOUBTFUL
+
+
+def speaks_against(attempt: Attempt, error: Exception, fate: Fate, core: Any) -> bool:
+    """Whether the pod is to blame.
+
+    Not for a full pool, which is ours, nor for what it refused in good order, nor for what we cut. A line
+    that was kept and ended as it was used says only that the pod closes idle ones, as servers do.
+    """
+    if fate in (Fate.OWN, Fate.REFUSED, Fate.CROWDED) or attempt.pod.cut:
+        return False
+    return attempt.dialled or attempt.dialling or isinstance(error, core.TimeoutException)
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    """Whether it came of a certificate that does not verify: that is what was caught when it was raised."""
+    return isinstance(error.__context__, ssl.SSLCertVerificationError)
+
+
+def _is_theirs(attempt: Attempt, event: object) -> bool:
+    """Whether h2 complains of what the pod said: httpcore calls that a local error, too."""
+    h2 = sys.modules.get("h2.exceptions")
+    return attempt.heard and h2 is not None and isinstance(event, h2.ProtocolError)
+
+
+def _waited_for_a_stream(event: object) -> bool:
+    """Whether HTTP/2 had too many streams on its line, and the line broke while this one waited."""
+    h2 = sys.modules.get("h2.exceptions")
+    return h2 is not None and isinstance(event, h2.TooManyStreamsError)

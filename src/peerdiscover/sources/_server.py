@@ -1,0 +1,52 @@
+"""A nameserver: where it is, as text and as an address. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import host_port
+
+__all__ = ["Server"]
+
+
+class Server(NamedTuple):
+    """A nameserver."""
+
+    host: str
+    port: int = 53
+
+    @classmethod
+    def parse(cls, text: str) -> Server:
+        """`10.96.0.10`, `127.0.0.1:5353`, `::1`, `[::1]:5353`; else `ConfigurationError`."""
+        host, port = text, "53"
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            port = rest[1:] if rest.startswith(":") else ("" if rest or not bracket else "53")
+        elif text.count(":") == 1:
+            host, _, port = text.partition(":")
+        try:
+            parsed = str(ip_address(host))
+        except ValueError:
+            raise ConfigurationError(
+                f"nameserver {text!r}: {host!r} is no IP address; write 10.96.0.10, 127.0.0.1:5353 "
+                "or [::1]:5353"
+            ) from None
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ConfigurationError(f"nameserver {text!r}: a port number lies between 1 and 65535")
+        return cls(parsed, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        return _is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return self.host if self.port == 53 else host_port(self.host, self.port)
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
+    """Asked for each pod of each answer, about the same few hosts."""
+    return ip_address(host).is_loopback

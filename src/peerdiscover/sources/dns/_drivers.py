@@ -1,0 +1,246 @@
+"""The two drivers of a DNS lookup: one blocks a thread, one awaits. They wait, and decide nothing.
+
+Rules of this room:
+
+* The plan yields a batch of questions and is sent the replies, until it returns the answer.
+* The questions of a batch are asked at the same time, at most `AT_ONCE` of them, each on its own socket.
+* The blocking driver looks at `cancelled` at least every `GLANCE` seconds. It polls, without epoll,
+  so that nothing is shared with the child of a fork. The other one is cancelled as any task is.
+* The clock is the driver's own: monotonic, or that of the event loop.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from itertools import chain
+
+import anyio
+
+from peerdiscover.answers import Answer
+from peerdiscover.sources._server import Server
+
+from ._exchange import Exchange, Memory, Try
+from ._sockets import Flight
+from ._types import ASIDE, Batch, Reply
+
+__all__ = ["Plan", "adrive", "drive"]
+
+Plan = Generator[Batch, list[Reply], Answer]
+
+AT_ONCE = 16
+GLANCE = 0.1
+_Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+def _exchanges(
+    batch: Batch, servers: Sequence[Server], memory: Memory, began: float, timeout: float, now: float
+) -> list[Exchange]:
+    until = min(began + timeout * batch.share, now + batch.limit)
+    return [
+        *(
+            Exchange(question, servers, memory, now=now, until=until, fresh=batch.fresh)
+            for question in batch.questions
+        ),
+        *(
+            Exchange(question, servers, memory.apart(), now=now, until=min(until, now + ASIDE))
+            for question in batch.asides
+        ),
+    ]
+
+
+def _step(plan: Plan, replies: list[Reply] | None) -> Batch | Answer:
+    """What the plan wants asked after those replies (None: at its start), or the answer."""
+    try:
+        return next(plan) if replies is None else plan.send(replies)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+
+
+def _replies(exchanges: list[Exchange]) -> list[Reply]:
+    return [exchange.reply for exchange in exchanges if exchange.reply is not None]
+
+
+def drive(
+    plan: Plan,
+    servers: Sequence[Server],
+    memory: Memory,
+    timeout: float,
+    cancelled: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Answer:
+    """The answer of `plan`, within `timeout` seconds."""
+    began = clock()
+    replies: list[Reply] | None = None
+    while True:
+        step = _step(plan, replies)
+        if isinstance(step, Answer):
+            return step
+        exchanges = _exchanges(step, servers, memory, began, timeout, clock())
+        if not _Together(exchanges, clock).run(cancelled):
+            plan.close()
+            return Answer.failed("cancelled")
+        replies = _replies(exchanges)
+
+
+class _Together:
+    """Several exchanges in one thread, on one selector."""
+
+    def __init__(self, exchanges: list[Exchange], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._waiting = deque(exchanges)
+        self._flights: dict[Exchange, Flight] = {}
+        """The present try of each."""
+        self._late: dict[Exchange, list[Flight]] = {exchange: [] for exchange in exchanges}
+        """Tries that timed out, and may yet be answered."""
+        self._selector = _Selector()
+
+    def run(self, cancelled: Callable[[], bool]) -> bool:
+        """Until each exchange has its reply. Returns False where it was cancelled before."""
+        try:
+            while self._waiting or self._flights:
+                if cancelled():
+                    return False
+                self._take_off()
+                for key, _ in self._selector.select(self._seconds()):
+                    self._serve(*key.data)
+                now = self._clock()
+                for exchange in [e for e, f in self._flights.items() if f.attempt.ends <= now]:
+                    exchange.timed_out(now)
+                    self._proceed(exchange)
+            return True
+        finally:
+            for flight in (*self._flights.values(), *chain.from_iterable(self._late.values())):
+                flight.close()
+            self._selector.close()
+
+    def _take_off(self) -> None:
+        """Begin the tries that are due, as far as there is room."""
+        later = deque[Exchange]()
+        while self._waiting:
+            exchange = self._waiting.popleft()
+            while (attempt := exchange.attempt) is not None:
+                if len(self._flights) >= AT_ONCE or attempt.starts > self._clock():
+                    later.append(exchange)
+                    break
+                try:
+                    flight = Flight(attempt)
+                except OSError as error:
+                    exchange.failed(error, self._clock())
+                    continue
+                self._flights[exchange] = flight
+                self._selector.register(flight, _events(flight), (exchange, flight))
+                break
+            else:
+                for flight in self._late.pop(exchange):
+                    self._land(flight)
+        self._waiting = later
+
+    def _seconds(self) -> float:
+        """How long to wait for a socket."""
+        if not self._flights and not self._waiting:
+            return 0.0
+        times = [flight.attempt.ends for flight in self._flights.values()]
+        if len(self._flights) < AT_ONCE:
+            times += [exchange.attempt.starts for exchange in self._waiting if exchange.attempt]
+        return max(0.0, min(GLANCE, min(times) - self._clock()))
+
+    def _serve(self, exchange: Exchange, flight: Flight) -> None:
+        if flight.fileno() < 0:
+            return  # closed since the selector saw it
+        over = False
+        try:
+            wire = flight.ready()
+            over = wire is not None and exchange.received(wire, self._clock(), flight.attempt)
+        except OSError as error:
+            over = True
+            if exchange.attempt is flight.attempt:
+                exchange.failed(error, self._clock())
+        if over and flight in self._late[exchange]:
+            self._late[exchange].remove(flight)
+            self._land(flight)
+        elif not over:
+            self._selector.modify(flight, _events(flight), (exchange, flight))
+        present = self._flights.get(exchange)
+        if present is not None and present.attempt is not exchange.attempt:
+            self._proceed(exchange, over=over and present is flight)
+
+    def _proceed(self, exchange: Exchange, *, over: bool = False) -> None:
+        """The present try gave way to the next. Unless it is over, it may still be answered."""
+        flight = self._flights.pop(exchange)
+        if over or flight.attempt.tcp:
+            self._land(flight)
+        else:
+            self._late[exchange].append(flight)
+        self._waiting.append(exchange)
+
+    def _land(self, flight: Flight) -> None:
+        self._selector.unregister(flight)
+        flight.close()
+
+
+def _events(flight: Flight) -> int:
+    return selectors.EVENT_WRITE if flight.writing else selectors.EVENT_READ
+
+
+async def adrive(plan: Plan, servers: Sequence[Server], memory: Memory, timeout: float) -> Answer:
+    """The same, awaited. Cancelling it closes its sockets."""
+    began = anyio.current_time()
+    replies: list[Reply] | None = None
+    while True:
+        step = _step(plan, replies)
+        if isinstance(step, Answer):
+            return step
+        exchanges = _exchanges(step, servers, memory, began, timeout, anyio.current_time())
+        room = anyio.Semaphore(AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for exchange in exchanges:
+                group.start_soon(_Alone(exchange).run, room)
+        replies = _replies(exchanges)
+
+
+class _Alone:
+    """One exchange in a task, with a task for each of its tries."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._news = anyio.Event()
+
+    async def run(self, room: anyio.Semaphore) -> None:
+        """Until the exchange has its reply."""
+        async with room, anyio.create_task_group() as group:
+            while (attempt := self._exchange.attempt) is not None:
+                await self._until(attempt.starts, attempt)
+                if self._exchange.attempt is attempt:
+                    group.start_soon(self._listen, attempt)
+                    await self._until(attempt.ends, attempt)
+                if self._exchange.attempt is attempt:
+                    self._exchange.timed_out(anyio.current_time())
+            group.cancel_scope.cancel()
+
+    async def _until(self, deadline: float, attempt: Try) -> None:
+        """Wait until then, or until the exchange is past this try."""
+        with anyio.CancelScope(deadline=deadline):
+            while self._exchange.attempt is attempt and anyio.current_time() < deadline:
+                self._news = anyio.Event()
+                await self._news.wait()
+
+    async def _listen(self, attempt: Try) -> None:
+        """Make a try, and take what comes for it; over UDP also what comes late."""
+        with anyio.CancelScope(deadline=attempt.ends if attempt.tcp else self._exchange.until):
+            try:
+                with closing(Flight(attempt)) as flight:
+                    over = False
+                    while not over:
+                        await (anyio.wait_writable if flight.writing else anyio.wait_readable)(flight.socket)
+                        wire = flight.ready()
+                        now = anyio.current_time()
+                        over = wire is not None and self._exchange.received(wire, now, attempt)
+            except OSError as error:
+                if self._exchange.attempt is attempt:
+                    self._exchange.failed(error, anyio.current_time())
+            self._news.set()

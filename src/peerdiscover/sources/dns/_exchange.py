@@ -1,0 +1,297 @@
+"""The exchange of one question: whom to ask next, how, and for how long. No socket, no clock.
+
+Rules of this room:
+
+* An `Exchange` says which `Try` comes next; a driver makes it and tells how it went. Each try has a
+  fresh socket and a fresh id from the operating system: a retry from the same port can hit a stale
+  entry of conntrack, and two queries of one socket race in it.
+* Over UDP with EDNS first. A lost datagram is repaired quickly: 0.4 s for the first try of a server,
+  twice that in each round that follows, until the time is up. An answer that comes late counts all the
+  same: a slow server is not a dead one.
+* A server that does not understand EDNS is asked without it. A reply that is cut short is asked for
+  over TCP, at most at two servers; where no TCP is to be had, the reply counts as it is, with a note.
+* What was too long for UDP last time is asked over TCP at once, until it is shorter or TCP fails: to have
+  a server cut a thousand records is work for nothing.
+* NXDOMAIN and NODATA are answers and end the exchange. SERVFAIL, REFUSED and an unreachable server
+  are not: the next server is asked, and each such server twice at most, with a pause in between.
+* What is not an answer to our question is ignored, and the wait goes on.
+* Servers that answered last time are asked first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from peerdiscover.sources._server import Server
+
+from ._messages import EDNS_SIZE, FORMERR_LIKE, JunkError, RefusedError, read, write
+from ._types import Question, Reply
+
+__all__ = ["Exchange", "Memory", "Try"]
+
+FIRST_TRY = 0.4
+"""Seconds for the first UDP try of a server: many times what a cluster's DNS takes."""
+TCP_TRY = 1.5
+"""Seconds for a TCP try: the kernel sends a lost SYN again after one."""
+TCP_TRY_AGAIN = 0.5
+"""… at a server whose TCP failed last time."""
+PAUSE = 0.2
+"""Seconds between the beginnings of two rounds: CoreDNS refuses for about 0.3 s when it restarts."""
+REFUSALS = 2
+"""How often a server is asked that refuses."""
+TOO_SHORT = 0.01
+"""Seconds in which no try is worth a socket."""
+
+
+class Memory:
+    """What a source remembers about its nameservers. Safe to share: each step is one operation."""
+
+    def __init__(self) -> None:
+        self._failing: dict[Server, bool] = {}
+        self.no_tcp: dict[Server, bool] = {}
+        self.too_long: dict[Question, bool] = {}
+        """Questions whose answers fit into no UDP datagram, when they came last."""
+
+    def good(self, server: Server) -> None:
+        self._failing.pop(server, None)
+
+    def bad(self, server: Server) -> None:
+        self._failing[server] = True
+
+    def apart(self) -> Memory:
+        """The same memories, for a question whose outcome is to be nobody's concern."""
+        copy = Memory()
+        copy._failing, copy.no_tcp = dict(self._failing), dict(self.no_tcp)
+        return copy
+
+    def order(self, servers: Sequence[Server], *, rotate: bool = False) -> list[Server]:
+        """Those that work first; `rotate`: another one of them than usual."""
+        failing = set(self._failing)
+        good = [server for server in servers if server not in failing]
+        if rotate:
+            good = good[1:] + good[:1]
+        return good + [server for server in servers if server in failing]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One question on its way to one server."""
+
+    server: Server
+    tcp: bool
+    wire: bytes
+    starts: float
+    """When to send it: now, or after a pause."""
+    ends: float
+    """Until when to wait."""
+    message_id: int
+
+
+class Exchange:
+    """The steps of one question. `attempt` is the try to be made, None when `reply` is there."""
+
+    def __init__(
+        self,
+        question: Question,
+        servers: Sequence[Server],
+        memory: Memory,
+        *,
+        now: float,
+        until: float,
+        fresh: bool = False,
+    ) -> None:
+        self.question = question
+        self.reply: Reply | None = None
+        self.attempt: Try | None = None
+        self._servers = memory.order(tuple(dict.fromkeys(servers)), rotate=fresh)
+        self.until = until
+        """Until when late answers count."""
+        self._memory = memory
+        self._now = now
+        self._fresh = fresh
+        self._cut: Reply | None = None
+        self._code = ""
+        self._refusals = Counter[Server]()
+        self._silence: dict[Server, float] = {}
+        self._said: dict[Server, str] = {}
+        self._junk: dict[Server, Counter[str]] = {}
+        self._steps = self._run()
+        self._advance()
+
+    # What a driver tells
+
+    def received(self, wire: bytes, now: float, attempt: Try) -> bool:
+        """A message came for the present try, or one that timed out. Returns whether that try is over."""
+        present = self.attempt
+        if present is None or (present is not attempt and present.tcp):
+            return True  # too late: it is settled, or something better is under way
+        try:
+            reply = read(wire, self.question, attempt.message_id)
+        except JunkError as junk:
+            self._junk.setdefault(attempt.server, Counter())[str(junk)] += 1
+            if not attempt.tcp:
+                return False
+            self._ended(attempt, f"over TCP: {junk}", now)
+        except RefusedError as refused:
+            if present is attempt:
+                self._code = str(refused)
+                self._ended(attempt, self._code, now)
+        else:
+            self._memory.good(attempt.server)
+            self._now = now
+            if attempt.tcp:
+                self._memory.no_tcp.pop(attempt.server, None)
+                if len(wire) > EDNS_SIZE:
+                    self._memory.too_long[self.question] = True
+                else:
+                    self._memory.too_long.pop(self.question, None)
+            if reply.truncated and not attempt.tcp:
+                self._cut = replace(reply, server=attempt.server)
+            else:
+                asked = dict.fromkeys((*self._asked, attempt.server))
+                self.reply = replace(reply, server=attempt.server, asked=tuple(asked))
+            self._advance()
+        return True
+
+    def timed_out(self, now: float) -> None:
+        """Nothing that counts came for the present try."""
+        attempt = self.attempt
+        assert attempt is not None
+        self._silence[attempt.server] = self._silence.get(attempt.server, 0.0) + (
+            attempt.ends - attempt.starts
+        )
+        self._memory.bad(attempt.server)
+        self._now = now
+        self._advance()
+
+    def failed(self, error: OSError, now: float) -> None:
+        """The present try could not be made, or broke off."""
+        attempt = self.attempt
+        assert attempt is not None
+        what = "connection refused" if isinstance(error, ConnectionRefusedError) else None
+        what = what or error.strerror or str(error) or type(error).__name__
+        self._ended(attempt, f"{what} (TCP)" if attempt.tcp else what, now)
+
+    # What follows from it
+
+    @property
+    def _asked(self) -> tuple[Server, ...]:
+        return tuple(
+            dict.fromkeys((*self._silence, *self._said, *((self.attempt.server,) if self.attempt else ())))
+        )
+
+    def _ended(self, attempt: Try, why: str, now: float) -> None:
+        self._said[attempt.server] = why
+        self._refusals[attempt.server] += 1
+        self._memory.bad(attempt.server)
+        self._now = now
+        self._advance()
+
+    def _advance(self) -> None:
+        following = next(self._steps, None)
+        if following is None and self.reply is None:
+            self.reply = Reply.failed(self.question, self._account(), self._asked)
+        elif following is None and self.reply is not None and self._junk:
+            self.reply = replace(self.reply, ignored=self._ignored())
+        self.attempt = following
+
+    def _run(self) -> Iterator[Try]:
+        """The tries, one after the other. Between two of them the driver told how the last one went."""
+        for turn in itertools.count():
+            began = self._now
+            for server in self._servers:
+                if self._refusals[server] < REFUSALS:
+                    starts = max(self._now, began)
+                    yield from self._one_server(server, FIRST_TRY * 2**turn, starts)
+                    if self.reply is not None:
+                        return
+                    if self.until - self._now < TOO_SHORT:
+                        return
+            if all(self._refusals[server] >= REFUSALS for server in self._servers):
+                return
+            self._now = max(self._now, began + PAUSE)
+
+    def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Try]:
+        if self._fresh or self.question in self._memory.too_long:
+            # Time is left for UDP, since TCP may be blocked without a word.
+            refusals = self._refusals[server]
+            yield self._try(server, self._tcp_seconds(server), starts, tcp=True)
+            if self.reply is not None or self._code_came(server, refusals):
+                return
+            self._memory.no_tcp[server] = True
+            self._memory.too_long.pop(self.question, None)
+            starts = self._now
+        for edns in True, False:
+            self._code = ""
+            refusals = self._refusals[server]
+            yield self._try(server, seconds, starts, edns=edns)
+            if self._cut is not None:
+                yield from self._whole(edns=edns)
+            if self.reply is not None or self._code not in FORMERR_LIKE:
+                return
+            self._refusals[server] = refusals  # being asked in the wrong way is no refusal yet
+            starts = self._now
+
+    def _code_came(self, server: Server, refusals: int) -> bool:
+        """Whether the server itself said no, which it would say over UDP as well."""
+        code, self._code = self._code, ""
+        return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
+
+    def _whole(self, *, edns: bool) -> Iterator[Try]:
+        """What came was cut short: the same over TCP, there or at one other server."""
+        cut, self._cut = self._cut, None
+        assert cut is not None
+        assert cut.server is not None
+        server = cut.server
+        others = [s for s in self._servers if s != server]
+        for candidate in [server, *others][:2]:
+            yield self._try(candidate, self._tcp_seconds(candidate), self._now, tcp=True, edns=edns)
+            if self.reply is not None:
+                return
+            self._memory.no_tcp[candidate] = True
+        self._memory.good(server)  # over UDP it answers
+        why = self._said.get(server, "no answer")
+        self.reply = replace(
+            cut,
+            asked=(*self._asked, *(() if server in self._asked else (server,))),
+            note=f"nameserver {server} cut its answer short, and TCP is not to be had there ({why}): "
+            "open TCP port 53 to it, or the pods past the cut stay unseen",
+        )
+
+    def _tcp_seconds(self, server: Server) -> float:
+        limit = TCP_TRY_AGAIN if server in self._memory.no_tcp else TCP_TRY
+        return min(limit, (self.until - self._now) * 0.6)
+
+    def _try(
+        self, server: Server, seconds: float, starts: float, *, tcp: bool = False, edns: bool = True
+    ) -> Try:
+        message_id = int.from_bytes(os.urandom(2))
+        wire = write(self.question, message_id, edns=edns)
+        ends = min(starts + seconds, self.until)
+        return Try(server, tcp, wire, starts, max(ends, starts), message_id)
+
+    def _ignored(self) -> tuple[str, ...]:
+        """What came from the servers and was ignored; of a failed reply `_account` tells it."""
+        asked = f"{self.question.kind.name} {self.question.name}"
+        return tuple(
+            f"{junk.total()} ignored from {server}, no answer to {asked}: {', '.join(junk)}"
+            for server, junk in self._junk.items()
+        )
+
+    def _account(self) -> str:
+        """What each server did."""
+        parts = []
+        for server in dict.fromkeys((*self._said, *self._silence)):
+            did = [self._said[server]] if server in self._said else []
+            if server in self._silence:
+                seconds = f"{self._silence[server]:.1f}"
+                did.append("no time was left to ask it" if seconds == "0.0" else f"no answer in {seconds} s")
+            if junk := self._junk.get(server):
+                kinds = ", ".join(junk)
+                did.append(f"{junk.total()} ignored: {kinds}")
+            parts.append(f"{server}: {', '.join(did)}")
+        return "; ".join(parts) or ("no time was left to ask" if self._servers else "no nameserver is known")

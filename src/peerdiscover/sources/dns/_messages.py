@@ -1,0 +1,191 @@
+"""DNS messages: a question is written, a reply is read (RFC 1035, 2782, 6891).
+
+Rules of this room:
+
+* Bytes in, a neutral value out. No socket, no clock. What is plain is read and written here and in `_wire`;
+  dnspython, which is loaded only then, looks at what is not.
+* A message is believed to answer a question when it is a reply, with our id, and repeats our
+  question. Anything else is junk: somebody else's, forged, or broken. Whoever waits waits on.
+* What cannot be read whole is junk too, unless it is marked as cut short (TC): then what can be
+  read of it counts.
+* A reply that refers to other servers is a failure: it comes from a server that should not have
+  been asked, and proves nothing about the name.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Any
+
+from ._parser import CNAME, IN, NOERROR, NS, NXDOMAIN, SOA, Message, Records, Section, plain
+from ._types import MAX_HOPS, Kind, Question, Reply, Srv, Status
+
+if TYPE_CHECKING:
+    import dns.name
+    import dns.rrset
+
+__all__ = ["EDNS_SIZE", "FORMERR_LIKE", "JunkError", "RefusedError", "read", "write"]
+
+EDNS_SIZE = 1232
+"""Bytes that fit through every path without fragments (DNS flag day 2020)."""
+
+FORMERR_LIKE = frozenset({"FORMERR", "NOTIMP", "BADVERS"})
+"""What a server says to a question with EDNS when it knows none (RFC 6891, 7)."""
+
+_QR, _AA, _TC, _RA = 0x8000, 0x0400, 0x0200, 0x0080
+_OPCODE = 0x7800
+_OPT = struct.pack("!BHHIH", 0, 41, EDNS_SIZE, 0, 0)
+_PLAIN_NAME = re.compile(r"([-_a-z0-9]{1,63}\.)+", re.ASCII | re.IGNORECASE)
+
+
+class JunkError(ValueError):
+    """A message that is no answer to our question. The text says why."""
+
+
+class RefusedError(Exception):
+    """The server answered that it does not, or cannot, answer. The text is its code: SERVFAIL, …"""
+
+
+def write(question: Question, message_id: int, *, edns: bool = True) -> bytes:
+    """The question as bytes, recursion desired."""
+    head = struct.pack("!HHHHHH", message_id, 0x0100, 1, 0, 0, int(edns))
+    return head + _name(question.name) + struct.pack("!HH", question.kind, 1) + (_OPT if edns else b"")
+
+
+def _name(text: str) -> bytes:
+    if _PLAIN_NAME.fullmatch(text) and len(text) < 255:
+        return b"".join(bytes((len(label),)) + label for label in text.encode("ascii").split(b"."))
+    import dns.name
+
+    name = dns.name.from_text(text).to_wire()
+    assert name is not None
+    return name
+
+
+def read(wire: bytes, question: Question, message_id: int) -> Reply:
+    """The reply in `wire`; `JunkError` where it is none to this question, `RefusedError` for SERVFAIL."""
+    if len(wire) < 12:
+        raise JunkError("too short for a DNS message")
+    got_id, flags, questions, *_ = struct.unpack_from("!HHHHHH", wire)
+    if got_id != message_id:
+        raise JunkError("wrong id")
+    if not flags & _QR:
+        raise JunkError("a question, not a reply")
+    if flags & _OPCODE:
+        raise JunkError("wrong opcode")
+    message = plain(wire) or _by_dnspython(wire, cut=bool(flags & _TC))
+    if questions == 0 and message.code not in (NOERROR, NXDOMAIN):
+        # Servers that cannot read a question do not repeat it.
+        raise RefusedError(_code(message.code))
+    if len(message.questions) != 1 or message.questions[0][0] != question.name.lower():
+        raise JunkError("another question's name")
+    if message.questions[0][1:] != (question.kind, IN):
+        raise JunkError("another question's type")
+    if message.code not in (NOERROR, NXDOMAIN):
+        raise RefusedError(_code(message.code))
+    return _reply(message, question, flags)
+
+
+def _by_dnspython(wire: bytes, *, cut: bool) -> Message:
+    """What a message says that is not plain. `cut`: what can be read of it counts."""
+    import dns.exception
+    import dns.message
+
+    try:
+        message = dns.message.from_wire(
+            wire, ignore_trailing=True, continue_on_error=cut, one_rr_per_rrset=False
+        )
+    except (dns.exception.DNSException, ValueError, LookupError, struct.error) as error:
+        raise JunkError(f"malformed ({type(error).__name__})") from None
+    questions = [(_text(asked.name), int(asked.rdtype), int(asked.rdclass)) for asked in message.question]
+    return Message(int(message.rcode()), questions, *map(_section, message.sections[1:4]))
+
+
+def _section(section: list[dns.rrset.RRset]) -> Section:
+    """Records of the Internet's class: those of another one mean, and hold, something else."""
+    found: Section = {}
+    for rrset in section:
+        kind = int(rrset.rdtype)
+        if rrset.rdclass == IN:
+            records = found[_text(rrset.name), kind] = Records(rrset.ttl)
+            records.data = dict.fromkeys(_data(kind, rdata) for rdata in rrset)
+    return found
+
+
+def _data(kind: int, rdata: Any) -> str | Srv | int:
+    if kind in (Kind.A, Kind.AAAA):
+        return str(rdata.address)
+    if kind == Kind.SRV:
+        return Srv(rdata.priority, rdata.weight, rdata.port, _text(rdata.target))
+    if kind in (CNAME, NS):
+        return _text(rdata.target)
+    return int(rdata.minimum) if kind == SOA else 0
+
+
+def _text(name: dns.name.Name) -> str:
+    return name.to_text().lower()
+
+
+def _code(code: int) -> str:
+    import dns.rcode
+
+    return dns.rcode.to_text(dns.rcode.Rcode.make(code))
+
+
+def _reply(message: Message, question: Question, flags: int) -> Reply:
+    name, ttls = question.name.lower(), list[int]()
+    hops = 0
+    while (name, question.kind) not in message.answer and (alias := message.answer.get((name, CNAME))):
+        hops += 1
+        if hops > MAX_HOPS:
+            raise RefusedError(f"more than {MAX_HOPS} CNAMEs in a row")
+        ttls.append(alias.ttl)
+        (name,) = alias.texts()
+    truncated = bool(flags & _TC)
+    records = message.answer.get((name, question.kind))
+    if records is None:
+        return _negative(message, question, name, ttls, truncated=truncated, flags=flags)
+    ttls.append(records.ttl)
+    addresses: tuple[str, ...] = ()
+    services: tuple[Srv, ...] = ()
+    glue: dict[str, tuple[str, ...]] = {}
+    if question.kind is Kind.SRV:
+        services = records.services()
+        targets = {service.target for service in services}
+        for section in (message.additional, message.answer):
+            for (owner, kind), found in section.items():
+                if kind in (Kind.A, Kind.AAAA) and owner in targets:
+                    ttls.append(found.ttl)
+                    glue[owner] = (*glue.get(owner, ()), *found.texts())
+    else:
+        addresses = records.texts()
+    return Reply(question, Status.ANSWER, addresses, services, glue, name, truncated=truncated, ttl=min(ttls))
+
+
+def _negative(
+    message: Message,
+    question: Question,
+    canonical: str,
+    ttls: list[int],
+    *,
+    truncated: bool,
+    flags: int,
+) -> Reply:
+    """A reply without the records that were asked for."""
+    soa = next((records for (_, kind), records in message.authority.items() if kind == SOA), None)
+    if soa is not None:
+        ttls = [*ttls, soa.ttl, *soa.minima()]  # RFC 2308, 5
+    else:
+        if message.code != NXDOMAIN:
+            if truncated:
+                # Cut before the first record: nothing is said about the name.
+                return Reply(question, Status.ANSWER, canonical=canonical, truncated=True, ttl=None)
+            if canonical != question.name:
+                return Reply(question, Status.NODATA, canonical=canonical, unfinished=True, ttl=min(ttls))
+            refers = any(kind == NS for _, kind in message.authority)
+            if refers and not flags & _AA:
+                raise RefusedError("it refers to other servers")
+        ttls = []
+    status = Status.NXDOMAIN if message.code == NXDOMAIN else Status.NODATA
+    return Reply(question, status, canonical=canonical, ttl=min(ttls, default=None))

@@ -1,0 +1,92 @@
+"""How a plan asks: questions in batches, CNAMEs followed to their end, every reply noted. Pure.
+
+Rules of this room:
+
+* What is yielded is a batch, what is sent is its replies; see `_plan`.
+* A CNAME that leads out of its message is asked for, at most `MAX_HOPS` times. The reply is then one to the
+  question that was asked, with the least TTL on the way.
+* Where a CNAME leads to another service, the pods' own names are beneath that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from ._records import Reading, Setting, without_port
+from ._types import MAX_HOPS, Batch, Kind, Question, Reply, Status
+
+__all__ = ["Asking"]
+
+Replies = Generator[Batch, list[Reply], list[Reply]]
+
+_KINDS = {4: Kind.A, 6: Kind.AAAA}
+
+
+class Asking:
+    """What a lookup asks with; `doubted`: over TCP throughout, for a second opinion."""
+
+    def __init__(self, setting: Setting, *, doubted: bool) -> None:
+        self._setting = setting
+        self._doubted = doubted
+        self._parent = setting.name
+        """Beneath which the pods' own names are: another service, where a CNAME leads there."""
+        self._reading = Reading(setting)
+        self._asides: tuple[Question, ...] = ()
+        """What is to be asked along with the next questions."""
+        self._told_aside: list[Reply] = []
+        """What came of it."""
+
+    def _ask_srv(
+        self, name: str, share: float = 1.0, *, fresh: bool = False
+    ) -> Generator[Batch, list[Reply], Reply]:
+        (reply,) = yield from self._ask([Question(name, Kind.SRV)], share, fresh=fresh)
+        return reply
+
+    def _ask_addresses(self, name: str) -> Generator[Batch, list[Reply], dict[int, Reply]]:
+        return (yield from self._ask_many([name]))[name]
+
+    def _ask_many(self, names: list[str]) -> Generator[Batch, list[Reply], dict[str, dict[int, Reply]]]:
+        """Addresses of names: for each its replies by family."""
+        families = self._setting.families
+        replies = yield from self._ask([Question(n, _KINDS[f]) for n in names for f in families])
+        by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
+        for reply in replies:
+            family = 4 if reply.question.kind is Kind.A else 6
+            by_name[reply.question.name][family] = reply
+        return by_name
+
+    def _ask(
+        self,
+        questions: list[Question],
+        share: float = 1.0,
+        *,
+        limit: float = float("inf"),
+        fresh: bool = False,
+    ) -> Replies:
+        """The replies, CNAMEs followed to their end."""
+        if not questions:
+            return []
+        fresh = fresh or self._doubted
+        asides, self._asides = self._asides, ()
+        replies = yield Batch(tuple(questions), share, limit, fresh, asides)
+        if asides:
+            replies, self._told_aside = replies[: len(questions)], replies[len(questions) :]
+        for _ in range(MAX_HOPS):
+            opened = [i for i, reply in enumerate(replies) if reply.unfinished]
+            if not opened:
+                break
+            onward = tuple(Question(replies[i].canonical, replies[i].question.kind) for i in opened)
+            for i, reply in zip(opened, (yield Batch(onward, share, limit, fresh)), strict=True):
+                ttls = [t for t in (replies[i].ttl, reply.ttl) if t is not None]
+                ignored = replies[i].ignored + reply.ignored
+                replies[i] = replace(
+                    reply, question=questions[i], ttl=min(ttls, default=None), ignored=ignored
+                )
+        for i, reply in enumerate(replies):
+            if reply.unfinished:
+                replies[i] = Reply.failed(questions[i], f"more than {MAX_HOPS} CNAMEs in a row", reply.asked)
+            self._reading.heard(replies[i])
+            if reply.status is Status.ANSWER and without_port(questions[i].name) == self._setting.name:
+                self._parent = without_port(reply.canonical)
+        return replies

@@ -1,0 +1,282 @@
+"""From records to pods: what the replies of one lookup say. Pure.
+
+Rules of this room:
+
+* An SRV target beneath the service is a pod: its label is the pod's hostname, unless CoreDNS made
+  the label of the pod's address (`10-244-0-7`).
+* A pod with a hostname has the addresses of both families, the preferred first. Where one hostname
+  has several addresses of a family, several pods share it: one endpoint an address, of the preferred
+  family only, since nothing ties their other addresses to them.
+* Pods without hostnames cannot be paired over DNS: those of IPv4 count, or of IPv6 where there is no
+  IPv4, so that no pod stands twice.
+* `family="ipv4"` or "ipv6" looks at that family alone.
+* What is not believed is noted, one line each; the TTL of an answer is the least of what it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import ServiceName, dashed_address
+from peerdiscover.sources._server import Server
+from peerdiscover.sources._validation import Network, refuse_address
+
+from ._targets import label_of, refuse_target
+from ._types import Kind, Reply, Status
+from ._zonal import Zonal
+
+__all__ = ["Family", "History", "Reading", "Setting", "Target", "without_port"]
+
+Family = Literal["any", "ipv4", "ipv6"]
+
+_made_of = lru_cache(maxsize=16384)(dashed_address)
+"""The same labels come with every answer, so what was found out once is kept."""
+
+
+@dataclass(slots=True)
+class History:
+    """What earlier lookups of a name brought, as far as later ones go by it."""
+
+    skip_srv: int = 0
+    """How many lookups to come need not ask for SRV: it brought nothing, while A or AAAA did."""
+    srv_failures: int = 0
+    """How many lookups in a row SRV failed for, while A or AAAA answered."""
+    plain_family: int | None = None
+    """The family of the pods without hostnames."""
+    zonal: dict[str, Zonal] = field(default_factory=dict)
+    """For each zone that was asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a lookup is told, apart from the question."""
+
+    name: str
+    """The service's absolute name."""
+    service: ServiceName
+    family: Family = "any"
+    networks: tuple[Network, ...] | None = None
+    own_namespace: str | None = None
+    cluster_domain: str = "cluster.local"
+    history: History = field(default_factory=History)
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The families that are asked for."""
+        return {"any": (4, 6), "ipv4": (4,), "ipv6": (6,)}[self.family]
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it is a Service's name: by how it was written, or by its form, SERVICE.NAMESPACE.svc.…"""
+        return not self.service.is_external or self.name.split(".")[2:3] == ["svc"]
+
+    @property
+    def preferred(self) -> int:
+        return self.families[0]
+
+
+@dataclass(slots=True)
+class Target:
+    """A target of SRV records, all its records together."""
+
+    name: str
+    label: str
+    """Its label beneath the service; "" for the service itself; the whole name elsewhere."""
+    ports: list[int] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
+    """Those that are believed."""
+    told: bool = False
+    """Its addresses were told, believed or not, or it is proven to have none."""
+
+    @property
+    def dashed(self) -> str | None:
+        """The address that its label was made of."""
+        address = _made_of(self.label) if self.label else None
+        return address if address and (not self.addresses or address in self.addresses) else None
+
+    @property
+    def hostname(self) -> str | None:
+        return None if self.dashed or not self.label else self.label
+
+
+class Reading:
+    """What was read in one lookup: endpoints, and the notes that go with them."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.dropped: dict[str, None] = {}
+        self.warnings: dict[str, None] = {}
+        self._ignored: list[str] = []
+        self._servers: dict[Server, None] = {}
+        self._ttls: list[float] = []
+
+    # Notes
+
+    def heard(self, reply: Reply) -> None:
+        """A reply came: remember who was asked."""
+        self._servers.update(dict.fromkeys(reply.asked or ((reply.server,) if reply.server else ())))
+        if reply.note:
+            self.warnings[reply.note] = None
+        self._ignored += reply.ignored
+
+    def rests_on(self, reply: Reply) -> None:
+        """The answer rests on this reply: its TTL counts."""
+        if reply.ttl is not None:
+            self._ttls.append(float(reply.ttl))
+
+    def answer(self, outcome: Outcome, endpoints: Iterable[Endpoint] = (), **rest: object) -> Answer:
+        """The answer, with all notes."""
+        return Answer(outcome=outcome, endpoints=tuple(dict.fromkeys(endpoints))).with_(
+            ttl=min(self._ttls, default=None), **self._notes(), **rest
+        )
+
+    def failed(self, error: BaseException | str) -> Answer:
+        return Answer.failed(error).with_(**self._notes())
+
+    def refused(self) -> Answer:
+        """There were records, and none is believed: that is no evidence that nobody is there."""
+        reasons = list(self.dropped)
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        return self.failed(f"every record was refused: {'; '.join(reasons[:3])}{more}")
+
+    def _notes(self) -> dict[str, object]:
+        return {
+            "name": self.setting.name,
+            "servers": tuple(map(str, self._servers)),
+            "dropped": (*self.dropped, *self._ignored),
+            "warnings": tuple(self.warnings),
+        }
+
+    # Records
+
+    def believe(self, owner: str, addresses: Iterable[str], server: Server | None) -> tuple[str, ...]:
+        """Those addresses that are believed; the others are noted."""
+        loopback = server is not None and server.is_loopback
+        believed = []
+        for address in addresses:
+            why = refuse_address(address, loopback, self.setting.networks)
+            if why:
+                kind = Kind.AAAA if family_of(address) == 6 else Kind.A
+                self.dropped[f"{kind.name} {owner} {address}: {why}"] = None
+            else:
+                believed.append(address)
+        return tuple(dict.fromkeys(believed))
+
+    def targets(self, reply: Reply) -> dict[str, Target]:
+        """The targets of an SRV reply that are believed, with the addresses that came along."""
+        parents = tuple(dict.fromkeys((self.setting.name, without_port(reply.canonical))))
+        found: dict[str, Target] = {}
+        for record in reply.services:
+            why = refuse_target(record, parents if self.setting.in_cluster else None)
+            if why:
+                shown = f"{record.priority} {record.weight} {record.port} {record.target}"
+                self.dropped[f"SRV {reply.question.name} {shown}: {why}"] = None
+                continue
+            target = found.get(record.target)
+            if target is None:
+                label = label_of(record.target, parents)
+                target = Target(record.target, record.target.rstrip(".") if label is None else label)
+                found[record.target] = target
+            if record.port not in target.ports:
+                target.ports.append(record.port)
+        for name, target in found.items():
+            glue = reply.glue.get(name, ())
+            wanted = [a for a in glue if family_of(a) in self.setting.families]
+            target.addresses = self.believe(name, wanted, reply.server)
+            target.told = bool(glue)  # servers that send addresses along send those of both families
+        return found
+
+    # Endpoints
+
+    def endpoints(self, targets: Mapping[str, Target], number: int | None = None) -> list[Endpoint]:
+        """The pods of those targets whose addresses are known; `number` goes before their own ports."""
+        # A target whose address could not be asked has its say: its pod is there, in that family.
+        there = [t for t in targets.values() if t.addresses or not t.told]
+        dashed = {family_of(t.dashed) for t in there if t.dashed}
+        preferred = self.setting.preferred if self.setting.preferred in dashed else 6
+        found = []
+        for target in targets.values():
+            if target.dashed and family_of(target.dashed) != preferred:
+                continue
+            for port in [number] if number is not None else target.ports:
+                found += self.pods(target.addresses, port, target.hostname, target.name)
+        return found
+
+    def pods(
+        self, addresses: Iterable[str], port: int, hostname: str | None, fqdn: str | None
+    ) -> list[Endpoint]:
+        """The pods behind one name: one with all the addresses, or one an address where several share it."""
+        by_family: dict[int, list[str]] = {self.setting.preferred: []}
+        for address in dict.fromkeys(addresses):
+            by_family.setdefault(family_of(address), []).append(address)
+        if all(len(some) <= 1 for some in by_family.values()):
+            together = tuple(address for some in by_family.values() for address in some)
+            return [Endpoint(together, port, hostname, fqdn)] if together else []
+        first = next(some for some in by_family.values() if some)
+        return [Endpoint((address,), port, hostname, fqdn) for address in first]
+
+    # Verdicts
+
+    def nobody(self, replies: Iterable[Reply]) -> Answer:
+        """NXDOMAIN from all: not found. NODATA from one: the name is there, with nobody behind it."""
+        outcome = Outcome.NOT_FOUND
+        for reply in replies:
+            self.rests_on(reply)
+            if reply.status is Status.NODATA:
+                outcome = Outcome.EMPTY
+        return self.answer(outcome)
+
+    def kind(self, targets: Mapping[str, Target]) -> str:
+        """What SRV shows of the service: see `PeerSet.kind`."""
+        labels = [target.label for target in targets.values()]
+        if not labels:
+            return "unknown"
+        if any(labels):
+            beneath = all("." not in label for label in labels)
+            return "headless" if beneath else "external"
+        addresses = [a for target in targets.values() for a in target.addresses]
+        if max((sum(family_of(a) == f for a in addresses) for f in (4, 6)), default=0) > 1:
+            return "unknown" if self.setting.in_cluster else "external"
+        if not self.setting.in_cluster:
+            return "external"
+        self.warnings[
+            f"{self.setting.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
+            "behind which kube-proxy picks. Picking among it is no discovery; clusterIP: None is headless"
+        ] = None
+        return "cluster-ip"
+
+    def compare_ports(self, number: int, targets: Mapping[str, Target]) -> None:
+        """Note it where SRV does not know the port that the user wrote."""
+        ports = sorted({port for target in targets.values() for port in target.ports})
+        if ports and number not in ports:
+            theirs = ", ".join(map(str, ports))
+            self.warnings[
+                f"no SRV record of {self.setting.name} has the port {number}; they have {theirs}."
+                f" {number} is used all the same; a headless Service translates no ports"
+            ] = None
+
+    def several_ports(self, ports: list[int]) -> ConfigurationError:
+        shown = ", ".join(map(str, ports))
+        examples = " or ".join(f"{self.setting.service}:{port}" for port in ports[:2])
+        return ConfigurationError(
+            f"{self.setting.service} has several ports ({shown}): say which, {examples}"
+        )
+
+    def no_ports(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.setting.service}: the nameserver tells no ports of {self.setting.name} (no SRV records): "
+            f"say which, such as {self.setting.service}:8080"
+        )
+
+
+def without_port(name: str) -> str:
+    """`_http._tcp.web.prod…` → `web.prod…`."""
+    labels = name.split(".")
+    while len(labels) > 2 and labels[0].startswith("_"):
+        del labels[0]
+    return ".".join(labels)

@@ -1,0 +1,73 @@
+"""The addresses of one name: A and AAAA of it, as any other program that resolves it asks.
+
+For rooms outside of `sources` that need a single name: they know nothing of plans, exchanges and sockets.
+
+Rules of this room:
+
+* The name is absolute, and asked as it stands: no SRV, no trust, no second opinion.
+* Nobody is not an error: `outcome` tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from peerdiscover.answers import Answer, Endpoint, Outcome
+from peerdiscover.sources._server import Server
+from peerdiscover.sources.environment import Surroundings
+
+from ._types import Batch, Kind, Question
+
+if TYPE_CHECKING:
+    from ._drivers import Plan
+
+__all__ = ["Addresses", "Found"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of one question."""
+
+    outcome: Outcome
+    """RESOLVED, NOT_FOUND (the name has no addresses, or is not there) or FAILED."""
+    addresses: frozenset[str] = frozenset()
+    """Of both families, in canonical text."""
+    error: str = ""
+    """Why it failed: what each server did."""
+
+
+class Addresses:
+    """Asks for single names: the nameservers given, else those of the pod, read when they are needed.
+
+    `ConfigurationError` for what is no nameserver.
+    """
+
+    def __init__(
+        self, nameservers: Iterable[str] | None = None, *, surroundings: Surroundings | None = None
+    ) -> None:
+        from ._exchange import Memory
+
+        self._servers = tuple(map(Server.parse, nameservers or ()))
+        self._surroundings = surroundings or Surroundings()
+        self._memory = Memory()
+
+    def of(self, name: str, seconds: float) -> Found:
+        """The addresses of an absolute name. Blocks up to `seconds`."""
+        from ._drivers import drive
+
+        servers = self._servers or self._surroundings.nameservers()
+        answer = drive(_steps(name), servers, self._memory, seconds)
+        found = frozenset(address for endpoint in answer.endpoints for address in endpoint.addresses)
+        return Found(answer.outcome, found, "" if answer.error is None else str(answer.error))
+
+
+def _steps(name: str) -> Plan:
+    replies = yield Batch((Question(name, Kind.A), Question(name, Kind.AAAA)))
+    found = tuple(address for reply in replies for address in reply.addresses)
+    if found:
+        return Answer.of([Endpoint(found, port=1)])  # an endpoint has a port, which nobody looks at here
+    if all(reply.is_negative for reply in replies):
+        return Answer(outcome=Outcome.NOT_FOUND)
+    return Answer.failed("; ".join(reply.error for reply in replies if reply.error))

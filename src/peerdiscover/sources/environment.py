@@ -1,0 +1,208 @@
+"""Where the program runs: nameservers, namespace, cluster domain, zone, and who oneself is.
+
+Rules of this room:
+
+* What is written explicitly goes first, then the environment (`PEERDISCOVER_*`), then the pod: its
+  resolv.conf and its service account.
+* Nothing is read before it is needed. resolv.conf is read again when its time, size or inode has
+  changed; where it has vanished or names no server, the last good reading stands.
+* Nothing is made up: without a nameserver the list is empty (no silent 127.0.0.1).
+* A loopback address is nobody's identity, and a host's name says who one is only in one's own
+  namespace: another namespace may have a pod of that name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import LABEL, ServiceName
+from peerdiscover.peers import Identity, checked_zone
+from peerdiscover.sources._server import Server
+
+__all__ = ["ResolvConf", "Surroundings", "checked_domain", "checked_namespace", "source_addresses"]
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def checked_namespace(text: str, where: str) -> str:
+    """The namespace; `ConfigurationError` where it cannot be one."""
+    if not isinstance(text, str) or not LABEL.fullmatch(text):
+        raise ConfigurationError(
+            f"{where}{text!r}: a namespace is one label of lower-case letters, digits, hyphens"
+        )
+    return text
+
+
+def checked_domain(text: str, where: str) -> str:
+    """The cluster domain without dots at its ends; `ConfigurationError` where it cannot be one."""
+    domain = text.strip(".").lower() if isinstance(text, str) else ""
+    if not domain or len(domain) > 200 or not all(LABEL.fullmatch(label) for label in domain.split(".")):
+        raise ConfigurationError(f"{where}{text!r}: a cluster domain is a DNS name, such as cluster.local")
+    return domain
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolv:
+    servers: tuple[Server, ...] = ()
+    search: tuple[str, ...] = ()
+
+
+class ResolvConf:
+    """The nameservers and search list of a resolv.conf, read again when the file changes."""
+
+    def __init__(self, path: Path = RESOLV_CONF) -> None:
+        self._path = path
+        # One value, replaced whole: threads may read while another one reads the file again.
+        self._read: tuple[tuple[int, int, int] | None, _Resolv] = (None, _Resolv())
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        return self._current().servers
+
+    @property
+    def search(self) -> tuple[str, ...]:
+        return self._current().search
+
+    def _current(self) -> _Resolv:
+        seen, good = self._read
+        try:
+            stat = self._path.stat()
+            mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if mark == seen:
+                return good
+            read = parse_resolv_conf(self._path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            return good
+        if not read.servers and good.servers:
+            read = good
+        self._read = (mark, read)
+        return read
+
+
+def parse_resolv_conf(text: str) -> _Resolv:
+    """Nameservers and search list (resolv.conf(5)): what is unreadable is skipped, the last search counts."""
+    servers: list[Server] = []
+    search: tuple[str, ...] = ()
+    for line in text.splitlines():
+        word, *rest = re.split(r"[#;]", line, maxsplit=1)[0].split() or [""]
+        if word == "nameserver" and rest:
+            with suppress(ValueError):
+                servers.append(Server(str(ip_address(rest[0]))))
+        elif word in ("search", "domain"):
+            search = tuple(entry.strip(".").lower() for entry in rest)
+    return _Resolv(tuple(dict.fromkeys(servers)), search)
+
+
+def _cluster_search(search: Sequence[str]) -> tuple[str, str] | None:
+    """Namespace and cluster domain, told by `NS.svc.ZONE` and `svc.ZONE` in one search list."""
+    for entry in search:
+        namespace, dot, rest = entry.partition(".")
+        if dot and rest.startswith("svc.") and rest in search and LABEL.fullmatch(namespace):
+            return namespace, rest.removeprefix("svc.")
+    return None
+
+
+def source_addresses(towards: Sequence[str]) -> tuple[str, ...]:
+    """The own addresses from which the machine would speak to those. Nothing is sent.
+
+    A UDP socket that is connected has chosen its source address; what cannot be reached is skipped.
+    """
+    found: dict[str, None] = {}
+    for address in towards:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with suppress(OSError), closing(socket.socket(family, socket.SOCK_DGRAM)) as sock:
+            sock.connect((address, 53))
+            found[str(sock.getsockname()[0])] = None
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What can be known of where the program runs. Everything that is read can be given."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    resolv_conf: ResolvConf = field(default_factory=ResolvConf)
+    namespace_file: Path = NAMESPACE_FILE
+    hostname: Callable[[], str] = socket.gethostname
+    addresses: Callable[[Sequence[str]], tuple[str, ...]] = source_addresses
+
+    def nameservers(self) -> tuple[Server, ...]:
+        """`PEERDISCOVER_NAMESERVERS`, else those of resolv.conf; maybe none."""
+        texts = re.split(r"[,\s]+", self._environ("NAMESERVERS"))
+        given = tuple(Server.parse(text) for text in texts if text)
+        return given or self.resolv_conf.servers
+
+    def namespace(self) -> str | None:
+        """`PEERDISCOVER_NAMESPACE`, else the service account's, else the one of the search list."""
+        if given := self._environ("NAMESPACE"):
+            return checked_namespace(given, "PEERDISCOVER_NAMESPACE=")
+        with suppress(OSError, UnicodeDecodeError):
+            text = self.namespace_file.read_text(encoding="ascii").strip()
+            if LABEL.fullmatch(text):
+                return text
+        found = _cluster_search(self.resolv_conf.search)
+        return found[0] if found else None
+
+    def cluster_domain(self) -> str | None:
+        """`PEERDISCOVER_CLUSTER_DOMAIN`, else the one that the search list tells; None: unknown."""
+        if given := self._environ("CLUSTER_DOMAIN"):
+            return checked_domain(given, "PEERDISCOVER_CLUSTER_DOMAIN=")
+        found = _cluster_search(self.resolv_conf.search)
+        return found[1] if found else None
+
+    def zone(self) -> str | None:
+        """`PEERDISCOVER_ZONE`; None: unknown. A pod is not told its zone unless its manifest says so."""
+        given = self._environ("ZONE")
+        return checked_zone(given, "PEERDISCOVER_ZONE=") if given else None
+
+    def identity(self, service: ServiceName, namespace: str | None = None) -> Identity:
+        """Who oneself is among the pods of `service`. `namespace` is the own one, where it is given.
+
+        The name counts only in the own namespace. Addresses are `POD_IP` and `POD_IPS`, and those
+        from which the machine speaks to its nameservers and to the world.
+        """
+        return Identity(self._own_name(service, namespace), self._own_addresses(), self.zone())
+
+    def _own_name(self, service: ServiceName, namespace: str | None) -> str | None:
+        if service.scheme == "static" or service.is_external:
+            return None
+        with suppress(ConfigurationError):
+            own = namespace or self.namespace()
+            if service.namespace is not None and service.namespace != own:
+                return None
+            if service.domain is not None and service.domain != (self.cluster_domain() or "cluster.local"):
+                return None
+            host = self.environ.get("POD_NAME") or self.environ.get("HOSTNAME") or self._hostname()
+            return host.partition(".")[0].lower() or None
+        return None
+
+    def _own_addresses(self) -> tuple[str, ...]:
+        texts = [self.environ.get("POD_IP", ""), *re.split(r"[,\s]+", self.environ.get("POD_IPS", ""))]
+        towards = ["192.0.2.1", "2001:db8::1"]  # for documentation (RFC 5737, 3849): nobody's
+        with suppress(ConfigurationError):
+            towards += [server.host for server in self.nameservers()]
+        found: dict[str, None] = {}
+        for text in (*texts, *self.addresses(towards)):
+            with suppress(ValueError):
+                address = ip_address(text)
+                if not (address.is_loopback or address.is_unspecified or address.is_link_local):
+                    found[str(address)] = None
+        return tuple(found)
+
+    def _hostname(self) -> str:
+        try:
+            return self.hostname()
+        except OSError:
+            return ""
+
+    def _environ(self, name: str) -> str:
+        return self.environ.get(f"PEERDISCOVER_{name}", "").strip()

@@ -1,0 +1,568 @@
+"""Failover: who is tried when, how long the pauses are, and what comes out in the end."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+from tenacity import (
+    stop_after_attempt,
+    stop_after_delay,
+    stop_before_delay,
+    stop_never,
+    wait_exponential,
+    wait_fixed,
+    wait_none,
+)
+
+from peerdiscover import (
+    AsyncDiscovery,
+    ClosedError,
+    ConfigurationError,
+    Discovery,
+    Identity,
+    NoPeersError,
+    Peer,
+    PeerSet,
+    Policy,
+)
+from peerdiscover.discovery.attempts import Attempt, Failover, Pause
+from peerdiscover.peers import View
+from peerdiscover.pickers import Picker, RoundRobin
+from tests.unit.tables import peer
+
+if TYPE_CHECKING:
+    from tenacity.stop import stop_base
+    from tenacity.wait import wait_base
+
+
+@dataclass
+class Web:
+    """A discovery whose set and clock the test moves by hand."""
+
+    now: float = 100.0
+    peers: PeerSet = field(default_factory=lambda: PeerSet("web"))
+    view: View = field(default_factory=lambda: View(PeerSet("web")))
+    picker: RoundRobin = field(default_factory=RoundRobin)
+    failed: list[tuple[int | None, BaseException | None]] = field(default_factory=list)
+    succeeded: list[int | None] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+    def has(self, *numbers: int, me: int | None = None, suspects: Iterable[int] = (), before: int = 0) -> Web:
+        everybody = [peer(i, me=i == me) for i in numbers]
+        self.peers = PeerSet("web", everybody, generation=self.peers.generation + 1)
+        self.view = View(self.peers, frozenset(f"web-{i}" for i in suspects), before)
+        self.picker.rebind(self.view)
+        return self
+
+    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None:
+        self.failed.append((peer.ordinal, error))
+
+    def report_success(self, peer: Peer) -> None:
+        self.succeeded.append(peer.ordinal)
+
+    def attempts(
+        self,
+        on: type[Exception] | tuple[type[Exception], ...] = OSError,
+        stop: stop_base | None = None,
+        wait: wait_base | None = None,
+        picker: Picker | None = None,
+    ) -> Failover:
+        return Failover(
+            self,
+            on=on,
+            stop=stop,
+            wait=wait,
+            picker=picker or self.picker,
+            now=lambda: self.now,
+            view=lambda: self.view,
+            nobody=lambda: NoPeersError("web: nobody came"),
+            patience=60.0,
+        )
+
+    def run(
+        self,
+        failover: Failover,
+        outcome: Callable[[Peer], BaseException | None] = lambda _: OSError("refused"),
+        seconds: float = 0.0,
+        at_pause: Callable[[], object] = lambda: None,
+    ) -> list[int | None]:
+        """Go through the steps as a driver does; who was tried. Each attempt takes `seconds`."""
+        tried: list[int | None] = []
+        while (step := failover.step()) is not None:
+            if isinstance(step, Pause):
+                self.pauses.append(round(step.seconds, 6))
+                assert len(self.pauses) < 1000, "it never ends"
+                generation = self.peers.generation
+                at_pause()
+                if self.peers.generation == generation:
+                    self.now += step.seconds
+                continue
+            with step as one:
+                tried.append(one.ordinal)
+                self.now += seconds
+                error = outcome(one)
+                if error is not None:
+                    raise error
+        return tried
+
+
+def until(n: int) -> Callable[[Peer], BaseException | None]:
+    """Fails so often, then works."""
+    left = n
+
+    def outcome(_: Peer) -> BaseException | None:
+        nonlocal left
+        left -= 1
+        return OSError(f"refused, {left} to go") if left >= 0 else None
+
+    return outcome
+
+
+def test_the_first_that_works_ends_it() -> None:
+    web = Web().has(0, 1, 2)
+    tried = web.run(web.attempts(), until(0))
+    assert len(tried) == 1
+    assert web.succeeded == tried
+    assert (web.failed, web.pauses) == ([], [])
+
+
+def test_each_attempt_goes_to_another_pod_without_a_wait() -> None:
+    web = Web().has(*range(6))
+    tried = web.run(web.attempts(), until(5))
+    assert sorted(tried, key=str) == [0, 1, 2, 3, 4, 5]
+    assert web.pauses == []
+    assert [number for number, _ in web.failed] == tried[:5]
+    assert all(isinstance(error, OSError) for _, error in web.failed)
+
+
+def test_rounds_and_waits() -> None:
+    """Once all were tried, `wait` says how long; it counts rounds."""
+    web = Web().has(0, 1, 2)
+    wait = wait_exponential(multiplier=1, min=1, max=100)
+    tried = web.run(web.attempts(stop=stop_never, wait=wait), until(10))
+    assert [set(tried[i : i + 3]) for i in (0, 3, 6)] == [{0, 1, 2}] * 3
+    assert web.pauses == [1, 2, 4]
+
+
+def test_the_default_wait_is_between_a_tenth_of_a_second_and_five() -> None:
+    web = Web().has(0)
+    web.run(web.attempts(stop=stop_after_attempt(40)), until(39))
+    assert len(web.pauses) == 39
+    assert all(0.1 <= pause <= 5 for pause in web.pauses)
+    assert max(web.pauses) > 1
+
+
+def test_the_default_stop_is_after_30_seconds() -> None:
+    web = Web().has(0, 1)
+    began = web.now
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(), seconds=1)
+    assert 30 <= web.now - began < 36
+
+
+def test_stop_after_attempt_counts_attempts_not_rounds() -> None:
+    web = Web().has(0, 1, 2)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop_after_attempt(4), wait=wait_fixed(2)))
+    assert len(web.failed) == 4
+    assert web.pauses == [2]
+
+
+def test_stops_and_waits_are_put_together_as_tenacity_does() -> None:
+    web = Web().has(0)
+    stop, wait = stop_after_attempt(3) | stop_after_delay(100), wait_fixed(1) + wait_fixed(2)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop, wait=wait))
+    assert web.pauses == [3, 3]
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop, wait=wait_fixed(99)))
+    assert web.pauses == [3, 3, 99, 99]
+
+
+def test_stop_before_delay_sees_the_pause_that_is_to_come() -> None:
+    web = Web().has(0)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop_before_delay(5), wait=wait_fixed(3)))
+    assert web.pauses == [3]
+
+
+def test_stop_after_delay_counts_from_the_beginning() -> None:
+    web = Web().has(*range(100))
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop_after_delay(10)), seconds=1)
+    assert len(web.failed) == 10
+
+
+def test_the_last_error_is_raised_as_itself_with_a_note_per_attempt() -> None:
+    web = Web().has(0, 1, 2)
+    errors: list[BaseException] = []
+
+    def outcome(p: Peer) -> BaseException:
+        errors.append(ConnectionRefusedError(f"no {p.ordinal}"))
+        return errors[-1]
+
+    with pytest.raises(ConnectionRefusedError) as caught:
+        web.run(web.attempts(stop=stop_after_attempt(2)), outcome, seconds=0.25)
+    assert caught.value is errors[-1]
+    first, second = (number for number, _ in web.failed)
+    assert caught.value.__notes__ == [
+        f"attempt {n}: Peer(web-{i}, 10.0.0.{i}:80): ConnectionRefusedError('no {i}') after 0.250 s"
+        for n, i in ((1, first), (2, second))
+    ]
+
+
+def test_what_on_does_not_match_passes_at_once() -> None:
+    web = Web().has(0, 1)
+    with pytest.raises(KeyError) as caught:
+        web.run(web.attempts(on=(OSError, ValueError)), lambda _: KeyError("x"))
+    assert not hasattr(caught.value, "__notes__")
+    assert (web.failed, web.succeeded) == ([], [])
+
+
+def test_on_matches_any_of_a_tuple_and_subclasses() -> None:
+    web = Web().has(0, 1, 2)
+    errors: list[BaseException | None] = [ValueError(), ConnectionResetError(), None]
+    assert len(web.run(web.attempts(on=(OSError, ValueError)), lambda _: errors.pop(0))) == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), GeneratorExit()])
+def test_what_ends_the_program_passes(error: BaseException) -> None:
+    web = Web().has(0, 1)
+    with pytest.raises(type(error)):
+        web.run(web.attempts(on=Exception), lambda _: error)
+    assert web.failed == []
+
+
+@pytest.mark.parametrize(
+    "on", [(), BaseException, KeyboardInterrupt, "OSError", OSError(), (OSError, 1), None]
+)
+def test_on_is_exception_classes(on: object) -> None:
+    with pytest.raises(ConfigurationError, match="an exception class or a tuple of them is wanted"):
+        Web().has(0).attempts(on=on)  # type: ignore[arg-type]
+
+
+def test_it_is_over_after_success() -> None:
+    web = Web().has(0)
+    failover = web.attempts()
+    web.run(failover, until(0))
+    assert failover.step() is None
+
+
+def test_an_attempt_that_is_not_used_is_said() -> None:
+    failover = Web().has(0, 1).attempts()
+    assert isinstance(failover.step(), Attempt)
+    with pytest.raises(RuntimeError, match="with attempt as peer"):
+        failover.step()
+
+
+def test_a_change_of_the_set_ends_a_pause() -> None:
+    web = Web().has(0)
+    began = web.now
+    tried = web.run(
+        web.attempts(stop=stop_never, wait=wait_fixed(3600)), until(1), at_pause=lambda: web.has(0, 7)
+    )
+    assert tried == [0, 7]
+    assert web.pauses == [3600]
+    assert web.now == began
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_after_a_change_the_one_that_was_not_tried_comes_first(seed: int) -> None:
+    """Wherever round-robin begins."""
+    random.seed(seed)
+    web = Web().has(0, 1, 2, 3)
+    failover = web.attempts(stop=stop_never, wait=wait_fixed(3600))
+    tried = web.run(failover, until(4), at_pause=lambda: web.has(0, 1, 2, 3, 9))
+    assert tried[4] == 9
+
+
+def test_a_pod_that_came_back_elsewhere_is_untried() -> None:
+    web = Web().has(0)
+
+    def moves() -> None:
+        moved = replace(peer(0), address="10.9.9.9", addresses=("10.9.9.9",))
+        web.peers = PeerSet("web", [moved], generation=web.peers.generation + 1)
+        web.view = View(web.peers)
+        web.picker.rebind(web.view)
+
+    assert web.run(web.attempts(wait=wait_fixed(3600)), until(1), at_pause=moves) == [0, 0]
+    assert web.pauses == [3600]
+
+
+def test_those_untried_that_went_are_not_waited_for() -> None:
+    """Two pods, one fails and stays, the other goes before its turn: the first is tried again."""
+    web = Web().has(0, 1)
+    failover = web.attempts(stop=stop_never, wait=wait_fixed(1))
+    attempt = failover.step()
+    assert isinstance(attempt, Attempt)
+    with attempt as first:
+        raise OSError("refused")
+    assert first.ordinal is not None
+    web.has(first.ordinal)
+    step = failover.step()
+    assert isinstance(step, Attempt)
+    assert step.peer == first
+
+
+def test_an_empty_set_waits_for_somebody() -> None:
+    web = Web()
+    assert web.run(web.attempts(), until(0), at_pause=lambda: web.has(4)) == [4]
+    assert web.pauses == [60]
+
+
+def test_an_empty_set_waits_no_longer_than_its_patience() -> None:
+    web = Web()
+    began = web.now
+    with pytest.raises(NoPeersError, match="nobody came"):
+        web.run(web.attempts())
+    assert web.now - began == 60
+    assert web.attempts().step() is not None
+
+
+def test_changes_that_bring_nobody_do_not_restart_the_patience() -> None:
+    web = Web()
+    began = web.now
+
+    def at_pause() -> None:
+        web.now += 25
+        web.has()
+
+    with pytest.raises(NoPeersError):
+        web.run(web.attempts(), at_pause=at_pause)
+    assert web.pauses == [60, 35, 10]
+    assert web.now - began == 75
+
+
+def test_a_set_that_empties_between_attempts_keeps_the_notes() -> None:
+    web = Web().has(0)
+
+    def empties() -> None:
+        if web.peers:
+            web.has()
+
+    with pytest.raises(NoPeersError) as caught:
+        web.run(web.attempts(stop=stop_never, wait=wait_fixed(1)), at_pause=empties)
+    assert len(caught.value.__notes__) == 1
+
+
+def test_only_oneself_is_nobody() -> None:
+    web = Web().has(0, me=0)
+    with pytest.raises(NoPeersError):
+        web.run(web.attempts())
+
+
+def test_suspects_are_left_out_as_pickers_do() -> None:
+    web = Web().has(0, 1, 2, 3, suspects=(3,), before=4)
+    tried = web.run(web.attempts(stop=stop_never, wait=wait_fixed(1)), until(8))
+    assert set(tried) == {0, 1, 2}
+
+
+class Always:
+    """A picker that always says the same."""
+
+    def __init__(self, one: Peer) -> None:
+        self.one = one
+
+    def pick(self) -> Peer:
+        return self.one
+
+
+def test_a_picker_of_ones_own_comes_first_and_the_others_after_it() -> None:
+    web = Web().has(0, 1, 2)
+    tried = web.run(web.attempts(picker=Always(peer(2)), wait=wait_fixed(1), stop=stop_never), until(5))
+    assert tried[0] == tried[3] == 2
+    assert set(tried[:3]) == set(tried[3:]) == {0, 1, 2}
+    assert web.pauses == [1]
+
+
+def test_a_picker_may_give_oneself() -> None:
+    web = Web().has(0, me=0)
+    picker = RoundRobin(include_self=True)
+    picker.rebind(web.view)
+    assert web.run(web.attempts(picker=picker, wait=wait_fixed(1)), until(1)) == [0, 0]
+    assert web.pauses == [1]
+
+
+def test_no_wait_at_all_goes_round_until_it_stops() -> None:
+    web = Web().has(0, 1)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(wait=wait_none(), stop=stop_after_attempt(7)))
+    assert len(web.failed) == 7
+    assert web.pauses == []
+
+
+def test_attempts_are_numbered() -> None:
+    web = Web().has(0, 1)
+    failover = web.attempts(wait=wait_none())
+    numbers = []
+    for _ in range(3):
+        step = failover.step()
+        assert isinstance(step, Attempt)
+        numbers.append(step.number)
+        with step:
+            raise OSError("refused")
+    assert numbers == [1, 2, 3]
+
+
+# through a discovery
+
+TWO = "static:web-0=10.0.0.10:80,web-1=10.0.0.11:80"
+
+
+def test_threads() -> None:
+    with Discovery(TWO) as web:
+        tried = []
+        for attempt in web.attempts(on=OSError):
+            with attempt as one:
+                tried.append(one.key)
+                if len(tried) < 2:
+                    raise OSError("refused")
+        assert sorted(tried) == ["web-0", "web-1"]
+
+
+def test_threads_raise_the_last_error() -> None:
+    def fail(web: Discovery) -> None:
+        attempts = web.attempts(on=OSError, stop=stop_after_attempt(3), wait=wait_none())
+        for number, attempt in enumerate(attempts, 1):
+            with attempt:
+                raise TimeoutError(str(number))
+
+    with Discovery(TWO) as web:
+        with pytest.raises(TimeoutError, match="3") as caught:
+            fail(web)
+        assert len(caught.value.__notes__) == 3
+
+
+def test_threads_check_on_at_the_call_not_at_the_first_attempt() -> None:
+    with Discovery(TWO) as web, pytest.raises(ConfigurationError):
+        web.attempts(on=KeyboardInterrupt)  # type: ignore[arg-type]
+
+
+def test_threads_wait_until_the_set_changes() -> None:
+    entries = ["web-0=10.0.0.10:80"]
+    with Discovery("web", source=lambda: entries) as web:
+
+        def scale_up() -> None:
+            entries.append("web-1=10.0.0.11:80")
+            web.refresh()
+
+        tried = []
+        helper = threading.Thread(target=scale_up)
+        for attempt in web.attempts(on=OSError, wait=wait_fixed(3600), stop=stop_never):
+            with attempt as one:
+                tried.append(one.key)
+                if one.key == "web-0":
+                    helper.start()
+                    raise OSError("refused")
+        helper.join()
+        assert tried == ["web-0", "web-1"]
+
+
+def test_threads_on_an_empty_set_wait_then_say_so() -> None:
+    with Discovery("web", source=tuple_of_nobody, policy=Policy(min_peers=0, ready_timeout=0.05)) as web:
+        with pytest.raises(NoPeersError, match=r"nobody to try came in 0\.05 s; empty") as caught:
+            next(web.attempts(on=OSError))
+        assert type(caught.value) is NoPeersError
+
+
+def tuple_of_nobody() -> tuple[str, ...]:
+    return ()
+
+
+def test_threads_that_wait_are_ended_by_closing() -> None:
+    with Discovery("web", source=tuple_of_nobody, policy=Policy(min_peers=0)) as web:
+        attempts = web.attempts(on=OSError)
+        closer = threading.Thread(target=web.close)
+        closer.start()
+        with pytest.raises(ClosedError):
+            next(attempts)
+        closer.join()
+
+
+def test_a_failure_is_reported_and_a_suspect_goes() -> None:
+    entries = ["web-0=10.0.0.10:80", "web-1=10.0.0.11:80"]
+    with Discovery("web", source=lambda: entries, policy=Policy(hold=600)) as web:
+        entries.clear()
+        web.refresh()
+        assert len(web.status.suspects) == 2
+        tried = []
+        for attempt in web.attempts(on=OSError):
+            with attempt as one:
+                tried.append(one)
+                if len(tried) == 1:
+                    raise OSError("refused")
+        assert list(web.peers) == [tried[1]]
+
+
+def test_oneself_is_not_tried() -> None:
+    with Discovery(TWO, me=Identity(name="web-0")) as web:
+        for attempt in web.attempts(on=OSError):
+            with attempt as one:
+                assert one.key == "web-1"
+
+
+@pytest.mark.anyio
+async def test_tasks() -> None:
+    async with AsyncDiscovery(TWO) as web:
+        tried = []
+        async for attempt in web.attempts(on=OSError):
+            with attempt as one:
+                await anyio.lowlevel.checkpoint()
+                tried.append(one.key)
+                if len(tried) < 2:
+                    raise OSError("refused")
+        assert sorted(tried) == ["web-0", "web-1"]
+
+
+@pytest.mark.anyio
+async def test_tasks_wait_until_the_set_changes() -> None:
+    entries = ["web-0=10.0.0.10:80"]
+    async with AsyncDiscovery("web", source=lambda: entries) as web, anyio.create_task_group() as tasks:
+        tried = []
+        async for attempt in web.attempts(on=OSError, wait=wait_fixed(3600), stop=stop_never):
+            with attempt as one:
+                tried.append(one.key)
+                if one.key == "web-0":
+                    entries.append("web-1=10.0.0.11:80")
+                    tasks.start_soon(web.refresh)
+                    raise OSError("refused")
+        assert tried == ["web-0", "web-1"]
+
+
+@pytest.mark.anyio
+async def test_cancellation_passes_through_and_is_no_failure() -> None:
+    async with AsyncDiscovery(TWO) as web:
+        tried = []
+        with anyio.CancelScope() as scope:
+            async for attempt in web.attempts(on=Exception):
+                with attempt as one:
+                    tried.append(one)
+                    scope.cancel()
+                    await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert len(tried) == 1
+
+
+@pytest.mark.anyio
+async def test_cancellation_ends_a_pause() -> None:
+    async with AsyncDiscovery("static:10.0.0.1:80") as web:
+        with anyio.move_on_after(0.05) as scope:
+            async for attempt in web.attempts(on=OSError, wait=wait_fixed(3600), stop=stop_never):
+                with attempt:
+                    raise OSError("refused")
+        assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_tasks_on_an_empty_set_wait_then_say_so() -> None:
+    policy = Policy(min_peers=0, ready_timeout=0.05)
+    async with AsyncDiscovery("web", source=tuple_of_nobody, policy=policy) as web:
+        with pytest.raises(NoPeersError, match=r"nobody to try came in 0\.05 s"):
+            await anext(web.attempts(on=OSError))

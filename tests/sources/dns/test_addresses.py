@@ -1,0 +1,45 @@
+"""The addresses of one name, of the embedded nameserver and of nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from peerdiscover import Outcome
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.sources.dns.addresses import Addresses, Found
+from peerdiscover.sources.environment import Surroundings
+from peerdiscover.testing import HeadlessService
+from tests.tools.nameservers import Knot, Pod
+
+NAME = "web-headless.prod.svc.cluster.local."
+
+
+def test_of_one_pod_both_families() -> None:
+    with Knot() as knot:
+        knot.publish(
+            "web-headless.prod", [Pod(("10.1.0.1", "fd00::1"), "web-0"), Pod(("10.1.0.2",), "web-1")]
+        )
+        addresses = Addresses([knot.nameserver])
+        assert addresses.of(f"web-0.{NAME}", 5) == Found(Outcome.RESOLVED, frozenset({"10.1.0.1", "fd00::1"}))
+        assert addresses.of(f"web-1.{NAME}", 5) == Found(Outcome.RESOLVED, frozenset({"10.1.0.2"}))
+
+
+def test_nobody_is_no_error() -> None:
+    with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
+        addresses = Addresses([svc.nameserver])
+        assert addresses.of(f"web-7.{NAME}", 5) == Found(Outcome.NOT_FOUND)
+        svc.answer("servfail")
+        found = addresses.of(f"web-0.{NAME}", 1)
+    assert (found.outcome, found.addresses) == (Outcome.FAILED, frozenset())
+    assert "SERVFAIL" in found.error
+
+
+def test_without_nameservers_the_pods_own_are_asked() -> None:
+    with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
+        around = Surroundings(environ={"PEERDISCOVER_NAMESERVERS": svc.nameserver})
+        assert Addresses(surroundings=around).of(f"web-0.{NAME}", 5).outcome is Outcome.RESOLVED
+
+
+def test_no_nameserver() -> None:
+    with pytest.raises(ConfigurationError, match="no IP address"):
+        Addresses(["dns.example"])

@@ -1,0 +1,351 @@
+"""The exchange of one question: a story of tries, told without a socket and without a clock."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from peerdiscover.sources._server import Server
+from peerdiscover.sources.dns._exchange import Exchange, Memory, Try
+from peerdiscover.sources.dns._types import Kind, Question, Reply, Status
+
+from ._lookups import NAME
+from .test_messages import answered
+
+FIRST, SECOND = Server("10.96.0.10"), Server("10.96.0.11")
+ASKED = Question(NAME, Kind.A)
+GOOD = answered(ASKED, f"{NAME} 5 A 10.0.0.1")
+CUT = answered(ASKED, f"{NAME} 5 A 10.0.0.1", flags=0x8200)  # type: ignore[arg-type]  # QR and TC
+LONG = answered(ASKED, *(f"{NAME} 5 A 10.0.1.{i}" for i in range(90)))
+WHOLE = answered(ASKED, f"{NAME} 5 A 10.0.0.1", f"{NAME} 5 A 10.0.0.2")
+
+
+class Story:
+    """An exchange, and the time as the test tells it."""
+
+    def __init__(
+        self, *servers: Server, memory: Memory | None = None, seconds: float = 5.0, fresh: bool = False
+    ) -> None:
+        self.now = 100.0
+        self.memory = memory or Memory()
+        self.tries: list[Try] = []
+        self.exchange = Exchange(
+            ASKED, servers, self.memory, now=self.now, until=self.now + seconds, fresh=fresh
+        )
+
+    @property
+    def attempt(self) -> Try:
+        assert self.exchange.attempt is not None, self.exchange.reply
+        self.now = max(self.now, self.exchange.attempt.starts)
+        if self.exchange.attempt not in self.tries[-1:]:
+            self.tries.append(self.exchange.attempt)
+        return self.exchange.attempt
+
+    @property
+    def reply(self) -> Reply:
+        assert self.exchange.attempt is None
+        assert self.exchange.reply is not None
+        return self.exchange.reply
+
+    def hears(self, wire: bytes, *, foreign: bool = False) -> bool:
+        """The server sends this, with the id that was asked for, unless it is somebody else's."""
+        message_id = (self.attempt.message_id + foreign) % 65536
+        self.now += 0.001
+        return self.exchange.received(message_id.to_bytes(2) + wire[2:], self.now, self.attempt)
+
+    def hears_late(self, wire: bytes, attempt: Try) -> bool:
+        """The server answers a try that timed out."""
+        return self.exchange.received(attempt.message_id.to_bytes(2) + wire[2:], self.now, attempt)
+
+    def silence(self) -> None:
+        self.now = self.attempt.ends
+        self.exchange.timed_out(self.now)
+
+    def breaks(self, error: OSError | None = None) -> None:
+        assert self.attempt
+        self.exchange.failed(
+            error or ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), self.now
+        )
+
+
+def test_the_first_try_is_over_udp_with_edns() -> None:
+    story = Story(FIRST, SECOND)
+    assert story.attempt.server == FIRST
+    assert not story.attempt.tcp
+    assert b"\x00\x00\x29\x04\xd0" in story.attempt.wire  # OPT, 1232 bytes
+    assert story.attempt.ends - story.attempt.starts == pytest.approx(0.4)
+    assert story.hears(GOOD)
+    assert story.reply.addresses == ("10.0.0.1",)
+    assert (story.reply.server, story.reply.asked) == (FIRST, (FIRST,))
+
+
+def test_a_lost_datagram_is_repaired_quickly_and_tries_grow_longer() -> None:
+    story = Story(FIRST)
+    for _ in range(3):
+        story.silence()
+    assert story.hears(GOOD)
+    assert [round(t.ends - t.starts, 2) for t in story.tries[:4]] == [0.4, 0.8, 1.6, 2.2]
+    assert len({t.message_id for t in story.tries}) > 1, "a fresh id each"
+    assert story.reply.status is Status.ANSWER
+
+
+def test_an_answer_that_comes_late_counts() -> None:
+    story = Story(FIRST, SECOND)
+    story.silence()
+    story.silence()
+    assert not story.hears_late(b"junk", story.tries[0])
+    assert story.hears_late(GOOD, story.tries[0])
+    assert story.reply.status is Status.ANSWER
+    assert story.reply.server == FIRST
+    assert story.hears_late(GOOD, story.tries[1]), "nobody listens any more"
+
+
+def test_a_refusal_that_comes_late_does_not() -> None:
+    story = Story(FIRST, SECOND)
+    story.silence()
+    assert story.hears_late(answered(code="SERVFAIL"), story.tries[0])
+    assert story.attempt.server == SECOND
+    assert story.hears(GOOD)
+
+
+def test_a_late_answer_that_is_cut_short_is_asked_for_over_tcp_where_it_came_from() -> None:
+    story = Story(FIRST, SECOND)
+    story.silence()
+    assert story.hears_late(CUT, story.tries[0])
+    assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
+    assert story.hears_late(GOOD, story.tries[0]), "something better is under way"
+    assert story.hears(WHOLE)
+    assert len(story.reply.addresses) == 2
+
+
+def test_silence_of_all_servers() -> None:
+    story = Story(FIRST, SECOND, seconds=2.0)
+    while story.exchange.attempt:
+        story.silence()
+    assert story.now == pytest.approx(102.0)
+    assert story.reply.status is Status.FAILED
+    assert story.reply.error == "10.96.0.10: no answer in 1.2 s; 10.96.0.11: no answer in 0.8 s"
+    assert story.reply.asked == (FIRST, SECOND)
+
+
+def test_what_is_not_ours_is_ignored_and_told_if_nothing_better_comes() -> None:
+    story = Story(FIRST, seconds=0.4)
+    assert not story.hears(GOOD, foreign=True)
+    assert not story.hears(answered(Question("other.", Kind.A)))
+    assert not story.hears(GOOD[:20])
+    assert not story.hears(b"junk")
+    story.silence()
+    assert story.reply.error.startswith("10.96.0.10: no answer in 0.4 s, 4 ignored: wrong id, another")
+    story = Story(FIRST)
+    assert not story.hears(GOOD, foreign=True)
+    assert not story.hears(b"junk")
+    assert story.hears(GOOD)
+    assert story.reply.status is Status.ANSWER
+    assert story.reply.ignored == (
+        f"2 ignored from 10.96.0.10, no answer to A {NAME}: wrong id, too short for a DNS message",
+    )
+
+
+@pytest.mark.parametrize("code", ["NXDOMAIN", "NOERROR"])
+def test_nothing_there_ends_it(code: str) -> None:
+    story = Story(FIRST, SECOND)
+    assert story.hears(answered(code=code))
+    assert story.reply.is_negative
+
+
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED"])
+def test_the_next_server_is_asked_after_a_refusal(code: str) -> None:
+    story = Story(FIRST, SECOND)
+    assert story.hears(answered(code=code))
+    assert story.attempt.server == SECOND
+    assert story.hears(GOOD)
+    assert story.reply.asked == (FIRST, SECOND)
+
+
+def test_servers_that_refuse_are_asked_twice_with_a_pause() -> None:
+    story = Story(FIRST, SECOND)
+    for _ in range(4):
+        assert story.hears(answered(code="SERVFAIL"))
+    assert story.reply.error == "10.96.0.10: SERVFAIL; 10.96.0.11: SERVFAIL"
+    assert [t.server for t in story.tries[:4]] == [FIRST, SECOND, FIRST, SECOND]
+    assert story.tries[2].starts == pytest.approx(100.2)
+    assert story.now < 100.3
+
+
+def test_a_server_that_refuses_does_not_end_the_wait_for_one_that_is_silent() -> None:
+    story = Story(FIRST, SECOND, seconds=3.0)
+    while story.exchange.attempt:
+        if story.exchange.attempt.server == FIRST:
+            story.hears(answered(code="REFUSED"))
+        else:
+            story.silence()
+    assert [t.server for t in story.tries].count(FIRST) == 2
+    assert story.reply.error.startswith("10.96.0.10: REFUSED; 10.96.0.11: no answer in ")
+
+
+def test_where_nobody_listens_the_next_server_is_asked_at_once() -> None:
+    story = Story(FIRST, SECOND)
+    story.breaks()
+    assert story.attempt.server == SECOND
+    assert story.now == 100.0
+    story.breaks(OSError(errno.EMFILE, "Too many open files"))
+    story.breaks()
+    story.breaks(OSError(errno.ENETUNREACH, "Network is unreachable"))
+    assert story.reply.error == "10.96.0.10: connection refused; 10.96.0.11: Network is unreachable"
+
+
+@pytest.mark.parametrize("code", ["FORMERR", "NOTIMP", "BADVERS"])
+def test_a_server_without_edns_is_asked_without_it(code: str) -> None:
+    story = Story(FIRST, SECOND)
+    wire = bytearray(answered(code="FORMERR" if code == "BADVERS" else code))
+    assert story.hears(bytes(wire))
+    assert story.attempt.server == FIRST
+    assert story.attempt.wire[10:12] == b"\x00\x00"
+    assert story.hears(GOOD)
+    assert story.reply.status is Status.ANSWER
+
+
+def test_a_reply_cut_short_is_asked_for_over_tcp() -> None:
+    story = Story(FIRST, SECOND)
+    assert story.hears(CUT)
+    assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
+    assert story.hears(WHOLE)
+    assert not story.reply.truncated
+    assert len(story.reply.addresses) == 2
+
+
+def test_a_server_without_edns_is_asked_without_it_over_tcp_too() -> None:
+    story = Story(FIRST)
+    assert story.hears(answered(code="FORMERR"))
+    assert story.hears(CUT)
+    assert story.attempt.tcp
+    assert story.attempt.wire[10:12] == b"\x00\x00"
+    assert story.hears(WHOLE)
+    assert len(story.reply.addresses) == 2
+
+
+def _transports(memory: Memory, *heard: bytes | None) -> list[str]:
+    """How an exchange asks that hears this, one after the other; None: TCP breaks."""
+    story = Story(FIRST, memory=memory)
+    for wire in heard:
+        if wire is None:
+            story.breaks()
+        else:
+            story.hears(wire)
+    assert story.reply.status is Status.ANSWER
+    return ["tcp" if attempt.tcp else "udp" for attempt in story.tries]
+
+
+def test_what_was_too_long_for_udp_is_asked_over_tcp_at_once_until_it_is_shorter() -> None:
+    memory = Memory()
+    assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
+    assert _transports(memory, LONG) == ["tcp"]
+    assert _transports(memory, WHOLE) == ["tcp"]
+    assert _transports(memory, WHOLE) == ["udp"]
+
+
+def test_what_was_too_long_for_udp_is_asked_over_udp_where_tcp_fails() -> None:
+    memory = Memory()
+    assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
+    assert _transports(memory, None, CUT, LONG) == ["tcp", "udp", "tcp"]
+    assert _transports(memory, LONG) == ["tcp"]
+    assert _transports(memory, None, WHOLE) == ["tcp", "udp"]
+    assert _transports(memory, WHOLE) == ["udp"]
+    # Another question is none of it.
+    other = Exchange(Question(NAME, Kind.AAAA), [FIRST], memory, now=0, until=5)
+    assert other.attempt is not None
+    assert not other.attempt.tcp
+
+
+def test_cut_short_over_tcp_as_well() -> None:
+    story = Story(FIRST, SECOND)
+    assert story.hears(CUT)
+    assert story.hears(CUT)
+    assert story.reply.truncated
+    assert story.reply.note == ""
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_no_tcp_to_be_had(silent: bool) -> None:
+    story = Story(FIRST, SECOND)
+    assert story.hears(CUT)
+    for server in FIRST, SECOND:
+        assert (story.attempt.server, story.attempt.tcp) == (server, True)
+        if silent:
+            story.silence()
+        else:
+            story.breaks()
+    assert story.reply.truncated
+    assert story.reply.addresses == ("10.0.0.1",)
+    assert "TCP" in story.reply.note
+    assert story.reply.server == FIRST
+    assert set(story.reply.asked) == {FIRST, SECOND}
+    assert story.now < 105
+
+
+def test_tcp_that_failed_last_time_gets_less_time() -> None:
+    memory = Memory()
+    for expected in 1.5, 0.5:
+        story = Story(FIRST, memory=memory)
+        assert story.hears(CUT)
+        assert story.attempt.ends - story.attempt.starts == pytest.approx(expected, abs=0.01)
+        story.silence()
+        assert story.reply.truncated
+
+
+def test_another_servers_tcp_will_do() -> None:
+    story = Story(FIRST, SECOND)
+    assert story.hears(CUT)
+    story.breaks()
+    assert story.hears(WHOLE)
+    assert not story.reply.truncated
+    assert story.reply.server == SECOND
+
+
+def test_junk_over_tcp_ends_that_try() -> None:
+    story = Story(FIRST)
+    assert story.hears(CUT)
+    assert story.hears(GOOD, foreign=True)
+    assert story.reply.truncated
+
+
+def test_servers_that_answered_last_time_are_asked_first() -> None:
+    memory = Memory()
+    story = Story(FIRST, SECOND, memory=memory)
+    story.silence()
+    assert story.hears(GOOD)
+    story = Story(FIRST, SECOND, memory=memory)
+    assert story.attempt.server == SECOND
+    story.silence()
+    assert story.hears(GOOD)
+    assert Story(FIRST, SECOND, memory=memory).attempt.server == FIRST
+
+
+def test_a_second_opinion_begins_over_tcp_at_another_server() -> None:
+    story = Story(FIRST, SECOND, fresh=True)
+    assert (story.attempt.server, story.attempt.tcp) == (SECOND, True)
+    assert story.hears(GOOD)
+    assert story.reply.server == SECOND
+
+
+def test_a_second_opinion_falls_back_to_udp() -> None:
+    story = Story(FIRST, fresh=True)
+    story.breaks()
+    assert not story.attempt.tcp
+    assert story.hears(GOOD)
+    assert story.reply.status is Status.ANSWER
+
+
+def test_a_server_that_says_no_over_tcp_is_not_asked_the_same_over_udp() -> None:
+    story = Story(FIRST, SECOND, fresh=True)
+    assert story.hears(answered(code="SERVFAIL"))
+    assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
+
+
+def test_no_server_and_no_time() -> None:
+    assert Story().reply.error == "no nameserver is known"
+    story = Story(FIRST, seconds=0.0)
+    if story.exchange.attempt:
+        story.silence()
+    assert story.reply.status is Status.FAILED

@@ -1,0 +1,426 @@
+"""The drivers of a watch against a server of the test's own, for what no API server can be made to do.
+
+It speaks HTTP on loopback, without TLS and without a token, as `kubectl proxy` does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import pytest
+
+from peerdiscover import ConfigurationError, Kubernetes, Outcome, ServiceName
+from peerdiscover.answers import Answer, Ask
+from peerdiscover.sources._calling import Cancellation
+from peerdiscover.sources.environment import ResolvConf, Surroundings
+from peerdiscover.sources.kubernetes import _reflector
+from tests.discovery.test_fork import Child
+from tests.waiting import eventually
+
+from .test_reflector import END, added, deleted, item
+
+ASK = Ask(ServiceName.parse("web.prod:http"), timeout=1.0)
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+
+
+def chunk(*events: Any) -> bytes:
+    return raw(b"".join(json.dumps(event).encode() + b"\n" for event in events))
+
+
+def raw(some: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(some), some)
+
+
+def whole(status: str, body: Any, *headers: str) -> bytes:
+    text = json.dumps(body).encode()
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(text)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + text
+
+
+Script = Callable[[socket.socket], Any]
+"""What to do with a request, on its connection. Its end ends the connection, unless it returns True."""
+
+
+def says(*parts: bytes) -> Script:
+    """Sends those and hangs up."""
+
+    def act(connection: socket.socket) -> None:
+        for part in parts:
+            connection.sendall(part)
+
+    return act
+
+
+def stays(*parts: bytes) -> Script:
+    """Sends those and waits until the other side hangs up."""
+
+    def act(connection: socket.socket) -> None:
+        says(*parts)(connection)
+        while connection.recv(1000):
+            pass
+
+    return act
+
+
+class Fake:
+    """Serves one request after the other by a script; the last one serves all that follow."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self._scripts = list(scripts)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.requests: list[tuple[float, str]] = []
+        """When, and its first line."""
+        self.heads: list[str] = []
+        self._open: socket.socket | None = None
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for _, line in self.requests]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        if self._open is not None:
+            with suppress(OSError):
+                self._open.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open = connection
+            with closing(connection), suppress(OSError):
+                while self._answer(connection):
+                    pass
+
+    def _answer(self, connection: socket.socket) -> bool:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            some = connection.recv(4096)
+            if not some:
+                return False
+            request += some
+        self.heads.append(request.decode().lower())
+        self.requests.append((time.monotonic(), request.partition(b"\r\n")[0].decode()))
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        return bool(script(connection))
+
+
+Take = Callable[[Kubernetes, int], list[Answer]]
+
+
+@pytest.fixture(params=["threads", "asyncio", "trio"])
+def take(request: pytest.FixtureRequest) -> Take:
+    """The first so many answers of a watch, by each driver."""
+
+    def by_thread(source: Kubernetes, count: int) -> list[Answer]:
+        answers = source.watch(ASK)
+        try:
+            return list(islice(answers, count))
+        finally:
+            answers.close()  # type: ignore[attr-defined]
+
+    async def awaited(source: Kubernetes, count: int) -> list[Answer]:
+        found: list[Answer] = []
+        answers = source.awatch(ASK)
+        with anyio.fail_after(20):
+            try:
+                while len(found) < count:
+                    found.append(await anext(answers))
+            finally:
+                await answers.aclose()  # type: ignore[attr-defined]
+        return found
+
+    if request.param == "threads":
+        return by_thread
+    return lambda source, count: anyio.run(awaited, source, count, backend=request.param)
+
+
+def there(answer: Answer) -> set[str]:
+    assert answer.is_evidence, answer
+    return {endpoint.addresses[0] for endpoint in answer.endpoints}
+
+
+SYNCED = chunk(added("10.0.0.1"), END)
+
+
+def test_a_stream_that_ends_is_taken_up(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
+    with Fake(
+        says(OK, SYNCED, LAST),
+        says(OK, chunk(added("10.0.0.2", 44))),  # and breaks
+        stays(OK, chunk(deleted("10.0.0.1"))),
+    ) as fake:
+        answers = take(Kubernetes(fake.url), 3)
+    assert [there(answer) for answer in answers] == [
+        {"10.0.0.1"}, {"10.0.0.1", "10.0.0.2"}, {"10.0.0.2"}
+    ]  # fmt: skip
+    assert all("\r\naccept-encoding: identity\r\n" in head for head in fake.heads)
+    assert all(answer.servers == (f"127.0.0.1:{fake.port}",) for answer in answers)
+    assert "sendInitialEvents=true" in fake.lines[0]
+    assert "resourceVersion=10&" in fake.lines[1]
+    assert "resourceVersion=44&" in fake.lines[2]
+
+
+def test_too_many_requests(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server is not to be had so busy: it says when to come again."""
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
+    busy = whole("429 Too Many Requests", {"message": "busy"}, "Retry-After: 1", "Connection: close")
+    with Fake(says(busy), stays(OK, SYNCED)) as fake:
+        failed, found = take(Kubernetes(fake.url), 2)
+    assert str(failed.error) == "429: busy"
+    assert there(found) == {"10.0.0.1"}
+    (first, _), (second, _) = fake.requests
+    assert second - first >= 1
+
+
+def test_a_server_without_such_watches(take: Take) -> None:
+    """One that ignores what it does not know, as Kubernetes did before 1.27: a list, then a watch."""
+    page = {"metadata": {"resourceVersion": "5"}, "items": [item("10.0.0.1")]}
+
+    def listed(connection: socket.socket) -> bool:
+        connection.sendall(whole("200 OK", page))
+        return True
+
+    with Fake(stays(OK, chunk(added("10.0.0.1"))), listed, stays(OK, chunk(added("10.0.0.2")))) as fake:
+        began = time.monotonic()
+        one, two = take(Kubernetes(fake.url), 2)
+    assert time.monotonic() - began < 3
+    assert [there(one), there(two)] == [{"10.0.0.1"}, {"10.0.0.1", "10.0.0.2"}]
+    assert "limit=500" in fake.lines[1]
+    assert "resourceVersion=5&" in fake.lines[2]
+
+
+def test_a_server_that_drips(take: Take) -> None:
+    """A byte now and then keeps no one waiting: the first answer comes in time."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(OK)
+        while True:
+            connection.sendall(raw(b" "))
+            time.sleep(0.02)  # the pace of the drops decides nothing
+
+    with Fake(drip) as fake:
+        began = time.monotonic()
+        (answer,) = take(Kubernetes(fake.url), 1)
+    assert "no answer in" in str(answer.error)
+    assert 1 <= time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", OK + b"zz\r\n", b""]
+)
+def test_a_server_that_speaks_something_else(take: Take, said: bytes) -> None:
+    with Fake(says(said)) as fake:
+        (answer,) = take(Kubernetes(fake.url), 1)
+    assert answer.outcome is Outcome.FAILED
+
+
+def test_what_cannot_work_is_a_failed_answer(take: Take, tmp_path: Path) -> None:
+    (answer,) = take(Kubernetes("https://127.0.0.1:1", ca=tmp_path / "none"), 1)
+    assert isinstance(answer.error, ConfigurationError)
+    assert str(tmp_path / "none") in str(answer.error)
+    (answer,) = take(Kubernetes(kubeconfig=tmp_path / "config"), 1)
+    assert isinstance(answer.error, ConfigurationError)
+    assert str(tmp_path / "config") in str(answer.error)
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "context", "pod", "asked"),
+    [
+        ("given", "environ", "context", "pod", "given"),
+        (None, "environ", "context", "pod", "environ"),
+        (None, "", "context", "pod", "context"),
+        (None, "", None, "pod", "pod"),
+        (None, "", "default", "pod", "default"),
+        (None, "", None, None, "default"),
+    ],
+)
+def test_which_namespace_a_kubeconfig_means(
+    tmp_path: Path, given: str | None, environ: str, context: str | None, pod: str | None, asked: str
+) -> None:
+    """As for kubectl: of a context that names none the pod's, and outside of pods `default`."""
+    told = tmp_path / "namespace"
+    if pod is not None:
+        told.write_text(pod)
+    config = tmp_path / "config"
+    with Fake(stays(OK, SYNCED)) as fake:
+        named = {"cluster": "c", **({"namespace": context} if context else {})}
+        content = {
+            "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": fake.url}}],
+            "contexts": [{"name": "c", "context": named}],
+        }
+        config.write_text(json.dumps(content))
+        surroundings = Surroundings(
+            environ={"PEERDISCOVER_NAMESPACE": environ},
+            resolv_conf=ResolvConf(tmp_path / "resolv.conf"),
+            namespace_file=told,
+        )
+        source = Kubernetes(kubeconfig=config, namespace=given, surroundings=surroundings)
+        answers = source.watch(replace(ASK, service=ServiceName.parse("web:http")))
+        answer = next(answers)
+        answers.close()  # type: ignore[attr-defined]
+    assert f"/namespaces/{asked}/endpointslices?" in fake.lines[0]
+    assert answer.name == f"web.{asked}.svc.cluster.local."
+
+
+def test_without_a_kubeconfig_no_namespace_is_made_up(tmp_path: Path) -> None:
+    surroundings = Surroundings(
+        environ={}, resolv_conf=ResolvConf(tmp_path / "resolv.conf"), namespace_file=tmp_path / "none"
+    )
+    source = Kubernetes("http://127.0.0.1:1", surroundings=surroundings)
+    answers = source.watch(replace(ASK, service=ServiceName.parse("web:http")))
+    answer = next(answers)
+    answers.close()  # type: ignore[attr-defined]
+    assert "the namespace is not known here" in str(answer.error)
+
+
+def test_proxies_of_the_environment_are_not_followed_unless_asked(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "no_proxy", "NO_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    with Fake(stays(OK, SYNCED)) as proxy, Fake(stays(OK, SYNCED)) as fake:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        take(Kubernetes(fake.url), 1)
+        assert (len(proxy.lines), len(fake.lines)) == (0, 1)
+        take(Kubernetes(fake.url, trust_env=True), 1)
+        assert (len(proxy.lines), len(fake.lines)) == (1, 1)
+        assert proxy.lines[0].startswith(f"GET {fake.url}/apis/")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        take(Kubernetes(fake.url, trust_env=True), 1)
+        assert (len(proxy.lines), len(fake.lines)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://u:s3cret@[::1]:1", "https://u:s3cret@x:1", "http://u:s3cret/@x:1"]
+)
+def test_a_proxy_that_is_not_spoken_to_is_an_error_without_its_password(
+    take: Take, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, proxy: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in "no_proxy", "NO_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy)
+    (answer,) = take(Kubernetes("http://127.0.0.1:1", trust_env=True), 1)
+    assert isinstance(answer.error, ConfigurationError)
+    assert "s3cret" not in f"{answer} {caplog.text}"
+
+
+def test_nobody_listens(take: Take) -> None:
+    (answer,) = take(Kubernetes("http://127.0.0.1:1"), 1)
+    assert str(answer.error).startswith("ConnectionRefusedError: "), "also where it is awaited"
+
+
+@contextmanager
+def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Cancellation]]:
+    """What a thread was told so far, and how to end it."""
+    told: list[Answer] = []
+    cancellation = Cancellation()
+    ask = replace(ASK, timeout=30.0, on_cancelled=cancellation.then)
+
+    def watch() -> None:
+        for answer in source.watch(ask):
+            told.append(answer)  # noqa: PERF402 -- seen at once by who waits for it
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield told, cancellation
+    finally:
+        cancellation.cancel()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("script", [stays(), stays(OK), stays(OK, SYNCED), says()])
+def test_a_thread_is_woken_wherever_it_waits(script: Script) -> None:
+    """For the head, for the set, for an event, and between two attempts."""
+    with Fake(script) as fake, watched_in_a_thread(Kubernetes(fake.url)) as (_, cancellation):
+        eventually(lambda: fake.lines)
+        began = time.monotonic()
+        cancellation.cancel()
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are looked at in /proc")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_child_of_a_fork_has_no_part_in_the_connection() -> None:
+    before = sockets()
+    fake = Fake(stays(OK, SYNCED))
+    with fake, watched_in_a_thread(Kubernetes(fake.url)) as (told, _):
+        eventually(lambda: told)
+        ours = sockets() - before
+        theirs = {s for s in ours if s in sockets_of(fake)}
+        child = Child(lambda: len((sockets() & ours) - theirs))
+        assert child.result() == 0
+        assert len(ours - theirs) == 3, "the connection, and the pair that wakes"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are looked at in /proc")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.anyio
+async def test_the_child_of_a_fork_has_no_part_in_the_connection_of_a_task() -> None:
+    before = sockets()
+    with Fake(stays(OK, SYNCED)) as fake:
+        answers = Kubernetes(fake.url).awatch(ASK)
+        await anext(answers)
+        theirs = sockets_of(fake)
+        connection = {s for s in sockets() - before - theirs if s in connected_to(fake)}
+        assert len(connection) == 1
+        child = Child(lambda: len(sockets() & connection))
+        assert child.result() == 0
+        await answers.aclose()  # type: ignore[attr-defined]
+
+
+def connected_to(fake: Fake) -> set[str]:
+    """The sockets of this process whose other end is the server's port (proc(5), /proc/net/tcp)."""
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{fake.port:04X}")}
+
+
+def sockets() -> set[str]:
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(str(entry.readlink()))
+    return {one for one in found if one.startswith("socket:")}
+
+
+def sockets_of(fake: Fake) -> set[str]:
+    assert fake._open is not None
+    return {f"socket:[{os.fstat(sock.fileno()).st_ino}]" for sock in (fake._listener, fake._open)}
+
+
+def test_arguments() -> None:
+    assert repr(Kubernetes()) == "Kubernetes()"
+    assert repr(Kubernetes("https://a:1", token="s3cret")) == "Kubernetes(server='https://a:1')"
+    assert repr(Kubernetes(kubeconfig=Path("/c"))) == "Kubernetes(kubeconfig='/c')"
+    wrong: dict[str, Any]
+    for wrong in {"timeout_seconds": 0}, {"timeout_seconds": 1e9}, {"namespace": "A"}, {"token": "a b"}:
+        with pytest.raises(ConfigurationError):
+            Kubernetes(**wrong)

@@ -1,0 +1,87 @@
+"""Connecting to a host of several addresses, of which some do not answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+
+import pytest
+
+from peerdiscover.sources.kubernetes._network import Backend
+
+Address = tuple[socket.AddressFamily, tuple[str, int]]
+Found = Callable[..., None]
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Found:
+    """Says which addresses a host has."""
+
+    def says(*addresses: Address) -> None:
+        answer = [(family, socket.SOCK_STREAM, 6, "", address) for family, address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+
+    return says
+
+
+@pytest.fixture
+def there() -> Iterator[Address]:
+    """Somebody listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        yield socket.AF_INET, listener.getsockname()
+
+
+@pytest.fixture
+def black_hole() -> Iterator[Address]:
+    """Nothing is heard of who connects: the queue of those who wait is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0), backlog=0)))
+        with suppress(TimeoutError):
+            for _ in range(50):
+                stack.enter_context(closing(socket.create_connection(listener.getsockname(), 0.2)))
+            pytest.fail("everybody was let in")
+        yield socket.AF_INET, listener.getsockname()
+
+
+@pytest.fixture
+def refused() -> Address:
+    """Nobody listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return socket.AF_INET, listener.getsockname()
+
+
+def peer_of(within: float) -> tuple[str, int]:
+    end = time.monotonic() + within
+    with closing(Backend(lambda: end)) as backend:
+        stream = backend.connect_tcp("api.example", 443)
+        with closing(stream):
+            peer: tuple[str, int] = stream._sock.getpeername()  # type: ignore[attr-defined]
+            return peer
+
+
+def test_the_first_that_takes_one(found: Found, refused: Address, there: Address) -> None:
+    # Nobody may connect to a broadcast address: that fails at once, in `connect` itself.
+    broadcast = socket.AF_INET, ("255.255.255.255", 443)
+    unknown_family = socket.AddressFamily.AF_PACKET, ("127.0.0.1", 443)
+    found(refused, broadcast, unknown_family, there)
+    assert peer_of(5) == there[1]
+
+
+def test_a_black_hole_has_its_share_of_the_time_and_no_more(
+    found: Found, black_hole: Address, there: Address
+) -> None:
+    found(black_hole, there)
+    assert peer_of(2) == there[1]
+
+
+def test_nobody(found: Found, black_hole: Address, refused: Address) -> None:
+    found(refused)
+    with pytest.raises(ConnectionRefusedError):
+        peer_of(5)
+    found(refused, black_hole)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        peer_of(0.5)
+    assert 0.4 < time.monotonic() - began < 5
