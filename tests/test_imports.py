@@ -11,8 +11,8 @@ LIBRARIES = {"anyio", "asyncio", "dns", "httpcore", "httpx", "httpx2", "socket",
 IMPORTED = {"_exports"}
 WITH_DISCOVERY = {
     "_exports", "_forks", "answers", "discovery", "discovery._base", "discovery._changes",
-    "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "names", "peers", "pickers", "pickers._base",
-    "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",
+    "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "names", "peers", "pickers",
+    "pickers._base", "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",
 }  # fmt: skip
 CORE = {
     "membership", "membership.core", "membership.evidence", "membership.explaining", "membership.health",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ._exports import lazy
 
 if TYPE_CHECKING:
-    from .answers import Answer, Ask, Endpoint, Outcome, Source
+    from .answers import Answer, Endpoint, LookupRequest, Outcome, Source
     from .discovery.aio import AsyncDiscovery
     from .discovery.broadcast import Receipt
     from .discovery.once import aresolve, resolve
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can check
     "Answer",
-    "Ask",
+    "LookupRequest",
     "AsyncDiscovery",
     "Change",
     "ClosedError",

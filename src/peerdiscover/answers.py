@@ -37,7 +37,16 @@ from typing import Protocol, runtime_checkable
 from .errors import ConfigurationError
 from .names import ServiceName, parse_host_port
 
-__all__ = ["Answer", "Ask", "Endpoint", "Outcome", "PullSource", "PushSource", "Source", "family_of"]
+__all__ = [
+    "Answer",
+    "Endpoint",
+    "LookupRequest",
+    "Outcome",
+    "PullSource",
+    "PushSource",
+    "Source",
+    "family_of",
+]
 
 
 class Outcome(enum.Enum):
@@ -102,7 +111,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class LookupRequest:
     """One question to a source."""
 
     service: ServiceName
@@ -191,7 +200,7 @@ class Answer:
         """No answer, and why."""
         return cls(outcome=Outcome.FAILED, error=error)
 
-    def with_(self, **changes: object) -> Answer:
+    def replace(self, **changes: object) -> Answer:
         """A copy with other fields."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
@@ -201,7 +210,7 @@ class Answer:
         return self.outcome is not Outcome.FAILED
 
     @property
-    def is_nobody(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it says that nobody is there."""
         return self.outcome in (Outcome.EMPTY, Outcome.NOT_FOUND)
 
@@ -213,7 +222,7 @@ class PullSource(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def lookup(self, ask: Ask, /) -> Answer | Awaitable[Answer]:
+    def lookup(self, ask: LookupRequest, /) -> Answer | Awaitable[Answer]:
         """One answer to one question. May block up to `ask.timeout` seconds; what it raises is a failure."""
         ...
 
@@ -231,7 +240,7 @@ class PushSource(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def watch(self, ask: Ask, /) -> Iterator[Answer] | AsyncIterator[Answer]: ...
+    def watch(self, ask: LookupRequest, /) -> Iterator[Answer] | AsyncIterator[Answer]: ...
 
 
 Source = PullSource | PushSource

@@ -312,7 +312,7 @@ class View:
     """How many peers there were before the first suspect became one; 0 without suspects."""
     ejected: frozenset[str] = frozenset()
     """Keys of those who failed when the application called them, and are left out for a while."""
-    on_trial: frozenset[str] = frozenset()
+    half_open: frozenset[str] = frozenset()
     """Keys of those who get one call, to see whether they can be picked again."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Of those who get less than a whole share: above 0, below 1."""
@@ -325,7 +325,7 @@ class View:
             self.peers is other.peers
             and self.suspects == other.suspects
             and self.ejected == other.ejected
-            and self.on_trial == other.on_trial
+            and self.half_open == other.half_open
             and self.weights == other.weights
             and self.zone == other.zone
         )

@@ -95,7 +95,7 @@ def _judging(size: int) -> float:
         answer = Answer.of(_endpoints(size), ttl=5, kind="headless")
         core.begin()
         began = perf_counter()
-        core.take(answer, second)
+        core.apply(answer, second)
         times.append(perf_counter() - began)
     return median(times[1:])
 
@@ -120,5 +120,5 @@ def _filled(size: int) -> tuple[Membership, PeerSet]:
     core = _core()
     for second in range(2):
         core.begin()
-        core.take(Answer.of(_endpoints(size), ttl=5, kind="headless"), second)
+        core.apply(Answer.of(_endpoints(size), ttl=5, kind="headless"), second)
     return core, core.peers

@@ -10,7 +10,7 @@ import pytest
 from peerdiscover.cli import _wait_self
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
-from peerdiscover.sources.environment import Surroundings
+from peerdiscover.sources.environment import Environment
 from peerdiscover.testing import HeadlessService
 from tests.tools.nameservers import Dnsmasq, Knot, ask, pods_of
 
@@ -175,8 +175,8 @@ def test_who_cannot_be_oneself(name: str, namespace: str, text: str) -> None:
 
 
 def test_a_pod_without_an_address_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = functools.partial(Surroundings, addresses=lambda _: ())
-    monkeypatch.setattr(_wait_self, "Surroundings", alone)
+    alone = functools.partial(Environment, addresses=lambda _: ())
+    monkeypatch.setattr(_wait_self, "Environment", alone)
     monkeypatch.delenv("POD_IP", raising=False)
     monkeypatch.delenv("POD_IPS", raising=False)
     with pytest.raises(ConfigurationError, match="set POD_IP"):

@@ -14,9 +14,9 @@ from typing import Any
 
 import anyio
 
-from peerdiscover import Answer, Ask, Endpoint, Outcome
+from peerdiscover import Answer, Endpoint, LookupRequest, Outcome
 
-Say = Answer | BaseException | Callable[[Ask], Any]
+Say = Answer | BaseException | Callable[[LookupRequest], Any]
 
 NOT_FOUND = Answer(outcome=Outcome.NOT_FOUND, ttl=5)
 FAILED = Answer.failed("the test says so")
@@ -24,7 +24,7 @@ FAILED = Answer.failed("the test says so")
 
 def pods(*numbers: int, ttl: float | None = 5, **more: Any) -> Answer:
     """A whole answer with pods `web-N` at 10.0.0.N."""
-    return Answer.of([Endpoint((f"10.0.0.{n}",), 80, f"web-{n}") for n in numbers], ttl=ttl).with_(**more)
+    return Answer.of([Endpoint((f"10.0.0.{n}",), 80, f"web-{n}") for n in numbers], ttl=ttl).replace(**more)
 
 
 def told(*numbers: int) -> Answer:
@@ -32,7 +32,7 @@ def told(*numbers: int) -> Answer:
     return pods(*numbers, ttl=None, authoritative=True)
 
 
-def _said(say: Say, ask: Ask) -> Any:
+def _said(say: Say, ask: LookupRequest) -> Any:
     if isinstance(say, BaseException):
         raise say
     return say if isinstance(say, Answer) else say(ask)
@@ -46,14 +46,14 @@ class Script:
     def __init__(self, *says: Say) -> None:
         self._says = list(says)
         self._asked = threading.Condition()
-        self.asks: list[Ask] = []
+        self.asks: list[LookupRequest] = []
 
     def say(self, *says: Say) -> None:
         """From now on say these."""
         with self._asked:
             self._says = list(says)
 
-    def lookup(self, ask: Ask) -> Any:
+    def lookup(self, ask: LookupRequest) -> Any:
         with self._asked:
             self.asks.append(ask)
             self._asked.notify_all()
@@ -74,7 +74,7 @@ class AsyncScript:
     def __init__(self, *says: Say, takes: float = 0.0) -> None:
         self._says = list(says)
         self.takes = takes
-        self.asks: list[Ask] = []
+        self.asks: list[LookupRequest] = []
         self.at: list[float] = []
         self.cancelled = 0
 
@@ -87,7 +87,7 @@ class AsyncScript:
         """Seconds between one question and the next."""
         return [round(b - a, 6) for a, b in zip(self.at, self.at[1:], strict=False)]
 
-    async def lookup(self, ask: Ask) -> Any:
+    async def lookup(self, ask: LookupRequest) -> Any:
         self.asks.append(ask)
         self.at.append(anyio.current_time())
         say = self._says.pop(0) if len(self._says) > 1 else self._says[0]
@@ -114,7 +114,7 @@ class Watch:
             self._queue += says
             self._news.notify_all()
 
-    def watch(self, ask: Ask) -> Iterator[Answer]:
+    def watch(self, ask: LookupRequest) -> Iterator[Answer]:
         with self._news:
             self.begun += 1
             self._news.notify_all()
@@ -144,7 +144,7 @@ class AsyncWatch:
         self.at: list[float] = []
         self.ended = 0
 
-    async def watch(self, _ask: Ask) -> AsyncIterator[Answer]:
+    async def watch(self, _ask: LookupRequest) -> AsyncIterator[Answer]:
         began = anyio.current_time()
         self.at.append(began)
         script = self._watches.pop(0) if self._watches else None

@@ -21,7 +21,7 @@ from typing import Any
 import anyio
 import pytest
 
-from peerdiscover import DNS, Answer, Ask, AsyncDiscovery, Change, ClosedError, Discovery, Policy
+from peerdiscover import DNS, Answer, AsyncDiscovery, Change, ClosedError, Discovery, LookupRequest, Policy
 from peerdiscover.testing import HeadlessService
 
 from ._script import run_script
@@ -233,7 +233,7 @@ class Telling:
         self.says = list(says)
         self.begun = 0
 
-    def watch(self, ask: Ask) -> Iterator[Answer]:
+    def watch(self, ask: LookupRequest) -> Iterator[Answer]:
         self.begun += 1
         told = 0
         while not ask.cancelled():

@@ -15,10 +15,20 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from peerdiscover import DNS, Answer, Ask, AsyncDiscovery, Change, Discovery, Endpoint, Outcome, Policy
+from peerdiscover import (
+    DNS,
+    Answer,
+    AsyncDiscovery,
+    Change,
+    Discovery,
+    Endpoint,
+    LookupRequest,
+    Outcome,
+    Policy,
+)
 from peerdiscover.membership import Membership
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.environment import ResolvConf, Surroundings
+from peerdiscover.sources.environment import Environment, ResolvConf
 from peerdiscover.testing import HeadlessService
 
 from ._clock import run_virtually
@@ -38,8 +48,8 @@ class UnspeakableError(Exception):
     __repr__ = __str__
 
 
-def raised(error: BaseException) -> Callable[[Ask], Any]:
-    def say(_: Ask) -> Any:
+def raised(error: BaseException) -> Callable[[LookupRequest], Any]:
+    def say(_: LookupRequest) -> Any:
         raise error
 
     return say
@@ -52,16 +62,16 @@ class NoList:
         raise ZeroDivisionError
 
 
-def junk_inside(**fields: Any) -> Callable[[Ask], Any]:
+def junk_inside(**fields: Any) -> Callable[[LookupRequest], Any]:
     """An answer with a field that cannot be."""
-    return lambda _: pods(0).with_(**fields)
+    return lambda _: pods(0).replace(**fields)
 
 
-def without_end(ask: Ask) -> Any:
+def without_end(ask: LookupRequest) -> Any:
     return without_end(ask)
 
 
-ANYTHING: dict[str, Callable[[Ask], Any]] = {
+ANYTHING: dict[str, Callable[[LookupRequest], Any]] = {
     "Exception": raised(Exception("anything")),
     "OSError": raised(OSError(24, "Too many open files")),
     "TimeoutError": raised(TimeoutError()),
@@ -89,7 +99,7 @@ ANYTHING: dict[str, Callable[[Ask], Any]] = {
     "warnings: None": junk_inside(warnings=None),
     "dropped: numbers": junk_inside(dropped=5),
     "error: unspeakable": lambda _: Answer.failed(UnspeakableError()),
-    "hint: None, failed": lambda _: Answer.failed("x").with_(servers=None, name=None, hint=None),
+    "hint: None, failed": lambda _: Answer.failed("x").replace(servers=None, name=None, hint=None),
 }
 
 
@@ -171,7 +181,7 @@ def test_a_watch_that_is_none() -> None:
     class Source:
         kind = "test"
 
-        def watch(self, _ask: Ask) -> Any:
+        def watch(self, _ask: LookupRequest) -> Any:
             return 5
 
     with (
@@ -268,7 +278,7 @@ def test_a_resolv_conf_that_comes_late_vanishes_and_is_empty(tmp_path: Path) -> 
     path = tmp_path / "resolv.conf"
     with HeadlessService("web.prod", replicas=2, ttl=1) as svc:
         host, _, port = svc.nameserver.rpartition(":")
-        source = DNS(surroundings=Surroundings(environ={}, resolv_conf=OnPort(path, int(port))))
+        source = DNS(surroundings=Environment(environ={}, resolv_conf=OnPort(path, int(port))))
         web = Discovery("web.prod:http", source=source, policy=replace(QUICK, retry_max=0.01))
         entering = threading.Thread(target=web.start)
         entering.start()
@@ -378,7 +388,7 @@ def test_a_watch_that_raises_while_it_is_closed(anyio_backend: str) -> None:
     class Source:
         kind = "test"
 
-        async def watch(self, _ask: Ask) -> Any:
+        async def watch(self, _ask: LookupRequest) -> Any:
             try:
                 yield told(0)
                 await anyio.sleep_forever()
@@ -447,7 +457,7 @@ def test_a_fault_of_ours_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule that trips over a case that nobody foresaw must not end the refresher."""
     begin, faults = Membership.begin, iter([KeyError("unforeseen")])
 
-    def tripping(self: Membership) -> Ask:
+    def tripping(self: Membership) -> LookupRequest:
         ask = begin(self)
         for fault in faults:
             raise fault

@@ -18,10 +18,10 @@ import pytest
 from peerdiscover import (
     DNS,
     Answer,
-    Ask,
     AsyncDiscovery,
     ConfigurationError,
     Identity,
+    LookupRequest,
     NameNotFoundError,
     NoPeersError,
     Outcome,
@@ -70,7 +70,7 @@ def test_a_coroutine_function(once: Callable[..., PeerSet]) -> None:
 
 
 def test_failures_are_repeated(once: Callable[..., PeerSet]) -> None:
-    def fails(_: Ask) -> Answer:
+    def fails(_: LookupRequest) -> Answer:
         raise OSError("no network yet")
 
     source = Script(fails, FAILED, lambda _: None, pods(0))
@@ -210,7 +210,7 @@ def test_a_server_that_comes_to_itself(once: Callable[..., PeerSet]) -> None:
             kind = "dns"
             asked = 0
 
-            def lookup(self, ask: Ask) -> Answer:
+            def lookup(self, ask: LookupRequest) -> Answer:
                 self.asked += 1
                 if self.asked == 3:
                     svc.answer(None)
@@ -232,7 +232,7 @@ def test_the_first_word_of_a_watch_is_enough() -> None:
     class Generator:
         kind = "test"
 
-        def watch(self, _ask: Ask) -> Iterator[Answer]:
+        def watch(self, _ask: LookupRequest) -> Iterator[Answer]:
             try:
                 while True:
                     yield told(0)
@@ -288,7 +288,7 @@ class Hasty:
     def __init__(self) -> None:
         self.allowed: list[float] = []
 
-    async def lookup(self, ask: Ask) -> Answer:
+    async def lookup(self, ask: LookupRequest) -> Answer:
         self.allowed.append(ask.timeout)
         return Answer.failed("SERVFAIL" if ask.timeout >= 1 else "no time was left to ask it")
 

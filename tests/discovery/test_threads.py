@@ -17,11 +17,11 @@ import pytest
 from peerdiscover import (
     DNS,
     Answer,
-    Ask,
     Change,
     ClosedError,
     ConfigurationError,
     Discovery,
+    LookupRequest,
     NoPeersError,
     OrdinalNotFoundError,
     Outcome,
@@ -43,7 +43,7 @@ class Gate(Script):
         super().__init__(*says)
         self.open = threading.Semaphore(0)
 
-    def lookup(self, ask: Ask) -> Any:
+    def lookup(self, ask: LookupRequest) -> Any:
         answer = super().lookup(ask)
         while not self.open.acquire(timeout=0.02):
             if ask.cancelled():
@@ -209,7 +209,7 @@ def test_a_slow_reader_loses_nobody_and_close_ends_it() -> None:
         changes = web.changes()
         assert [peer.key for peer in next(changes).added] == ["web-0"]
         for answer in pods(0, 1), pods(0, 1, 2), pods(1, 2, 3), pods(1, 2, 3):
-            source.say(answer.with_(ttl=SLOW))
+            source.say(answer.replace(ttl=SLOW))
             web.refresh()
         change = next(changes)
         assert {peer.key for peer in change.added} == {"web-1", "web-2", "web-3"}
@@ -244,7 +244,7 @@ def test_changes_wait_for_somebody_and_have_their_time() -> None:
 
 def called(web: Discovery, source: Script, *answers: Answer) -> None:
     for answer in answers:
-        source.say(answer.with_(ttl=SLOW))
+        source.say(answer.replace(ttl=SLOW))
         web.refresh()
 
 
@@ -421,7 +421,7 @@ def test_a_callback_is_a_plain_function() -> None:
                 web.on_change(wrong)  # type: ignore[arg-type]
 
 
-def answer_of(call: Callable[[], object]) -> Callable[[Ask], object]:
+def answer_of(call: Callable[[], object]) -> Callable[[LookupRequest], object]:
     return lambda _: call()
 
 
@@ -444,7 +444,7 @@ def test_a_source_that_waits_for_itself() -> None:
 def test_many_threads_call_everything_while_the_set_changes() -> None:  # noqa: C901 - each has its part
     numbers = iter(range(1_000_000))
 
-    def changing(_: Ask) -> Answer:
+    def changing(_: LookupRequest) -> Answer:
         n = next(numbers)
         return pods(*range(1 + n % 7), *range(20, 20 + n % 3), ttl=SLOW)
 
@@ -761,7 +761,7 @@ def test_an_iterator_that_is_no_generator_is_closed() -> None:
     class Source:
         kind = "test"
 
-        def watch(self, _ask: Ask) -> Answers:
+        def watch(self, _ask: LookupRequest) -> Answers:
             return answers
 
     with Discovery("web", source=Source()) as web:

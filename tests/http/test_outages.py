@@ -22,7 +22,7 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery, Peer
 from peerdiscover.http import AsyncPodTransport, PodTransport
-from peerdiscover.http._retry import Budget, Fate, Steps, Tried
+from peerdiscover.http._retry import AttemptOutcome, Budget, FailedAttempt, RetryState
 
 from ._flavors import SLOW
 from ._load import Load, load, load_in_threads
@@ -166,7 +166,7 @@ def spread(changed: bool) -> list[float]:
     chance, out = random.Random(1).random, 10.0
     due = [(n / 60, n) for n in range(600)]
     plans = {
-        n: Steps(Budget(SHARE), until=begin + 5, attempts=3, repeatable=lambda: True, replayable=True)
+        n: RetryState(Budget(SHARE), until=begin + 5, attempts=3, repeatable=lambda: True, replayable=True)
         for begin, n in due
     }
     came: list[float] = []
@@ -177,7 +177,7 @@ def spread(changed: bool) -> list[float]:
             came.append(now - out)
             continue
         while (peer := plan.choose(lambda: PEERS[0], lambda: PEERS, lambda _: False)) is not None:
-            plan.after(Tried(peer, "refused", 0.0, False), Fate.UNSENT, now)
+            plan.after(FailedAttempt(peer, "refused", 0.0, False), AttemptOutcome.UNSENT, now)
         pause = plan.pause(now, PEERS, chance)
         if pause is None:
             continue  # it failed

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from peerdiscover import NoPeersError, Peer
-from peerdiscover.http._retry import Budget, Fate, Steps, Tried, is_idempotent
+from peerdiscover.http._retry import AttemptOutcome, Budget, FailedAttempt, RetryState, is_idempotent
 
 PEERS = [Peer(f"web-{i}", f"10.0.0.{i}", 80) for i in range(3)]
 PLENTY = 1.0
@@ -16,17 +16,17 @@ PLENTY = 1.0
 
 def steps(
     *, until: float = 100.0, attempts: int = 3, repeatable: bool = True, replayable: bool = True
-) -> Steps:
-    return Steps(
+) -> RetryState:
+    return RetryState(
         Budget(PLENTY), until=until, attempts=attempts, repeatable=lambda: repeatable, replayable=replayable
     )
 
 
-def tried(peer: Peer, fate: Fate) -> Tried:
-    return Tried(peer, "an error", 0.1, fate.sent)
+def tried(peer: Peer, fate: AttemptOutcome) -> FailedAttempt:
+    return FailedAttempt(peer, "an error", 0.1, fate.sent)
 
 
-def after(plan: Steps, fate: Fate, now: float = 0.0, peer: Peer = PEERS[0]) -> str | None:
+def after(plan: RetryState, fate: AttemptOutcome, now: float = 0.0, peer: Peer = PEERS[0]) -> str | None:
     return plan.after(tried(peer, fate), fate, now)
 
 
@@ -37,34 +37,34 @@ def turns(*peers: Peer) -> Callable[[], Peer]:
 
 @pytest.mark.parametrize("repeatable", [True, False])
 @pytest.mark.parametrize("replayable", [True, False])
-@pytest.mark.parametrize("fate", list(Fate))
-def test_whether_there_is_another_attempt(fate: Fate, repeatable: bool, replayable: bool) -> None:
+@pytest.mark.parametrize("fate", list(AttemptOutcome))
+def test_whether_there_is_another_attempt(fate: AttemptOutcome, repeatable: bool, replayable: bool) -> None:
     why = after(steps(repeatable=repeatable, replayable=replayable), fate)
     another = {
-        Fate.UNSENT: True,
-        Fate.UNTRUSTED: True,
-        Fate.CROWDED: True,
-        Fate.REFUSED: replayable,
-        Fate.DOUBTFUL: repeatable and replayable,
-        Fate.UNAVAILABLE: repeatable and replayable,
-        Fate.OWN: False,
+        AttemptOutcome.UNSENT: True,
+        AttemptOutcome.BAD_CERTIFICATE: True,
+        AttemptOutcome.POOL_TIMEOUT: True,
+        AttemptOutcome.REFUSED: replayable,
+        AttemptOutcome.MAYBE_PROCESSED: repeatable and replayable,
+        AttemptOutcome.UNAVAILABLE: repeatable and replayable,
+        AttemptOutcome.LOCAL_ERROR: False,
     }
     assert (why is None) is another[fate], why
 
 
-@pytest.mark.parametrize("fate", list(Fate))
-def test_none_begins_after_the_time(fate: Fate) -> None:
+@pytest.mark.parametrize("fate", list(AttemptOutcome))
+def test_none_begins_after_the_time(fate: AttemptOutcome) -> None:
     assert after(steps(until=5.0), fate, now=5.0) is not None
-    assert (after(steps(until=5.0), fate, now=4.9) is None) is (fate is not Fate.OWN)
+    assert (after(steps(until=5.0), fate, now=4.9) is None) is (fate is not AttemptOutcome.LOCAL_ERROR)
 
 
 def test_attempts_that_were_sent_are_limited() -> None:
     plan = steps(attempts=3)
-    assert after(plan, Fate.DOUBTFUL) is None
+    assert after(plan, AttemptOutcome.MAYBE_PROCESSED) is None
     for _ in range(20):
-        assert after(plan, Fate.UNSENT) is None  # these do not count
-    assert after(plan, Fate.DOUBTFUL) is None
-    assert after(plan, Fate.DOUBTFUL) == "3 attempts are the limit"
+        assert after(plan, AttemptOutcome.UNSENT) is None  # these do not count
+    assert after(plan, AttemptOutcome.MAYBE_PROCESSED) is None
+    assert after(plan, AttemptOutcome.MAYBE_PROCESSED) == "3 attempts are the limit"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,10 @@ def test_what_is_idempotent(
 
 
 def choose(
-    plan: Steps, pick: Callable[[], Peer], others: Callable[[], Sequence[Peer]], in_doubt: Sequence[Peer] = ()
+    plan: RetryState,
+    pick: Callable[[], Peer],
+    others: Callable[[], Sequence[Peer]],
+    in_doubt: Sequence[Peer] = (),
 ) -> Peer | None:
     return plan.choose(pick, others, lambda peer: peer in in_doubt)
 
@@ -96,13 +99,13 @@ def test_the_picker_is_asked_first() -> None:
 
 def test_tried_ones_are_passed_over() -> None:
     plan = steps()
-    after(plan, Fate.UNSENT, peer=PEERS[0])
+    after(plan, AttemptOutcome.UNSENT, peer=PEERS[0])
     assert choose(plan, turns(PEERS[0], PEERS[0], PEERS[1]), lambda: PEERS) is PEERS[1]
 
 
 def test_a_picker_that_insists_is_overruled() -> None:
     plan = steps()
-    after(plan, Fate.UNSENT, peer=PEERS[0])
+    after(plan, AttemptOutcome.UNSENT, peer=PEERS[0])
     assert choose(plan, lambda: PEERS[0], lambda: PEERS) is PEERS[1]
 
 
@@ -110,7 +113,7 @@ def test_who_is_being_dialled_is_passed_over() -> None:
     zero, one, two = PEERS
     assert choose(steps(), turns(zero, one), lambda: PEERS, [zero]) is one
     plan = steps()
-    after(plan, Fate.UNSENT, peer=zero)
+    after(plan, AttemptOutcome.UNSENT, peer=zero)
     assert choose(plan, turns(zero, one, two), lambda: PEERS, [one]) is two
     assert choose(plan, lambda: one, lambda: PEERS, [one]) is two  # the picker insists, and somebody failed
 
@@ -125,14 +128,14 @@ def test_who_is_being_dialled_is_taken_where_all_are() -> None:
     assert set(chosen) == {zero, one, two}
     assert choose(steps(), lambda: one, lambda: PEERS, [one]) is one  # a picker may know the one alone
     plan = steps()
-    after(plan, Fate.UNSENT, peer=zero)
+    after(plan, AttemptOutcome.UNSENT, peer=zero)
     assert choose(plan, lambda: one, lambda: PEERS, PEERS) is None  # who failed already waits for the others
 
 
 def test_once_all_were_tried_one_dials_and_the_others_wait() -> None:
     plan = steps()
     for peer in PEERS:
-        after(plan, Fate.UNSENT, peer=peer)
+        after(plan, AttemptOutcome.UNSENT, peer=peer)
     assert plan.pause(0.0, PEERS, lambda: 1.0) == 0.1
     assert choose(plan, lambda: PEERS[0], lambda: PEERS, PEERS) is None
     assert plan.pause(0.0, PEERS, lambda: 1.0) == 0.2
@@ -142,22 +145,25 @@ def test_once_all_were_tried_one_dials_and_the_others_wait() -> None:
 def test_all_were_tried() -> None:
     plan = steps()
     for peer in PEERS:
-        after(plan, Fate.UNSENT, peer=peer)
+        after(plan, AttemptOutcome.UNSENT, peer=peer)
     assert choose(plan, lambda: PEERS[0], lambda: PEERS) is None
     assert plan.pause(0.0, PEERS, lambda: 1.0) == 0.1
     new = Peer("web-9", "10.0.0.9", 80)
     assert choose(plan, lambda: PEERS[0], lambda: [*PEERS, new]) is new  # whoever is new comes first
-    after(plan, Fate.UNSENT, peer=new)
+    after(plan, AttemptOutcome.UNSENT, peer=new)
     assert choose(plan, lambda: PEERS[1], lambda: [*PEERS, new]) is PEERS[1]  # now all may be tried again
-    after(plan, Fate.UNSENT, peer=PEERS[1])
+    after(plan, AttemptOutcome.UNSENT, peer=PEERS[1])
     assert choose(plan, lambda: PEERS[1], lambda: [PEERS[1]]) is None  # … once
 
 
-@pytest.mark.parametrize(("fate", "why"), [(Fate.UNTRUSTED, "certificates"), (Fate.CROWDED, "pools")])
-def test_what_time_does_not_mend_is_not_tried_again(fate: Fate, why: str) -> None:
+@pytest.mark.parametrize(
+    ("fate", "why"),
+    [(AttemptOutcome.BAD_CERTIFICATE, "certificates"), (AttemptOutcome.POOL_TIMEOUT, "pools")],
+)
+def test_what_time_does_not_mend_is_not_tried_again(fate: AttemptOutcome, why: str) -> None:
     plan = steps()
     after(plan, fate, peer=PEERS[0])
-    after(plan, Fate.UNSENT, peer=PEERS[1])
+    after(plan, AttemptOutcome.UNSENT, peer=PEERS[1])
     assert plan.pause(0.0, PEERS[:2], lambda: 1.0) is not None  # the other one may be there then
     assert choose(plan, lambda: PEERS[0], lambda: PEERS[:2]) is PEERS[0]
     after(plan, fate, peer=PEERS[0])
@@ -166,7 +172,7 @@ def test_what_time_does_not_mend_is_not_tried_again(fate: Fate, why: str) -> Non
     assert plan.pause(0.0, PEERS[:2], lambda: 1.0) is None
     assert why in plan.over
     assert plan.pause(0.0, (), lambda: 1.0) is not None  # these pods left: others may come
-    after(plan, Fate.UNSENT, peer=PEERS[1])
+    after(plan, AttemptOutcome.UNSENT, peer=PEERS[1])
     assert plan.pause(0.0, PEERS[:2], lambda: 1.0) is not None  # that is over with one of them
 
 
@@ -182,16 +188,16 @@ def test_patience_grows_with_each_time_that_all_were_tried() -> None:
         for _ in PEERS:
             peer = choose(plan, lambda: PEERS[0], lambda: PEERS)
             assert peer is not None
-            assert plan.patience == patience
-            after(plan, Fate.UNSENT, peer=peer)
+            assert plan.connect_timeout_factor == patience
+            after(plan, AttemptOutcome.UNSENT, peer=peer)
 
 
 def test_whoever_is_dialled_by_others_for_long_bars_nobody() -> None:
     """One pod failed once and is well again; of the other two both are dead, and others keep dialling one."""
     plan = steps()
     well, dead, dialled = PEERS
-    after(plan, Fate.DOUBTFUL, peer=well)
-    after(plan, Fate.UNSENT, peer=dead)
+    after(plan, AttemptOutcome.MAYBE_PROCESSED, peer=well)
+    after(plan, AttemptOutcome.UNSENT, peer=dead)
     assert choose(plan, lambda: well, lambda: PEERS, [dialled]) is None
     plan.pause(0.0, PEERS, lambda: 1.0)
     assert choose(plan, lambda: well, lambda: PEERS, [dialled]) is well
@@ -252,10 +258,10 @@ def test_no_budget_is_none() -> None:
 
 
 def test_an_exhausted_budget_ends_a_request() -> None:
-    plan = Steps(Budget(0.0), until=math.inf, attempts=3, repeatable=lambda: True, replayable=True)
-    assert after(plan, Fate.UNSENT) is None  # costs nothing
-    assert after(plan, Fate.REFUSED) is None
-    assert after(plan, Fate.DOUBTFUL) == "the budget for sending again is used up"
+    plan = RetryState(Budget(0.0), until=math.inf, attempts=3, repeatable=lambda: True, replayable=True)
+    assert after(plan, AttemptOutcome.UNSENT) is None  # costs nothing
+    assert after(plan, AttemptOutcome.REFUSED) is None
+    assert after(plan, AttemptOutcome.MAYBE_PROCESSED) == "the budget for sending again is used up"
 
 
 def test_who_waited_for_news_does_not_begin_with_everybody() -> None:

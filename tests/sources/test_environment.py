@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from peerdiscover.answers import Ask, Outcome
+from peerdiscover.answers import LookupRequest, Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.environment import ResolvConf, Surroundings, source_addresses
+from peerdiscover.sources.environment import Environment, ResolvConf, source_addresses
 
 POD = """# made by the kubelet
 search mine.svc.corp.example svc.corp.example corp.example node.example
@@ -33,8 +33,8 @@ class Place:
 
     def surroundings(
         self, environ: Mapping[str, str] | None = None, hostname: str = "web-1", addresses: Sequence[str] = ()
-    ) -> Surroundings:
-        return Surroundings(
+    ) -> Environment:
+        return Environment(
             environ=environ or {},
             resolv_conf=ResolvConf(self.resolv),
             namespace_file=self.account,
@@ -115,7 +115,7 @@ def test_resolv_conf_is_read_again_when_it_changes(place: Place) -> None:
 
 def test_without_a_nameserver_a_lookup_fails_and_says_what_to_set(place: Place) -> None:
     dns = DNS(surroundings=place.surroundings())
-    answer = dns.lookup(Ask(ServiceName.parse("web.prod:80")))
+    answer = dns.lookup(LookupRequest(ServiceName.parse("web.prod:80")))
     assert answer.outcome is Outcome.FAILED
     assert "PEERDISCOVER_NAMESERVERS" in str(answer.error)
     assert not isinstance(answer.error, ConfigurationError)
@@ -128,7 +128,9 @@ def test_an_unknown_namespace_and_a_bad_setting_are_failed_answers(place: Place)
         ({"PEERDISCOVER_NAMESERVERS": "dns.example"}, "web.prod:80", "dns.example"),
         ({"PEERDISCOVER_CLUSTER_DOMAIN": "a..b"}, "web.prod:80", "a..b"),
     ]:
-        answer = DNS(surroundings=place.surroundings(environ)).lookup(Ask(ServiceName.parse(service)))
+        answer = DNS(surroundings=place.surroundings(environ)).lookup(
+            LookupRequest(ServiceName.parse(service))
+        )
         assert isinstance(answer.error, ConfigurationError)
         assert said in str(answer.error)
 

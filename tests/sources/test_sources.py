@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from peerdiscover.answers import Answer, Ask, Endpoint, Outcome
+from peerdiscover.answers import Answer, Endpoint, LookupRequest, Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
-from peerdiscover.sources import DNS, Called, Fallback, Kubernetes, Static, source_for
+from peerdiscover.sources import DNS, Fallback, FunctionSource, Kubernetes, Static, source_for
 
-ASK = Ask(ServiceName.parse("web"))
+ASK = LookupRequest(ServiceName.parse("web"))
 
 
-def ask(source: Called) -> Answer:
+def ask(source: FunctionSource) -> Answer:
     answer = source.lookup(ASK)
     assert isinstance(answer, Answer)
     return answer
@@ -54,12 +54,12 @@ def test_a_fixed_list_that_is_wrong(entries: Any) -> None:
 
 @pytest.mark.parametrize("returned", [None, [], ()])
 def test_a_callable_that_knows_nobody(returned: object) -> None:
-    answer = ask(Called(lambda: returned))
+    answer = ask(FunctionSource(lambda: returned))
     assert (answer.outcome, answer.ttl, answer.kind) == (Outcome.EMPTY, None, "callable")
 
 
 def test_a_callable() -> None:
-    answer = ask(Called(lambda: (text for text in ["10.0.0.1:80", "a-0=10.0.0.2:80"])))
+    answer = ask(FunctionSource(lambda: (text for text in ["10.0.0.1:80", "a-0=10.0.0.2:80"])))
     assert answer.endpoints == (Endpoint(("10.0.0.1",), 80), Endpoint(("10.0.0.2",), 80, "a-0"))
     assert (answer.outcome, answer.ttl, answer.kind) == (Outcome.RESOLVED, None, "callable")
 
@@ -69,7 +69,7 @@ def test_a_coroutine_function() -> None:
         await asyncio.sleep(0)
         return ["10.0.0.1:80"]
 
-    answer = Called(find).lookup(ASK)
+    answer = FunctionSource(find).lookup(ASK)
     assert inspect.isawaitable(answer)
 
     async def awaited() -> Answer:
@@ -81,12 +81,12 @@ def test_a_coroutine_function() -> None:
 @pytest.mark.parametrize("returned", ["10.0.0.1:80", b"10.0.0.1:80", 7, ["10.0.0.1"], [None]])
 def test_a_callable_that_returns_what_is_no_list_of_addresses(returned: object) -> None:
     with pytest.raises(ConfigurationError):
-        Called(lambda: returned).lookup(ASK)
+        FunctionSource(lambda: returned).lookup(ASK)
 
 
 def test_what_a_callable_raises_is_left_to_whoever_asks() -> None:
     with pytest.raises(ZeroDivisionError):
-        Called(lambda: 1 / 0).lookup(ASK)
+        FunctionSource(lambda: 1 / 0).lookup(ASK)
 
 
 # Which source
@@ -99,8 +99,8 @@ def find_nobody() -> list[str]:
 class Other:
     kind = "other"
 
-    def lookup(self, ask: Ask) -> Answer:
-        return Answer.of(()).with_(name=str(ask.service))
+    def lookup(self, ask: LookupRequest) -> Answer:
+        return Answer.of(()).replace(name=str(ask.service))
 
 
 def test_the_source_that_a_name_means() -> None:
@@ -117,7 +117,7 @@ def test_the_source_that_a_name_means() -> None:
 def test_a_source_that_is_given() -> None:
     for source in DNS(), Static(["10.0.0.1:80"]), Other():
         assert source_for(ServiceName.parse("web"), source) is source
-    assert isinstance(source_for(ServiceName.parse("web"), find_nobody), Called)
+    assert isinstance(source_for(ServiceName.parse("web"), find_nobody), FunctionSource)
     dns = DNS()
     assert source_for(ServiceName.parse("dns:web.prod:80"), dns) is dns
     assert source_for(ServiceName.parse("dns:8080"), Other()), "a Service called dns"

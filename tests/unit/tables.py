@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from peerdiscover import (
     Answer,
-    Ask,
     Endpoint,
     Identity,
+    LookupRequest,
     Outcome,
     Peer,
     PeerSet,
@@ -46,7 +46,7 @@ def texts(*entries: str, ttl: float | None = 5.0) -> Answer:
 
 def partial(*numbers: int, ordered: bool = False, gone: Iterable[str] = ()) -> Answer:
     """An answer that was cut short after these pods."""
-    return pods(*numbers).with_(outcome=Outcome.PARTIAL, ordered=ordered, gone=frozenset(gone))
+    return pods(*numbers).replace(outcome=Outcome.PARTIAL, ordered=ordered, gone=frozenset(gone))
 
 
 EMPTY = Answer(outcome=Outcome.EMPTY, ttl=5.0)
@@ -79,7 +79,7 @@ class Told:
             asked=asked,
         )
         self.core.start(0.0)
-        self.ask: Ask | None = None
+        self.ask: LookupRequest | None = None
 
     def hears(self, answer: Answer, at: float | None = None) -> Told:
         """Ask and be answered at once, at a time that is no earlier than the last one."""
@@ -87,7 +87,7 @@ class Told:
             assert at >= self.now
             self.now = at
         self.ask = self.core.begin()
-        self.core.take(answer, self.now)
+        self.core.apply(answer, self.now)
         return self
 
     @property
@@ -130,7 +130,7 @@ class Told:
     @property
     def wait(self) -> float:
         """Seconds from now until the next question, rounded where floats would not be equal."""
-        return round(self.core.wake - self.now, 9)
+        return round(self.core.next_wakeup - self.now, 9)
 
     def peer(self, i: int) -> Peer:
         """The pod with that ordinal."""

@@ -21,7 +21,7 @@ from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.sources.dns.addresses import Addresses, Found
-from peerdiscover.sources.environment import Surroundings
+from peerdiscover.sources.environment import Environment
 
 __all__ = ["WHY", "Oneself", "oneself", "wait_for_own_name"]
 
@@ -62,9 +62,9 @@ def oneself(service: ServiceName, namespace: str | None, cluster_domain: str | N
         )
     given = {"PEERDISCOVER_NAMESPACE": namespace, "PEERDISCOVER_CLUSTER_DOMAIN": cluster_domain}
     environ = {**os.environ, **{name: value for name, value in given.items() if value}}
-    around = Surroundings(environ=environ)
+    around = Environment(environ=environ)
     own = around.identity(service)
-    told = Surroundings(environ=environ, addresses=lambda _: ()).identity(service)  # POD_IP and POD_IPS alone
+    told = Environment(environ=environ, addresses=lambda _: ()).identity(service)  # POD_IP and POD_IPS alone
     if own.name is None:
         raise ConfigurationError(
             f"{str(service)!r}: --self needs a Service of this pod's own namespace, which is "

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from peerdiscover.answers import Answer, Ask, PullSource, PushSource, Source
+from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import (
     ClosedError,
     ConfigurationError,
@@ -34,8 +34,8 @@ from peerdiscover.pickers import Picker
 from peerdiscover.policy import Policy
 from peerdiscover.sources import source_for
 
-from ._changes import Cursor, Reader
-from ._pickers import Picking
+from ._changes import ChangeCursor, ChangeReader
+from ._pickers import _PickerMixin
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .attempts import Failover
     from .broadcast import Broadcast
 
-__all__ = ["Callback", "State", "Surface", "identity_for", "log", "parsed"]
+__all__ = ["Callback", "State", "_BaseDiscovery", "as_service_name", "identity_for", "log"]
 
 log: logging.Logger = logging.getLogger("peerdiscover")
 
@@ -61,7 +61,7 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-def parsed(service: str | ServiceName) -> ServiceName:
+def as_service_name(service: str | ServiceName) -> ServiceName:
     """The parts of a service's name, given as text or as parts."""
     return service if isinstance(service, ServiceName) else ServiceName.parse(service)
 
@@ -70,21 +70,21 @@ def identity_for(service: ServiceName, me: Identity | None) -> Identity:
     """Who oneself is: as given, or as the pod's surroundings tell."""
     if me is not None and not isinstance(me, Identity):
         raise ConfigurationError(f"me={me!r}: an Identity is wanted, such as Identity(name='web-0')")
-    from peerdiscover.sources.environment import Surroundings
+    from peerdiscover.sources.environment import Environment
 
     if me is None:
-        return Surroundings().identity(service)
-    return me if me.zone is not None else replace(me, zone=Surroundings().zone())
+        return Environment().identity(service)
+    return me if me.zone is not None else replace(me, zone=Environment().zone())
 
 
-class Surface(Picking):
+class _BaseDiscovery(_PickerMixin):
     """One service's peers, kept up to date. See `Discovery` and `AsyncDiscovery`."""
 
     peers: PeerSet
     """The current set; reading it never blocks."""
 
     _lock: AbstractContextManager[object]
-    _passing: tuple[type[BaseException], ...] = ()
+    _propagate: tuple[type[BaseException], ...] = ()
     """What goes through, whoever raised it."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Surface(Picking):
     ) -> None:
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"policy={policy!r}: a Policy is wanted")
-        self._service = parsed(service)
+        self._service = as_service_name(service)
         if me is not None:
             identity_for(self._service, me)  # refuses what is none
         self._policy = policy
@@ -106,7 +106,7 @@ class Surface(Picking):
         self._lock = self._new_lock()
         self._state = State.NEW
         super().__init__()
-        self._subscribers: dict[object, tuple[Callback, Cursor]] = {}
+        self._subscribers: dict[object, tuple[Callback, ChangeCursor]] = {}
         self._core = self._new_core(Identity())
         self.peers = self._core.peers
         self._view = self._core.view
@@ -151,7 +151,7 @@ class Surface(Picking):
             text = self._core.explain(self._now())
         return text if self._state is State.OPEN else f"{text}: the discovery is {self._state.value}"
 
-    # Picking: see `Picking`
+    # Picking: see `_PickerMixin`
 
     def ordinal(self, i: int) -> Peer:
         """The pod with that ordinal, whatever its address is today.
@@ -162,7 +162,7 @@ class Surface(Picking):
         try:
             return self.peers.ordinal(i)
         except OrdinalNotFoundError as error:
-            raise OrdinalNotFoundError(f"{error}; {self._last_words()}") from None
+            raise OrdinalNotFoundError(f"{error}; {self._last_answer_summary()}") from None
 
     # What the application tells
 
@@ -178,7 +178,7 @@ class Surface(Picking):
         with self._lock:
             due = self._next
             self._core.report_failure(peer, self._now(), type(error).__name__ if error else "")
-            self._take_to_heart(due)
+            self._after_report(due)
 
     def report_success(self, peer: Peer) -> None:
         """The application reached `peer`: what was held against it is forgotten. Costs next to nothing."""
@@ -187,7 +187,7 @@ class Surface(Picking):
         with self._lock:
             due = self._next
             self._core.report_success(peer, self._now())
-            self._take_to_heart(due)
+            self._after_report(due)
 
     def on_change(self, callback: Callback) -> Callable[[], None]:
         """Have `callback(change)` called for each change from now on; returns what ends that.
@@ -202,7 +202,7 @@ class Surface(Picking):
         token = object()
         with self._lock:
             self._require_open()
-            self._subscribers[token] = (callback, Cursor(self.peers))
+            self._subscribers[token] = (callback, ChangeCursor(self.peers))
 
         def unsubscribe() -> None:
             with self._lock:
@@ -229,7 +229,7 @@ class Surface(Picking):
             picker=self.round_robin() if picker is None else picker,
             now=self._now,
             view=lambda: self._view,
-            nobody=self._nobody,
+            nobody=self._no_peers_error,
             patience=self._policy.ready_timeout,
         )
 
@@ -239,17 +239,19 @@ class Surface(Picking):
         self._require_open()
         return Broadcast(self.peers, limit=limit, include_self=include_self)
 
-    def _reader(self) -> Reader:
+    def _reader(self) -> ChangeReader:
         self._require_open()
-        return Reader(lambda: self.peers, lambda: self._state is State.CLOSED)
+        return ChangeReader(lambda: self.peers, lambda: self._state is State.CLOSED)
 
-    def _last_words(self) -> str:
+    def _last_answer_summary(self) -> str:
         with self._lock:
-            return self._core.last_words(self._now())
+            return self._core.last_answer_summary(self._now())
 
-    def _nobody(self) -> NoPeersError:
+    def _no_peers_error(self) -> NoPeersError:
         with self._lock:
-            return self._core.nobody(self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s")
+            return self._core.no_peers_error(
+                self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s"
+            )
 
     def _new_lock(self) -> AbstractContextManager[object]:
         raise NotImplementedError
@@ -262,7 +264,7 @@ class Surface(Picking):
         raise NotImplementedError
 
     def _warn(self, text: str) -> None:
-        self._core.notes.append((logging.WARNING, f"{self._service}: {text}"))
+        self._core.pending_logs.append((logging.WARNING, f"{self._service}: {text}"))
         self._wake()
 
     def _require_open(self) -> None:
@@ -273,13 +275,13 @@ class Surface(Picking):
         how = "enter it first, with `with` or `async with`" if self._state is State.NEW else "make a new one"
         return ClosedError(f"{self._service}: the discovery is {self._state.value}; {how}")
 
-    def _due(self) -> Ask | float:
+    def _due(self) -> LookupRequest | float:
         """What to ask now, or for how many seconds nothing is to be asked. Called with the lock held."""
         now = self._now()
         if self._core.tick(now):
             self._show()
-        if (left := self._core.wake - now) > 0:
-            return max(0.0, min(left, self._core.tick_at - now))
+        if (left := self._core.next_wakeup - now) > 0:
+            return max(0.0, min(left, self._core.next_tick - now))
         if self._core.watched:
             self._core.expire(now)
             self._show()
@@ -295,9 +297,9 @@ class Surface(Picking):
     @property
     def _next(self) -> float:
         """When there is something to do, if nothing happens. Called with the lock held."""
-        return min(self._core.wake, self._core.tick_at)
+        return min(self._core.next_wakeup, self._core.next_tick)
 
-    def _take_to_heart(self, due: float) -> None:
+    def _after_report(self, due: float) -> None:
         """The application told how a call went. Called with the lock held.
 
         Many may fail at once, while many wait: they are woken where that changed something, or where it
@@ -305,21 +307,21 @@ class Surface(Picking):
         """
         before = self.peers
         self._show()
-        if self.peers is not before or self._next < due or self._core.notes:
+        if self.peers is not before or self._next < due or self._core.pending_logs:
             self._wake()
 
     def _take(self, answer: Answer, seconds: float = 0.0) -> None:
         """The answer to a question. Called with the lock held."""
         if not self._core.watched:  # a watch that works again meanwhile knows better
-            self._take_in(answer, lambda answer, now: self._core.take(answer, now, seconds))
+            self._take_in(answer, lambda answer, now: self._core.apply(answer, now, seconds))
 
     def _watch_told(self, answer: Answer) -> None:
         """What a watch told. Called with the lock held."""
-        self._take_in(answer, self._core.told)
+        self._take_in(answer, self._core.apply_watch)
 
     def _watch_ended(self, answer: Answer) -> None:
         """What the watch ended with. It is begun again when the core says so. Called with the lock held."""
-        self._take_in(answer, self._core.watch_ended)
+        self._take_in(answer, self._core.on_watch_end)
 
     def _take_in(self, answer: Answer, take: Callable[[Answer, float], object]) -> None:
         """An answer came; after the end it changes nothing. Called with the lock held."""
@@ -328,7 +330,7 @@ class Surface(Picking):
         try:
             take(answer, self._now())
         except Exception as error:  # noqa: BLE001 - a fault of ours, or an answer that no source should give
-            self._core.take(self._fault("an answer could not be judged", error), self._now())
+            self._core.apply(self._fault("an answer could not be judged", error), self._now())
         self._show()
         self._wake()
 
@@ -337,7 +339,7 @@ class Surface(Picking):
         import traceback
 
         text = "".join(traceback.format_exception(error))
-        self._core.notes.append((logging.ERROR, f"{self._service}: {what}: {text}"))
+        self._core.pending_logs.append((logging.ERROR, f"{self._service}: {what}: {text}"))
         return Answer.failed(f"{what}: {type(error).__name__}")
 
     def _show(self) -> None:
@@ -353,10 +355,10 @@ class Surface(Picking):
             raise ConfigurationError(str(error)) from error
         return self._core.satisfies(min_peers, include_self)
 
-    def _too_few(self, min_peers: int, include_self: bool, began: float) -> ResolutionTimeoutError:
+    def _timeout_error(self, min_peers: int, include_self: bool, began: float) -> ResolutionTimeoutError:
         with self._lock:
             now = self._now()
-            return self._core.too_few(min_peers, include_self, now - began, now)
+            return self._core.timeout_error(min_peers, include_self, now - began, now)
 
     def _end(self) -> None:
         """The end: nothing is picked any more. Called with the lock held."""
@@ -366,30 +368,30 @@ class Surface(Picking):
         for picker in self._pickers.values():
             picker.end(self._closed_error)
 
-    def _has_news(self) -> bool:
-        return bool(self._core.notes) or any(
+    def _has_pending(self) -> bool:
+        return bool(self._core.pending_logs) or any(
             cursor.last is not self.peers for _, cursor in self._subscribers.values()
         )
 
-    def _tell_news(self) -> None:
+    def _publish_pending(self) -> None:
         """Log and call back what has piled up. Called without the lock."""
         with self._lock:
-            notes = list(self._core.notes)
-            self._core.notes.clear()
+            notes = list(self._core.pending_logs)
+            self._core.pending_logs.clear()
             due = [
                 (token, callback, change)
                 for token, (callback, cursor) in self._subscribers.items()
                 if (change := cursor.advance(self.peers))
             ]
         for level, text in notes:
-            with self._unharmed():
+            with self._guarded():
                 log.log(level, "%s", text)
         for token, callback, change in due:
             if token in self._subscribers:  # an earlier one may have ended it
-                with self._unharmed():
+                with self._guarded():
                     callback(change)
 
-    # For `_processes`; what the child of a fork and the end of the process mean depends on the shell
+    # For `_forks`; what the child of a fork and the end of the process mean depends on the shell
 
     def _before_fork(self) -> None:
         self._lock.__enter__()
@@ -404,11 +406,11 @@ class Surface(Picking):
         raise NotImplementedError
 
     @contextmanager
-    def _unharmed(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         """Run a stranger's code: whatever it raises is logged, as far as logging works, and that is all."""
         try:
             yield
-        except self._passing:
+        except self._propagate:
             raise
         except BaseException:  # SystemExit too: it would end the refresher in silence
             with suppress(Exception):

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from peerdiscover.peers import Change, PeerSet
 
-__all__ = ["Cursor", "Reader"]
+__all__ = ["ChangeCursor", "ChangeReader"]
 
 
-class Cursor:
+class ChangeCursor:
     """What one reader of changes was told last."""
 
     __slots__ = ("last",)
@@ -30,7 +30,7 @@ class Cursor:
         return change or None
 
 
-class Reader:
+class ChangeReader:
     """One iteration over changes: the first adds what is known, each later one is the difference."""
 
     __slots__ = ("_cursor", "_over", "_peers", "change")
@@ -38,7 +38,7 @@ class Reader:
     def __init__(self, peers: Callable[[], PeerSet], over: Callable[[], bool]) -> None:
         self._peers = peers
         self._over = over
-        self._cursor = Cursor(PeerSet(peers().service))
+        self._cursor = ChangeCursor(PeerSet(peers().service))
         self.change: Change | None = None
         """What is to be handed over next; None at the end."""
 

@@ -19,7 +19,7 @@ from peerdiscover.pickers import Random, RoundRobin, Zone, zone_warning
 if TYPE_CHECKING:
     from peerdiscover.pickers import LeastRequests, Rendezvous, Subset
 
-__all__ = ["Picking"]
+__all__ = ["_PickerMixin"]
 
 
 class _Rebound(Protocol):
@@ -29,14 +29,14 @@ class _Rebound(Protocol):
 
     def rebind(self, view: View) -> None: ...
     def end(self, error: Callable[[], Exception]) -> None: ...
-    def forked(self) -> None: ...
+    def after_fork(self) -> None: ...
 
 
 P = TypeVar("P", bound=_Rebound)
 
 
-class Picking:
-    """The pickers of one discovery; `Surface` has the rest of it."""
+class _PickerMixin:
+    """The pickers of one discovery; `_BaseDiscovery` has the rest of it."""
 
     _lock: AbstractContextManager[object]
     _view: View
@@ -50,7 +50,7 @@ class Picking:
     def _require_open(self) -> None:
         raise NotImplementedError
 
-    def _last_words(self) -> str:
+    def _last_answer_summary(self) -> str:
         """The last answer: what was asked, of whom, what came, and how long ago."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ class Picking:
                 picker = self._pickers.get(key)
                 if picker is None:
                     picker = kind(*arguments)
-                    picker.last_words = self._last_words
+                    picker.last_words = self._last_answer_summary
                     picker.rebind(self._view)
                     self._pickers[key] = picker
                     self._warn_of_zone()

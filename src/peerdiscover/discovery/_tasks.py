@@ -1,4 +1,4 @@
-"""How a discovery waits and asks under asyncio and trio; its twin is `_in_threads`.
+"""How a discovery waits and asks under asyncio and trio; its twin is `_threads`.
 
 Rules of this room:
 
@@ -18,18 +18,18 @@ from typing import Self
 import anyio
 import anyio.abc
 
-from peerdiscover.answers import Ask
+from peerdiscover.answers import LookupRequest
 from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
 
-from ._base import State, Surface
-from ._changes import Reader
+from ._base import State, _BaseDiscovery
+from ._changes import ChangeReader
 from .attempts import Pause
 
-__all__ = ["Changes", "InTasks"]
+__all__ = ["Changes", "TaskRuntime"]
 
 
-class InTasks(Surface):
+class TaskRuntime(_BaseDiscovery):
     """One task that refreshes, and everybody else who waits."""
 
     _tasks: anyio.abc.TaskGroup
@@ -68,23 +68,23 @@ class InTasks(Surface):
 
     async def _run(self) -> None:
         while self._state is State.OPEN:
-            self._tell_news()
+            self._publish_pending()
             due, began = self._due(), self._now()
-            if isinstance(due, Ask):
+            if isinstance(due, LookupRequest):
                 if self._core.watched:
                     self._tasks.start_soon(self._feed, due)
                 else:
                     answer = await _calling.alookup(self._source, due, self._blocked)
                     self._take(answer, self._now() - began)
-            elif not self._has_news():
+            elif not self._has_pending():
                 with anyio.move_on_after(due):
                     await self._changed.wait()
 
-    async def _feed(self, ask: Ask) -> None:
+    async def _feed(self, ask: LookupRequest) -> None:
         """Hand on what a source tells by itself, until it ends."""
         self._watch_ended(await _calling.awatch(self._source, ask, self._watch_told))
 
-    # For `_processes`
+    # For `_forks`
 
     def _after_fork_in_child(self) -> None:
         self._end()
@@ -98,7 +98,7 @@ class Changes:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: ChangeReader,
         wait_until: Callable[[Callable[[], bool], float | None], Awaitable[bool]],
         timeout: float | None,
     ) -> None:

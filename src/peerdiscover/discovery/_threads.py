@@ -1,4 +1,4 @@
-"""How a discovery waits and asks in threads; its twin is `_in_tasks`.
+"""How a discovery waits and asks in threads; its twin is `_tasks`.
 
 Rules of this room:
 
@@ -20,18 +20,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.sources import _calling
 
-from ._base import State, Surface, log
+from ._base import State, _BaseDiscovery, log
 
 if TYPE_CHECKING:
     from .attempts import Pause
 
-__all__ = ["InThreads"]
+__all__ = ["ThreadedRuntime"]
 
 
-class InThreads(Surface):
+class ThreadedRuntime(_BaseDiscovery):
     """One lock, one thread that refreshes, and everybody else who waits."""
 
     _changed: threading.Condition
@@ -64,12 +64,12 @@ class InThreads(Surface):
                 left = end - self._now()
                 if left <= 0:
                     return False
-                due: Ask | float = math.inf
+                due: LookupRequest | float = math.inf
                 if threading.current_thread() is self._thread:
                     if self._asking:
                         raise RuntimeError("a source cannot wait for what it is asked for itself")
                     due = self._due()
-                if isinstance(due, Ask):
+                if isinstance(due, LookupRequest):
                     self._ask(due)
                 else:
                     self._changed.wait(min(due, left, threading.TIMEOUT_MAX))
@@ -82,8 +82,8 @@ class InThreads(Surface):
 
     def _run(self) -> None:
         while self._go_on():
-            self._tell_news()
-        self._tell_news()
+            self._publish_pending()
+        self._publish_pending()
 
     def _go_on(self) -> bool:
         """Ask what is due, or wait for it; False at the end."""
@@ -91,16 +91,16 @@ class InThreads(Surface):
             if self._state is not State.OPEN or self._thread is not threading.current_thread():
                 return False  # in the child of a fork that came from a callback another thread goes on
             due = self._due()
-            if isinstance(due, Ask):
+            if isinstance(due, LookupRequest):
                 self._ask(due)
-            elif not self._has_news():
+            elif not self._has_pending():
                 self._changed.wait(min(due, threading.TIMEOUT_MAX))
         return True
 
-    def _ask(self, ask: Ask) -> None:
+    def _ask(self, ask: LookupRequest) -> None:
         """Ask and take the answer in, or begin to watch. The lock is given up meanwhile."""
         began = self._now()
-        ask = replace(ask, on_cancelled=self._cancellation.then)
+        ask = replace(ask, on_cancelled=self._cancellation.add_callback)
         if self._core.watched:
             name = f"peerdiscover watch {self._service}"
             self._feeder = threading.Thread(target=self._feed, args=(ask,), name=name, daemon=True)
@@ -118,7 +118,7 @@ class InThreads(Surface):
             self._asking = False
         self._take(answer, self._now() - began)
 
-    def _feed(self, ask: Ask) -> None:
+    def _feed(self, ask: LookupRequest) -> None:
         """Hand on what a source tells by itself, until it ends."""
 
         def take(answer: Answer) -> None:
@@ -139,7 +139,7 @@ class InThreads(Surface):
             if thread.is_alive():
                 log.warning("%s: the source did not return; its thread is left behind", self._service)
 
-    # For `_processes`
+    # For `_forks`
 
     def _after_fork_in_child(self) -> None:
         self._lock = self._new_lock()

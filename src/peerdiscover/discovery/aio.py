@@ -2,8 +2,8 @@
 
 Rules of this room:
 
-* No call decides anything: it asks the core (`membership`, by way of `surface`) and waits
-  (`_in_tasks`).
+* No call decides anything: it asks the core (`membership`, by way of `_base`) and waits
+  (`_tasks`).
 * An exception from the body of `async with` comes out as itself, not wrapped in a group.
 """
 
@@ -18,7 +18,7 @@ import anyio
 from peerdiscover import _forks
 from peerdiscover.peers import Change, Peer, PeerSet
 
-from ._tasks import Changes, InTasks
+from ._tasks import Changes, TaskRuntime
 from .attempts import AsyncAttempts
 from .broadcast import Broadcast, Receipt, call_in_tasks
 
@@ -33,7 +33,7 @@ __all__ = ["AsyncDiscovery"]
 T = TypeVar("T")
 
 
-class AsyncDiscovery(InTasks):
+class AsyncDiscovery(TaskRuntime):
     """The pods behind a service, kept up to date, for asyncio and trio.
 
         async with AsyncDiscovery("web-headless.prod:8080") as web:
@@ -71,14 +71,14 @@ class AsyncDiscovery(InTasks):
             if error is None:
                 raise
         finally:
-            self._tell_news()
+            self._publish_pending()
 
     async def refresh(self) -> PeerSet:
         """Ask now; the set after a lookup that began after this call, failed or not. Callers share one."""
         self._require_open()
         wanted = self._core.request(self._now())
         self._wake()
-        await self._wait_until(lambda: self._core.finished >= wanted, None)
+        await self._wait_until(lambda: self._core.completed >= wanted, None)
         return self.peers
 
     async def wait(
@@ -91,7 +91,7 @@ class AsyncDiscovery(InTasks):
         self._require_open()
         began = self._now()
         if not await self._wait_until(lambda: self._there(min_peers, include_self), timeout):
-            raise self._too_few(min_peers, include_self, began)
+            raise self._timeout_error(min_peers, include_self, began)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:

@@ -3,7 +3,7 @@
 Failures are asked again until the time is over. "Nobody" is believed when a second opinion agrees:
 one wrong NXDOMAIN among good answers does occur.
 
-`Once` says what to ask and what follows from an answer; tenacity repeats, the two functions ask.
+`OneShot` says what to ask and what follows from an answer; tenacity repeats, the two functions ask.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from peerdiscover.answers import Answer, Ask, Outcome, Source
+from peerdiscover.answers import Answer, LookupRequest, Outcome, Source
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.membership import Membership
 from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy
 from peerdiscover.sources import _calling, source_for
 
-from ._base import identity_for, log, parsed
+from ._base import as_service_name, identity_for, log
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -52,7 +52,7 @@ def resolve(
     """
     import tenacity
 
-    once = Once(service, source, timeout, me)
+    once = OneShot(service, source, timeout, me)
 
     def ask() -> PeerSet | None:
         question = once.ask(time.monotonic())
@@ -73,7 +73,7 @@ async def aresolve(
     import anyio
     import tenacity
 
-    once = Once(service, source, timeout, me)
+    once = OneShot(service, source, timeout, me)
 
     async def ask() -> PeerSet | None:
         question = once.ask(anyio.current_time())
@@ -83,7 +83,7 @@ async def aresolve(
     return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))
 
 
-class Once:
+class OneShot:
     """The steps of resolving once."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Once:
     ) -> None:
         if not timeout > 0:
             raise ConfigurationError(f"timeout={timeout!r}: must be above 0")
-        name = parsed(service)
+        name = as_service_name(service)
         self.source: Source = source_for(name, source)
         self._policy = Policy(timeout=timeout, on_empty="accept")
         self._core = Membership(
@@ -117,12 +117,12 @@ class Once:
             "retry_error_callback": self._give_up,
         }
 
-    def ask(self, now: float) -> Ask:
+    def ask(self, now: float) -> LookupRequest:
         """What to ask now."""
         self._now = now
         self._core.begin()
         self._allowed = max(_TOO_SHORT, self._left())
-        return Ask(
+        return LookupRequest(
             service=self._core.service,
             timeout=self._allowed,
             second_opinion=self._doubted,
@@ -132,15 +132,15 @@ class Once:
     def take(self, answer: Answer, now: float) -> PeerSet | None:
         """The peers, or None: ask again. Raises what ends it."""
         asked_at, self._now = self._now, now
-        answer = self._core.take(self._telling(answer), now, now - asked_at)
+        answer = self._core.apply(self._telling(answer), now, now - asked_at)
         self._log(answer)
         if (error := self._core.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
         if self._core.peers:
             return self._core.peers
-        if answer.is_nobody and (self._doubted or answer.authoritative):
-            raise self._core.not_found(now)
-        self._doubted = answer.is_nobody
+        if answer.is_empty and (self._doubted or answer.authoritative):
+            raise self._core.not_found_error(now)
+        self._doubted = answer.is_empty
         return None
 
     def _telling(self, answer: Answer) -> Answer:
@@ -159,8 +159,8 @@ class Once:
 
     def _log(self, answer: Answer) -> None:
         """Log what there is to say. A failure warns nobody: it is asked again, and the error will have it."""
-        while self._core.notes:
-            level, text = self._core.notes.popleft()
+        while self._core.pending_logs:
+            level, text = self._core.pending_logs.popleft()
             log.log(level if answer.is_evidence else min(level, logging.INFO), "%s", text)
 
     def _left(self) -> float:
@@ -174,5 +174,5 @@ class Once:
 
     def _give_up(self, _: object) -> None:
         if self._core.status(self._now).outcome in (Outcome.EMPTY, Outcome.NOT_FOUND):
-            raise self._core.not_found(self._now)
-        raise self._core.too_few(1, True, self._now - self.began, self._now)
+            raise self._core.not_found_error(self._now)
+        raise self._core.timeout_error(1, True, self._now - self.began, self._now)

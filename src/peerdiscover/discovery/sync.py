@@ -2,8 +2,8 @@
 
 Rules of this room:
 
-* No call decides anything: it asks the core (`membership`, by way of `surface`, which says what may
-  be called when) and waits (`_in_threads`).
+* No call decides anything: it asks the core (`membership`, by way of `_base`, which says what may
+  be called when) and waits (`_threads`).
 * At the end of the process what is still open is closed.
 """
 
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from peerdiscover import _forks
 from peerdiscover.peers import Change, Peer, PeerSet
 
-from ._changes import Reader
-from ._threads import InThreads
+from ._changes import ChangeReader
+from ._threads import ThreadedRuntime
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -33,7 +33,7 @@ __all__ = ["Discovery"]
 T = TypeVar("T")
 
 
-class Discovery(InThreads):
+class Discovery(ThreadedRuntime):
     """The pods behind a service, kept up to date, for threads.
 
         with Discovery("web-headless.prod:8080") as web:
@@ -86,7 +86,7 @@ class Discovery(InThreads):
             self._require_open()
             wanted = self._core.request(self._now())
             self._wake()
-        self._wait_until(lambda: self._core.finished >= wanted, None)
+        self._wait_until(lambda: self._core.completed >= wanted, None)
         return self.peers
 
     def wait(self, min_peers: int = 1, timeout: float | None = None, include_self: bool = True) -> PeerSet:
@@ -97,7 +97,7 @@ class Discovery(InThreads):
         self._require_open()
         began = self._now()
         if not self._wait_until(lambda: self._there(min_peers, include_self), timeout):
-            raise self._too_few(min_peers, include_self, began)
+            raise self._timeout_error(min_peers, include_self, began)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
@@ -107,7 +107,7 @@ class Discovery(InThreads):
         """
         return self._changes(self._reader(), timeout)
 
-    def _changes(self, reader: Reader, timeout: float | None) -> Iterator[Change]:
+    def _changes(self, reader: ChangeReader, timeout: float | None) -> Iterator[Change]:
         while self._wait_until(reader.ready, timeout) and reader.change is not None:
             yield reader.change
 

@@ -13,14 +13,14 @@ to send a request to, `HttpxNoPeersError` or `Httpx2NoPeersError` is raised: a `
 
 Rules of this room:
 
-* `_steps` decides, told the time: who is next, whether again, when it is over.
-* `_attempts` and `_lines` know whether a byte of a request was handed to a socket; nothing is told from an
-  error's text.
-* `_pods` keeps one pool of connections a pod, and lets those of a pod that left go.
-* `_fates` tells what became of an attempt, and whether the pod is to blame.
-* `_calls` puts these together for one request, with what its transport knows (`_shared`). `_sync` and
+* `_retry` decides, told the time: who is next, whether again, when it is over.
+* `_attempts` and `_connections` know whether a byte of a request was handed to a socket; nothing is told
+  from an error's text.
+* `_pools` keeps one pool of connections a pod, and lets those of a pod that left go.
+* `_outcomes` tells what became of an attempt, and whether the pod is to blame.
+* `_dispatch` puts these together for one request, with what its transport knows (`_state`). `_sync` and
   `_async` only do what it says.
-* `_clients` are the libraries' own clients over these; `_rounds` says whom a broadcast calls.
+* `_clients` are the libraries' own clients over these; `_broadcast` says whom a broadcast calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._async import AsyncPodTransport
-from ._clients import AsyncClient, Client, Over, OverAsync
+from ._clients import AsyncClient, Client, _AsyncPodClientMixin, _PodClientMixin
 from ._httpx import named
 from ._sync import PodTransport
 
@@ -62,12 +62,14 @@ def __getattr__(name: str) -> Any:
         value = named("httpx2").no_peers
     elif name == "Httpx2Client":
         value = type(
-            name, (Over, named("httpx2").api.Client), {"__module__": __name__, "__doc__": Client.__doc__}
+            name,
+            (_PodClientMixin, named("httpx2").api.Client),
+            {"__module__": __name__, "__doc__": Client.__doc__},
         )
     elif name == "Httpx2AsyncClient":
         value = type(
             name,
-            (OverAsync, named("httpx2").api.AsyncClient),
+            (_AsyncPodClientMixin, named("httpx2").api.AsyncClient),
             {"__module__": __name__, "__doc__": AsyncClient.__doc__},
         )
     else:

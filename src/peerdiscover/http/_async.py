@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from peerdiscover.pickers import Picker
 
-from ._attempts import UNDER_WAY, Attempt, Pod
-from ._connections import AsyncDialler
-from ._dispatch import Call
+from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from ._connections import AsyncPodBackend
+from ._dispatch import Dispatch
 from ._httpx import libraries
-from ._options import Ways
+from ._options import TransportOptions
 from ._retry import Pause
-from ._state import Shared
+from ._state import TransportState
 
 if TYPE_CHECKING:
     import httpx
@@ -58,7 +58,7 @@ class AsyncPodTransport(_Base):
         retry_503: bool = False,
         drain: float = 30.0,
     ) -> None:
-        ways = Ways(
+        ways = TransportOptions(
             host=host,
             attempts=attempts,
             budget=budget,
@@ -77,20 +77,20 @@ class AsyncPodTransport(_Base):
             "limits": limits,
         }
         self._discovery = discovery
-        self._shared = Shared(discovery, ways, picker, _pool, options)
+        self._shared = TransportState(discovery, ways, picker, _pool, options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
         shared = self._shared
         for pool in shared.pods.closing():
             await pool.aclose()
-        call = Call(shared, request)
+        call = Dispatch(shared, request)
         while True:
             step = call.next()
             if isinstance(step, Pause):
                 await self._wait(step)
                 continue
-            under_way = UNDER_WAY.set(step)
+            under_way = CURRENT_ATTEMPT.set(step)
             try:
                 answer = await step.pod.pool.handle_async_request(call.request_for(step))
             except BaseException as error:
@@ -101,7 +101,7 @@ class AsyncPodTransport(_Base):
                     raise final from error
                 continue
             finally:
-                UNDER_WAY.reset(under_way)
+                CURRENT_ATTEMPT.reset(under_way)
             if call.answered(step, answer) is None:
                 response: httpx.Response = call.response(
                     step, answer, call.library.AsyncStream, partial(self._over, step)
@@ -140,5 +140,5 @@ class AsyncPodTransport(_Base):
         await self.aclose()
 
 
-def _pool(core: Any, pod: Pod, options: dict[str, Any]) -> Any:
-    return core.AsyncConnectionPool(network_backend=AsyncDialler(core, pod), **options)
+def _pool(core: Any, pod: PodPool, options: dict[str, Any]) -> Any:
+    return core.AsyncConnectionPool(network_backend=AsyncPodBackend(core, pod), **options)

@@ -20,12 +20,12 @@ from typing import Generic, TypeVar
 from peerdiscover.discovery.broadcast import Broadcast, Receipt
 from peerdiscover.peers import Change, Peer, PeerSet
 
-__all__ = ["Rounds"]
+__all__ = ["RollingBroadcast"]
 
 T = TypeVar("T")
 
 
-class Rounds(Generic[T]):
+class RollingBroadcast(Generic[T]):
     """The rounds of one broadcast."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Rounds(Generic[T]):
         self._errors: dict[Peer, BaseException] = {}
         Broadcast(peers(), limit=limit)  # refuses a limit that cannot work
 
-    def saw(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         """The set changed while it runs."""
         for peer in (*change.added, *(new for _, new in change.moved)):
             if self._include_self or not peer.is_self:
@@ -82,7 +82,7 @@ class Rounds(Generic[T]):
         chosen = PeerSet(peers.service, due, generation=peers.generation)
         return Broadcast(chosen, limit=self._limit, include_self=True)
 
-    def took(self, receipt: Receipt[T]) -> None:
+    def record(self, receipt: Receipt[T]) -> None:
         """What a round brought."""
         self._results.update(receipt.results)
         self._errors.update(receipt.errors)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from peerdiscover.discovery._base import parsed
+from peerdiscover.discovery._base import as_service_name
 from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.discovery.broadcast import Broadcast, Receipt, call_in_tasks, call_in_threads
 from peerdiscover.discovery.sync import Discovery
@@ -27,7 +27,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy
 
 from ._async import AsyncPodTransport
-from ._broadcast import Rounds
+from ._broadcast import RollingBroadcast
 from ._httpx import preferred
 from ._options import host_of
 from ._sync import PodTransport
@@ -41,13 +41,13 @@ else:
     _Client = preferred().api.Client
     _AsyncClient = preferred().api.AsyncClient
 
-__all__ = ["AsyncClient", "Client", "Over", "OverAsync"]
+__all__ = ["AsyncClient", "Client", "_AsyncPodClientMixin", "_PodClientMixin"]
 
 _TRANSPORT = inspect.signature(PodTransport).parameters.keys() - {"discovery", "trust_env"}
 Late = Literal["report", "include"]
 
 
-class _Prepared:
+class _ClientConfig:
     """The arguments of a client, sorted."""
 
     def __init__(
@@ -61,7 +61,7 @@ class _Prepared:
     ) -> None:
         for name in {"transport", "proxy"}.intersection(options):
             raise ConfigurationError(f"{name}=: requests go to the pods; use httpx's own client for {name}=")
-        parts = parsed(service)
+        parts = as_service_name(service)
         self.owned = discovery is None
         self.policy = policy or Policy()
         if discovery is None:
@@ -84,7 +84,7 @@ def _pinned(peer: object, options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "extensions": {**(options.get("extensions") or {}), "peer": peer}}
 
 
-class Over:
+class _PodClientMixin:
     """What makes a client of a library one over pods."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Over:
         discovery: Discovery | None = None,
         **httpx_options: Any,
     ) -> None:
-        prepared = _Prepared(service, Discovery, source, policy, discovery, httpx_options)
+        prepared = _ClientConfig(service, Discovery, source, policy, discovery, httpx_options)
         self.discovery: Discovery = prepared.discovery
         self._not_open = threading.Lock() if prepared.owned else None
         self._policy = prepared.policy
@@ -185,14 +185,16 @@ class Over:
         if _reports(late):
             return self.discovery.broadcast(call, timeout=timeout, limit=limit, include_self=include_self)
         until = math.inf if timeout is None else time.monotonic() + timeout
-        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self, until)
-        unsubscribe = self.discovery.on_change(rounds.saw)
+        rounds: RollingBroadcast[Any] = RollingBroadcast(
+            lambda: self.discovery.peers, limit, include_self, until
+        )
+        unsubscribe = self.discovery.on_change(rounds.on_change)
         try:
             while (step := rounds.step(time.monotonic(), self.discovery.status.next_refresh)) is not None:
                 if isinstance(step, Broadcast):
                     seconds = rounds.left(time.monotonic())
                     call_in_threads(step, call, seconds)
-                    rounds.took(step.receipt(self.discovery.peers, seconds))
+                    rounds.record(step.receipt(self.discovery.peers, seconds))
                     continue
                 for _ in self.discovery.changes(timeout=step):
                     if not rounds.was_still():
@@ -205,7 +207,7 @@ class Over:
         return rounds.receipt()
 
 
-class OverAsync:
+class _AsyncPodClientMixin:
     """What makes an asynchronous client of a library one over pods."""
 
     def __init__(
@@ -217,7 +219,7 @@ class OverAsync:
         discovery: AsyncDiscovery | None = None,
         **httpx_options: Any,
     ) -> None:
-        prepared = _Prepared(service, AsyncDiscovery, source, policy, discovery, httpx_options)
+        prepared = _ClientConfig(service, AsyncDiscovery, source, policy, discovery, httpx_options)
         self.discovery: AsyncDiscovery = prepared.discovery
         self._owned = prepared.owned
         self._entered = False
@@ -284,14 +286,16 @@ class OverAsync:
                 call, timeout=timeout, limit=limit, include_self=include_self
             )
         until = math.inf if timeout is None else anyio.current_time() + timeout
-        rounds: Rounds[Any] = Rounds(lambda: self.discovery.peers, limit, include_self, until)
-        unsubscribe = self.discovery.on_change(rounds.saw)
+        rounds: RollingBroadcast[Any] = RollingBroadcast(
+            lambda: self.discovery.peers, limit, include_self, until
+        )
+        unsubscribe = self.discovery.on_change(rounds.on_change)
         try:
             while (step := rounds.step(anyio.current_time(), self.discovery.status.next_refresh)) is not None:
                 if isinstance(step, Broadcast):
                     seconds = rounds.left(anyio.current_time())
                     await call_in_tasks(step, call, seconds)
-                    rounds.took(step.receipt(self.discovery.peers, seconds))
+                    rounds.record(step.receipt(self.discovery.peers, seconds))
                     continue
                 async for _ in self.discovery.changes(timeout=step):
                     if not rounds.was_still():
@@ -330,7 +334,7 @@ def _reports(late: str) -> bool:
     return late == "report"
 
 
-class Client(Over, _Client):
+class Client(_PodClientMixin, _Client):
     """`httpx.Client` over the pods of a service: `client.get("/x")` goes to one of them.
 
         with Client("web-headless.prod:8080") as web:
@@ -344,7 +348,7 @@ class Client(Over, _Client):
     """
 
 
-class AsyncClient(OverAsync, _AsyncClient):
+class AsyncClient(_AsyncPodClientMixin, _AsyncClient):
     """`httpx.AsyncClient` over the pods of a service, for asyncio and trio; see `Client`.
 
         async with AsyncClient("web-headless.prod:8080") as web:

@@ -22,14 +22,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._attempts import UNDER_WAY, Attempt, Cuttable, Pod
+from ._attempts import CURRENT_ATTEMPT, Abortable, Attempt, PodPool
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["AsyncDialler", "AsyncLine", "Dialler", "Line"]
+__all__ = ["AsyncPodBackend", "AsyncPodStream", "PodBackend", "PodStream"]
 
-L = TypeVar("L", "Line", "AsyncLine")
+L = TypeVar("L", "PodStream", "AsyncPodStream")
 
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 _ESTABLISHED = 1  # linux/tcp_states.h; when the other side has closed: CLOSE_WAIT
@@ -47,19 +47,19 @@ _ALIVE = [
 ]
 
 
-class _Line(Cuttable):
+class _BasePodStream(Abortable):
     """What both kinds of line share."""
 
     __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info", "shakes_hands")
 
-    def __init__(self, stream: Any, pod: Pod) -> None:
+    def __init__(self, stream: Any, pod: PodPool) -> None:
         self._stream = stream
         self._pod = pod
         self._hurried = False
         self.shakes_hands: bool = False
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         sock = self._stream.get_extra_info("socket")
         with suppress(OSError):
             if isinstance(sock, socket.socket):
@@ -82,7 +82,7 @@ class _Line(Cuttable):
         self._hurried = hurried
         if _USER_TIMEOUT is None:
             return
-        milliseconds = math.ceil(2000 * self._pod.patience) if hurried else 0
+        milliseconds = math.ceil(2000 * self._pod.connect_timeout) if hurried else 0
         with suppress(OSError):  # closed meanwhile: writing says so in httpcore's words
             self._stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
 
@@ -92,7 +92,7 @@ class _Line(Cuttable):
         if attempt is None:
             pod.written += 1
             return timeout
-        if pod.shares_lines and not attempt.written and not attempt.dialled and self._ended():
+        if pod.multiplexed and not attempt.written and not attempt.dialled and self._ended():
             raise pod.write_error("the pod closed this line before anything was written")
         attempt.write(self)
         pod.written += 1
@@ -102,39 +102,39 @@ class _Line(Cuttable):
 
     def _attempt(self) -> Attempt | None:
         """The attempt under way, where it is one on this pod: its body may be read from another's line."""
-        attempt = UNDER_WAY.get()
+        attempt = CURRENT_ATTEMPT.get()
         return attempt if attempt is not None and attempt.pod is self._pod else None
 
 
-def _dialling(timeout: float | None) -> float | None:
+def _connecting(timeout: float | None) -> float | None:
     """The attempt under way begins to dial; what is left of `timeout` comes back."""
-    attempt = UNDER_WAY.get()
+    attempt = CURRENT_ATTEMPT.get()
     if attempt is None:
         return timeout
-    attempt.dial()
-    return attempt.dials_within(timeout)
+    attempt.connect()
+    return attempt.connect_deadline(timeout)
 
 
-def _shaking_hands(line: _Line, timeout: float | None) -> float | None:
+def _tls_handshaking(line: _BasePodStream, timeout: float | None) -> float | None:
     """It begins with TLS, which is a part of dialling."""
     line.shakes_hands = True
-    attempt = UNDER_WAY.get()
+    attempt = CURRENT_ATTEMPT.get()
     if attempt is None:
         return timeout
-    attempt.dialling = True
-    return attempt.dials_within(timeout, 2)
+    attempt.connecting = True
+    return attempt.connect_deadline(timeout, 2)
 
 
-def _connected(line: L, pod: Pod) -> L:
+def _connected(line: L, pod: PodPool) -> L:
     """It has a new line."""
-    pod.lines.add(line)
-    attempt = UNDER_WAY.get()
+    pod.connections.add(line)
+    attempt = CURRENT_ATTEMPT.get()
     if attempt is not None:
         attempt.connected()
     return line
 
 
-class Line(_Line):
+class PodStream(_BasePodStream):
     """A connection to a pod, for threads: httpcore's `NetworkStream`."""
 
     __slots__ = ()
@@ -148,36 +148,36 @@ class Line(_Line):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not buffer and not self._pod.shares_lines:
+        if not buffer and not self._pod.multiplexed:
             return  # the end of a request without a body
         timeout = self._about_to_write(timeout)
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:
-        self._pod.lines.discard(self)
+        self._pod.connections.discard(self)
         self._stream.close()
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """In the child of a fork, where it is the parent's: give up the descriptor, and tell nobody."""
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> Line:
-        timeout = _shaking_hands(self, timeout)
+    ) -> PodStream:
+        timeout = _tls_handshaking(self, timeout)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             self.close()
             raise
-        self._pod.lines.discard(self)
-        return _connected(Line(stream, self._pod), self._pod)
+        self._pod.connections.discard(self)
+        return _connected(PodStream(stream, self._pod), self._pod)
 
 
-class Dialler:
+class PodBackend:
     """Dials a pod, whatever host is asked for: httpcore's `NetworkBackend`."""
 
-    def __init__(self, core: Any, pod: Pod) -> None:
+    def __init__(self, core: Any, pod: PodPool) -> None:
         self._backend = core.SyncBackend()
         self._pod = pod
 
@@ -188,16 +188,16 @@ class Dialler:
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Any = None,
-    ) -> Line:
-        timeout = _dialling(timeout)
+    ) -> PodStream:
+        timeout = _connecting(timeout)
         address, port = self._pod.peer.sockaddr
         stream = self._backend.connect_tcp(
             address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
         )
-        return _connected(Line(stream, self._pod), self._pod)
+        return _connected(PodStream(stream, self._pod), self._pod)
 
 
-class AsyncLine(_Line):
+class AsyncPodStream(_BasePodStream):
     """A connection to a pod, for asyncio and trio: httpcore's `AsyncNetworkStream`."""
 
     __slots__ = ()
@@ -211,37 +211,37 @@ class AsyncLine(_Line):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not buffer and not self._pod.shares_lines:
+        if not buffer and not self._pod.multiplexed:
             return  # the end of a request without a body
         timeout = self._about_to_write(timeout)
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        self._pod.lines.discard(self)
+        self._pod.connections.discard(self)
         await self._stream.aclose()
 
-    def abandon(self) -> None:
+    def detach(self) -> None:
         """In the child of a fork there is no event loop to close it with."""
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> AsyncLine:
-        timeout = _shaking_hands(self, timeout)
+    ) -> AsyncPodStream:
+        timeout = _tls_handshaking(self, timeout)
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
-            self._pod.lines.discard(self)
+            self._pod.connections.discard(self)
             with suppress(Exception):
                 await self._stream.aclose()
             raise
-        self._pod.lines.discard(self)
-        return _connected(AsyncLine(stream, self._pod), self._pod)
+        self._pod.connections.discard(self)
+        return _connected(AsyncPodStream(stream, self._pod), self._pod)
 
 
-class AsyncDialler:
+class AsyncPodBackend:
     """Dials a pod, whatever host is asked for: httpcore's `AsyncNetworkBackend`."""
 
-    def __init__(self, core: Any, pod: Pod) -> None:
+    def __init__(self, core: Any, pod: PodPool) -> None:
         self._backend = core.AnyIOBackend()  # under trio, too
         self._pod = pod
 
@@ -252,10 +252,10 @@ class AsyncDialler:
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Any = None,
-    ) -> AsyncLine:
-        timeout = _dialling(timeout)
+    ) -> AsyncPodStream:
+        timeout = _connecting(timeout)
         address, port = self._pod.peer.sockaddr
         stream = await self._backend.connect_tcp(
             address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
         )
-        return _connected(AsyncLine(stream, self._pod), self._pod)
+        return _connected(AsyncPodStream(stream, self._pod), self._pod)

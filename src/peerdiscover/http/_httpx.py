@@ -14,12 +14,12 @@ from typing import Any
 
 from peerdiscover.errors import NoPeersError
 
-__all__ = ["Library", "libraries", "library_of", "named", "preferred"]
+__all__ = ["HttpxFlavor", "libraries", "library_of", "named", "preferred"]
 
 _CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 
-class Library:
+class HttpxFlavor:
     """One of the two, with what lies beneath it."""
 
     def __init__(self, name: str) -> None:
@@ -30,7 +30,7 @@ class Library:
         self.Stream, self.AsyncStream = _streams(self)
         self._classes: dict[type[BaseException], type[Exception] | None] = {}
 
-    def translated(self, error: BaseException) -> type[Exception] | None:
+    def map_exception(self, error: BaseException) -> type[Exception] | None:
         """The class of `api` that stands for this error of `core`; None: it is none of `core`'s.
 
         Both name their errors alike.
@@ -44,12 +44,12 @@ class Library:
 
 
 @cache
-def named(name: str) -> Library:
+def named(name: str) -> HttpxFlavor:
     """`httpx` or `httpx2`; `ImportError` where it is not installed."""
-    return Library(name)
+    return HttpxFlavor(name)
 
 
-def library_of(request: object) -> Library:
+def library_of(request: object) -> HttpxFlavor:
     """The library that made this request."""
     name = type(request).__module__.partition(".")[0]
     if name not in _CORES:
@@ -57,12 +57,12 @@ def library_of(request: object) -> Library:
     return named(name)
 
 
-def libraries() -> list[Library]:
+def libraries() -> list[HttpxFlavor]:
     """Those that are loaded; where none is, the one that is installed, httpx before httpx2."""
     return [named(name) for name in _CORES if name in sys.modules] or [preferred()]
 
 
-def preferred() -> Library:
+def preferred() -> HttpxFlavor:
     """The one that is loaded, else the one that is installed; httpx before httpx2."""
     loaded = (name for name in _CORES if name in sys.modules)
     return named(next(loaded, None) or next((n for n in _CORES if find_spec(n) is not None), "httpx"))
@@ -79,7 +79,7 @@ def _no_peers(api: Any) -> type[Exception]:
     )
 
 
-def _streams(library: Library) -> tuple[type[Any], type[Any]]:
+def _streams(library: HttpxFlavor) -> tuple[type[Any], type[Any]]:
     """The two kinds of body of an answer: both libraries want their own classes there."""
 
     sync_base: Any = library.api.SyncByteStream

@@ -8,11 +8,11 @@ from typing import Literal
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 
-__all__ = ["Ways", "host_of", "stands_for"]
+__all__ = ["TransportOptions", "host_of", "stands_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
+class TransportOptions:
     """How requests are sent, and sent again. Times are seconds."""
 
     host: Literal["service", "peer"] = "service"

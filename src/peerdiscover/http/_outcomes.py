@@ -13,21 +13,21 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from ._attempts import Attempt
-from ._retry import Fate
+from ._retry import AttemptOutcome
 
-__all__ = ["ReadOnce", "fate_of", "speaks_against"]
+__all__ = ["ReadOnce", "classify", "counts_as_pod_failure"]
 
 _REFUSED_STREAM = 7  # RFC 9113, 7
 
 
-class _Spent:
+class _Consumed:
     """What the error says when a stream was to be read for the second time."""
 
     def __str__(self) -> str:
         return "the connection ended before the request was processed"
 
 
-_SPENT = _Spent()
+_CONSUMED = _Consumed()
 
 
 class ReadOnce:
@@ -36,12 +36,12 @@ class ReadOnce:
     def __init__(self, stream: Any, core: Any) -> None:
         self._stream = stream
         self._core = core
-        self.begun: bool = False
+        self.consumed: bool = False
 
     def _begin(self) -> None:
-        if self.begun:
-            raise self._core.RemoteProtocolError(_SPENT)
-        self.begun = True
+        if self.consumed:
+            raise self._core.RemoteProtocolError(_CONSUMED)
+        self.consumed = True
 
     def __iter__(self) -> Iterator[bytes]:
         self._begin()
@@ -54,36 +54,39 @@ class ReadOnce:
         return iterator
 
 
-def fate_of(attempt: Attempt, error: Exception, core: Any) -> Fate:
+def classify(attempt: Attempt, error: Exception, core: Any) -> AttemptOutcome:
     """What this error of `core` means for the attempt that it ended."""
     event = error.args[0] if error.args else None
     if _waited_for_a_stream(event):
-        return Fate.UNSENT
+        return AttemptOutcome.UNSENT
     own = isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol)
     if own and not _is_theirs(attempt, event):
-        return Fate.OWN
+        return AttemptOutcome.LOCAL_ERROR
     if isinstance(error, core.PoolTimeout):
-        return Fate.CROWDED
+        return AttemptOutcome.POOL_TIMEOUT
     if not attempt.sent:
-        return Fate.UNTRUSTED if _is_untrusted(error) else Fate.UNSENT
-    if event is _SPENT:
-        return Fate.REFUSED
+        return AttemptOutcome.BAD_CERTIFICATE if _is_untrusted(error) else AttemptOutcome.UNSENT
+    if event is _CONSUMED:
+        return AttemptOutcome.REFUSED
     if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:
-        return Fate.REFUSED
+        return AttemptOutcome.REFUSED
     if getattr(event, "last_stream_id", None) == 0:
-        return Fate.REFUSED
-    return Fate.DOUBTFUL
+        return AttemptOutcome.REFUSED
+    return AttemptOutcome.MAYBE_PROCESSED
 
 
-def speaks_against(attempt: Attempt, error: Exception, fate: Fate, core: Any) -> bool:
+def counts_as_pod_failure(attempt: Attempt, error: Exception, fate: AttemptOutcome, core: Any) -> bool:
     """Whether the pod is to blame.
 
     Not for a full pool, which is ours, nor for what it refused in good order, nor for what we cut. A line
     that was kept and ended as it was used says only that the pod closes idle ones, as servers do.
     """
-    if fate in (Fate.OWN, Fate.REFUSED, Fate.CROWDED) or attempt.pod.cut:
+    if (
+        fate in (AttemptOutcome.LOCAL_ERROR, AttemptOutcome.REFUSED, AttemptOutcome.POOL_TIMEOUT)
+        or attempt.pod.cut
+    ):
         return False
-    return attempt.dialled or attempt.dialling or isinstance(error, core.TimeoutException)
+    return attempt.dialled or attempt.connecting or isinstance(error, core.TimeoutException)
 
 
 def _is_untrusted(error: BaseException) -> bool:

@@ -26,9 +26,9 @@ from typing import Any, Protocol
 from peerdiscover import _forks
 from peerdiscover.peers import Peer, PeerSet
 
-from ._attempts import Attempt, Pod, leave
+from ._attempts import Attempt, PodPool, release
 
-__all__ = ["Pods", "Watched"]
+__all__ = ["PodPools", "Watched"]
 
 
 class Watched(Protocol):
@@ -39,16 +39,16 @@ class Watched(Protocol):
     def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
 
 
-class Pods:
+class PodPools:
     """The pods by peer."""
 
-    def __init__(self, discovery: Watched, make: Callable[[Peer], Pod], drain: float) -> None:
+    def __init__(self, discovery: Watched, make: Callable[[Peer], PodPool], drain: float) -> None:
         self._discovery = discovery
         self._make = make
         self._drain = drain
         self._lock = threading.RLock()
-        self._pods: dict[Peer, Pod] = {}
-        self._leaving: list[Pod] = []
+        self._pods: dict[Peer, PodPool] = {}
+        self._leaving: list[PodPool] = []
         self._unsubscribe: Callable[[], None] | None = None
         self._timer: threading.Timer | None = None
         self._closed = False
@@ -56,7 +56,7 @@ class Pods:
     def watch(self) -> None:
         """From now on pods that leave the set are told; `ClosedError` where the discovery is not open."""
         if self._unsubscribe is None:
-            unsubscribe = self._discovery.on_change(lambda _: self.follow())
+            unsubscribe = self._discovery.on_change(lambda _: self.sync_pools())
             with self._lock:
                 if self._unsubscribe is None:
                     self._unsubscribe, unsubscribe = unsubscribe, lambda: None
@@ -69,10 +69,10 @@ class Pods:
         """Whether there is a line, or was."""
         return bool(self._pods or self._leaving)
 
-    def in_doubt(self, peer: Peer) -> bool:
+    def is_connecting(self, peer: Peer) -> bool:
         """Whether another request finds out if it is there: this one had better go elsewhere, or wait."""
         pod = self._pods.get(peer)
-        return pod is not None and pod.in_doubt(time.monotonic())
+        return pod is not None and pod.is_connecting(time.monotonic())
 
     def begin(
         self, peer: Peer, now: float, deadline: float, patience: float, lease: Any, small: bool
@@ -101,12 +101,12 @@ class Pods:
             lease, attempt.lease = attempt.lease, None
             left = pod.until is not None
             if left:
-                pod.trim(time.monotonic())
+                pod.close_idle(time.monotonic())
             emptied = left and not pod.attempts
-        leave(lease)
+        release(lease)
         return emptied
 
-    def follow(self) -> None:
+    def sync_pools(self) -> None:
         """The set changed, or time has passed: who left is trimmed."""
         with self._lock:
             if self._closed:
@@ -120,12 +120,12 @@ class Pods:
                 self._look_at(pod, pod.peer in peers, now)
             self._arm(now)
 
-    def _look_at(self, pod: Pod, is_back: bool, now: float) -> None:
+    def _look_at(self, pod: PodPool, is_back: bool, now: float) -> None:
         """One that left: it may be back. Call it with the lock."""
         if not is_back or pod.cut:
             if pod.until == math.inf:
                 pod.until = now + self._drain
-            pod.trim(now)
+            pod.close_idle(now)
         elif pod.peer in self._pods:
             pod.until = math.inf  # requests go over newer lines
         else:
@@ -145,7 +145,7 @@ class Pods:
     def _time_is_over(self) -> None:
         with self._lock:
             self._timer = None
-        self.follow()
+        self.sync_pools()
 
     def closing(self) -> Iterator[Any]:
         """Pools that are to be closed now: their pods left, and nothing is under way there."""
@@ -169,7 +169,7 @@ class Pods:
             unsubscribe()
         yield from self._emptied(lambda _: True)
 
-    def _emptied(self, which: Callable[[Pod], bool]) -> Iterator[Any]:
+    def _emptied(self, which: Callable[[PodPool], bool]) -> Iterator[Any]:
         while True:
             with self._lock:
                 pod = next(filter(which, self._leaving), None)
@@ -178,7 +178,7 @@ class Pods:
                 self._leaving.remove(pod)
             yield pod.pool
 
-    # For `_processes`
+    # For `_forks`
 
     def _before_fork(self) -> None:
         self._lock.acquire()
@@ -190,9 +190,9 @@ class Pods:
         self._lock = threading.RLock()
         self._timer = None  # its thread is the parent's
         for pod in [*self._pods.values(), *self._leaving]:
-            for line in pod.lines:
+            for line in pod.connections:
                 with suppress(Exception):
-                    line.abandon()
+                    line.detach()
         self._pods, self._leaving = {}, []
 
     def _at_exit(self) -> None:

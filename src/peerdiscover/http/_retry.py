@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
 
-__all__ = ["Budget", "Fate", "Pause", "Steps", "Tried", "is_idempotent"]
+__all__ = ["AttemptOutcome", "Budget", "FailedAttempt", "Pause", "RetryState", "is_idempotent"]
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
 _WINDOW = 10.0  # seconds over which the budget forgets
@@ -49,32 +49,32 @@ _GRAIN = 0.01  # seconds: not worth forgetting for
 _PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
-class Fate(enum.Enum):
+class AttemptOutcome(enum.Enum):
     """What became of an attempt; the values are what a person reads."""
 
     UNSENT = "not sent"
-    UNTRUSTED = "not sent: its certificate does not verify"
-    CROWDED = "not sent: no place in its pool of connections"
+    BAD_CERTIFICATE = "not sent: its certificate does not verify"
+    POOL_TIMEOUT = "not sent: no place in its pool of connections"
     REFUSED = "sent, and not processed"
-    DOUBTFUL = "sent, no answer"
+    MAYBE_PROCESSED = "sent, no answer"
     UNAVAILABLE = "answered that it is unavailable"
-    OWN = "an error of the request itself"
+    LOCAL_ERROR = "an error of the request itself"
 
     @property
     def sent(self) -> bool:
         """Whether a byte of it may have been handed to a socket."""
-        return self not in (Fate.UNSENT, *_IN_VAIN)
+        return self not in (AttemptOutcome.UNSENT, *_IN_VAIN)
 
 
 _IN_VAIN = {
-    Fate.UNTRUSTED: "time does not mend certificates",
-    Fate.CROWDED: "the pools of connections were full",
+    AttemptOutcome.BAD_CERTIFICATE: "time does not mend certificates",
+    AttemptOutcome.POOL_TIMEOUT: "the pools of connections were full",
 }
 """Where all pods ended so, there is no further round."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class FailedAttempt:
     """One attempt that failed."""
 
     peer: Peer
@@ -137,19 +137,19 @@ def is_idempotent(method: str, headers: Iterable[tuple[bytes, bytes]], marked: o
     return method.upper() in _IDEMPOTENT or any(name.lower() == b"idempotency-key" for name, _ in headers)
 
 
-class Steps:
+class RetryState:
     """One request, from its first attempt to its last."""
 
     __slots__ = (
         "_attempts",
         "_budget",
+        "_exhausted_rounds",
+        "_hopeless",
         "_paused",
         "_pauses",
         "_repeatable",
         "_replayable",
         "_tried",
-        "_vain",
-        "_vain_rounds",
         "_waits_since",
         "failed",
         "over",
@@ -164,21 +164,21 @@ class Steps:
         self._repeatable = repeatable
         self._replayable = replayable
         self._pauses = 0
-        self._vain_rounds = 0
+        self._exhausted_rounds = 0
         self._paused = False
         self._waits_since: float | None = None
         self._tried: set[Peer] = set()
-        self._vain: dict[Peer, Fate] = {}
+        self._hopeless: dict[Peer, AttemptOutcome] = {}
         self.over: str = "the time is over"
         """Why there is no further round, where `pause` said so."""
         self.until: float = until
-        self.failed: list[Tried] = []
+        self.failed: list[FailedAttempt] = []
         """The attempts so far."""
 
     @property
-    def patience(self) -> int:
+    def connect_timeout_factor(self) -> int:
         """How many times the patience of the first round the present one has."""
-        return 1 << min(self._vain_rounds, 10)
+        return 1 << min(self._exhausted_rounds, 10)
 
     def choose(
         self,
@@ -195,7 +195,7 @@ class Steps:
         peer, everybody = None, others()
         if self._paused and all(other in self._tried or in_doubt(other) for other in everybody):
             # The pause was for this. Whoever others find out about may be so for long: it bars nobody.
-            self._vain_rounds += bool(self._tried) and self._tried.issuperset(everybody)
+            self._exhausted_rounds += bool(self._tried) and self._tried.issuperset(everybody)
             self._tried.clear()
         if not self._tried:
             self._paused = False
@@ -215,8 +215,8 @@ class Steps:
     def pause(self, now: float, others: Sequence[Peer], random: Callable[[], float]) -> float | None:
         """How long to wait before all `others` may be tried again; None: never, and `over` says why."""
         left = self.until - now
-        if others and self.failed and all(peer in self._vain for peer in others):
-            self.over = _IN_VAIN[self._vain[others[0]]]
+        if others and self.failed and all(peer in self._hopeless for peer in others):
+            self.over = _IN_VAIN[self._hopeless[others[0]]]
             return None
         if left <= 0:
             return None
@@ -233,24 +233,24 @@ class Steps:
         since, self._waits_since = self._waits_since, None
         return 0.0 if since is None else min((now - since) / 10 * random(), (self.until - now) / 4)
 
-    def after(self, tried: Tried, fate: Fate, now: float) -> str | None:
+    def after(self, tried: FailedAttempt, fate: AttemptOutcome, now: float) -> str | None:
         """An attempt failed. None: there may be another one; else why there is none."""
         self.failed.append(tried)
         self._tried.add(tried.peer)
-        if fate is Fate.OWN:
+        if fate is AttemptOutcome.LOCAL_ERROR:
             return "it is the request's own"
         if now >= self.until:
             return "the time is over"
-        self._vain.pop(tried.peer, None)
+        self._hopeless.pop(tried.peer, None)
         if fate in _IN_VAIN:
-            self._vain[tried.peer] = fate
+            self._hopeless[tried.peer] = fate
         if not fate.sent:
             return None
-        if fate is not Fate.REFUSED and not self._repeatable():
+        if fate is not AttemptOutcome.REFUSED and not self._repeatable():
             return "it may have been processed, and is not idempotent"
         if not self._replayable:
             return "its body is a stream, which cannot be sent again"
-        if fate is Fate.REFUSED:
+        if fate is AttemptOutcome.REFUSED:
             return None
         if sum(earlier.sent for earlier in self.failed) >= self._attempts:
             return f"{self._attempts} attempts are the limit"

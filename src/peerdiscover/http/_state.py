@@ -1,4 +1,4 @@
-"""What a transport of either kind knows from its first request to its last; `_calls` has one request."""
+"""What a transport of either kind knows from its first request to its last; `_dispatch` has one request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.pickers import Picker
 
-from ._attempts import Pod
-from ._httpx import Library, libraries, library_of
-from ._options import Ways, stands_for
-from ._pools import Pods
+from ._attempts import PodPool
+from ._httpx import HttpxFlavor, libraries, library_of
+from ._options import TransportOptions, stands_for
+from ._pools import PodPools
 from ._retry import Budget
 
-__all__ = ["Shared"]
+__all__ = ["TransportState"]
 
 
 class Discovers(Protocol):
@@ -32,15 +32,15 @@ class Discovers(Protocol):
     def report_success(self, peer: Peer) -> None: ...
 
 
-class Shared:
+class TransportState:
     """What a transport knows."""
 
     def __init__(
         self,
         discovery: Discovers,
-        ways: Ways,
+        ways: TransportOptions,
         picker: Picker | None,
-        pool: Callable[[Any, Pod, dict[str, Any]], Any],
+        pool: Callable[[Any, PodPool, dict[str, Any]], Any],
         options: dict[str, Any],
     ) -> None:
         if picker is not None and not _picks_alone(picker):
@@ -52,17 +52,17 @@ class Shared:
         self.picker = picker
         self._options = options
         self.budget = Budget(ways.budget)
-        self.pods = Pods(discovery, self._pod, ways.drain)
+        self.pods = PodPools(discovery, self._pod, ways.drain)
         self._pool = pool
         self._cut = ways.total_timeout is not None or ways.attempt_timeout is not None
         self._service = ServiceName.parse(discovery.peers.service)
-        self._library: Library | None = None
+        self._library: HttpxFlavor | None = None
         self._pool_options: dict[str, Any] = {}
         if len(found := libraries()) == 1:
             self._use(found[0])
         self._hosts: set[tuple[bytes, int | None]] = set()
 
-    def admit(self, request: Any) -> tuple[Library, bytes, int | None]:
+    def validate(self, request: Any) -> tuple[HttpxFlavor, bytes, int | None]:
         """Its library, host and port. `ConfigurationError` where it is not for the service."""
         library = self._library
         if library is None or not isinstance(request, library.api.Request):
@@ -109,14 +109,14 @@ class Shared:
         alone = self.ways.attempt_timeout
         return deadline if alone is None else min(deadline, now + alone)
 
-    def _pod(self, peer: Peer) -> Pod:
+    def _pod(self, peer: Peer) -> PodPool:
         assert self._library is not None
         core = self._library.core
-        pod = Pod(peer, self.ways.connect_timeout, self._options["http2"], core.WriteError)
+        pod = PodPool(peer, self.ways.connect_timeout, self._options["http2"], core.WriteError)
         pod.pool = self._pool(core, pod, self._pool_options)
         return pod
 
-    def _use(self, library: Library) -> Library:
+    def _use(self, library: HttpxFlavor) -> HttpxFlavor:
         """From now on it serves clients of this library."""
         options = self._options
         limits = options["limits"] or library.api.Limits(

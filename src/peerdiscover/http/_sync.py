@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from peerdiscover.pickers import Picker
 
-from ._attempts import UNDER_WAY, Attempt, Pod
-from ._connections import Dialler
-from ._dispatch import Call
+from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from ._connections import PodBackend
+from ._dispatch import Dispatch
 from ._httpx import libraries
-from ._options import Ways
+from ._options import TransportOptions
 from ._retry import Pause
-from ._state import Shared
+from ._state import TransportState
 
 if TYPE_CHECKING:
     import httpx
@@ -80,7 +80,7 @@ class PodTransport(_Base):
         retry_503: bool = False,
         drain: float = 30.0,
     ) -> None:
-        ways = Ways(
+        ways = TransportOptions(
             host=host,
             attempts=attempts,
             budget=budget,
@@ -99,20 +99,20 @@ class PodTransport(_Base):
             "limits": limits,
         }
         self._discovery = discovery
-        self._shared = Shared(discovery, ways, picker, _pool, options)
+        self._shared = TransportState(discovery, ways, picker, _pool, options)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
         shared = self._shared
         for pool in shared.pods.closing():
             pool.close()
-        call = Call(shared, request)
+        call = Dispatch(shared, request)
         while True:
             step = call.next()
             if isinstance(step, Pause):
                 self._wait(step)
                 continue
-            under_way = UNDER_WAY.set(step)
+            under_way = CURRENT_ATTEMPT.set(step)
             try:
                 answer = step.pod.pool.handle_request(call.request_for(step))
             except BaseException as error:
@@ -123,7 +123,7 @@ class PodTransport(_Base):
                     raise final from error
                 continue
             finally:
-                UNDER_WAY.reset(under_way)
+                CURRENT_ATTEMPT.reset(under_way)
             if call.answered(step, answer) is None:
                 response: httpx.Response = call.response(
                     step, answer, call.library.Stream, partial(self._over, step)
@@ -162,5 +162,5 @@ class PodTransport(_Base):
         self.close()
 
 
-def _pool(core: Any, pod: Pod, options: dict[str, Any]) -> Any:
-    return core.ConnectionPool(network_backend=Dialler(core, pod), **options)
+def _pool(core: Any, pod: PodPool, options: dict[str, Any]) -> Any:
+    return core.ConnectionPool(network_backend=PodBackend(core, pod), **options)

@@ -1,18 +1,18 @@
-"""What speaks against a peer: kept for each while it lasts, and weighed in `judging`."""
+"""What speaks against a peer: kept for each while it lasts, and weighed in `reconciler`."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-__all__ = ["Doubt", "Flap", "Suspicion"]
+__all__ = ["AbsenceStats", "Flap", "Suspicion"]
 
 _CACHE_SECOND = 1.0
 """Seconds by which a cache may give an answer for longer than the TTL that it told."""
 
 
 @dataclass(slots=True, eq=False)
-class Doubt:
+class AbsenceStats:
     """What partial answers that lacked a peer say of it."""
 
     answers: int = 0
@@ -37,7 +37,7 @@ class Suspicion:
 
     since: float
     """When an answer first lacked it."""
-    agree_at: float | None = None
+    confirmable_at: float | None = None
     """From when on a second complete answer removes it; None: only answers of "nobody" speak against it."""
     by_name: bool = False
     """All that speaks against it are questions for its own name."""

@@ -13,15 +13,15 @@ from peerdiscover.answers import Answer
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Identity, Peer
 
-from .health import Ailment, Health
-from .reconciler import Judge
+from .health import FailureRecord, Health
+from .reconciler import Reconciler
 from .status import Status
 
-__all__ = ["Heard", "brief_reason_of", "counted", "explain", "reason_of", "why_mute"]
+__all__ = ["AnswerRecord", "brief_reason_of", "counted", "explain", "inconclusive_reason", "reason_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class AnswerRecord:
     """One answer, without its endpoints."""
 
     at: float
@@ -32,10 +32,10 @@ class Heard:
 
 def explain(
     service: ServiceName,
-    judge: Judge,
+    judge: Reconciler,
     health: Health,
     identity: Identity,
-    heard: Iterable[Heard],
+    heard: Iterable[AnswerRecord],
     last: Answer | None,
     status: Status,
     now: float,
@@ -47,9 +47,11 @@ def explain(
     lines += ["", "Peers:"] + ([_peer_line(peer, judge, health, now) for peer in judge.peers] or ["  nobody"])
     lines += _self_line(judge, identity)
     lines += [f"  own zone: {judge.zone}"] if judge.zone else []
-    if judge.left:
+    if judge.recently_removed:
         lines += ["", "Gone lately:"]
-        lines += [f"  {_name(peer)}: {why}, {_ago(now - at)}" for at, peer, why in reversed(judge.left)]
+        lines += [
+            f"  {_name(peer)}: {why}, {_ago(now - at)}" for at, peer, why in reversed(judge.recently_removed)
+        ]
     if last is not None and last.dropped:
         lines += ["", "Not believed in the last answer:", *(f"  {line}" for line in last.dropped)]
     if last is not None and last.warnings:
@@ -83,13 +85,13 @@ def brief_reason_of(answer: Answer) -> str:
     return reason_of(answer).partition("\n")[0]
 
 
-def why_mute(answer: Answer) -> str:
+def inconclusive_reason(answer: Answer) -> str:
     """Why "nobody" from one family says nothing."""
     families = " and ".join(f"IPv{family}" for family in sorted(answer.failed_families))
     return f"{families} could not be asked, and nobody is known to be anywhere else"
 
 
-def _head(service: ServiceName, judge: Judge, status: Status) -> str:
+def _head(service: ServiceName, judge: Reconciler, status: Status) -> str:
     pods = counted(len(judge.peers), "peer")
     age = "never confirmed" if math.isinf(status.age) else f"confirmed {_ago(status.age)}"
     stale = ", stale" if status.stale else ""
@@ -101,13 +103,13 @@ def _name(peer: Peer) -> str:
     return where if peer.key == peer.hostport else f"{peer.key} at {where}"
 
 
-def _peer_line(peer: Peer, judge: Judge, health: Health, now: float) -> str:
+def _peer_line(peer: Peer, judge: Reconciler, health: Health, now: float) -> str:
     also = ", ".join(text for text in ("self" if peer.is_self else None, peer.zone) if text)
     held = judge.suspects.get(peer.key)
     if held is not None:
         why = f"held: missing from {counted(held.answers, 'answer')}, first {_ago(now - held.since)}"
-        if held.agree_at is not None:
-            left = max(0.0, held.agree_at - now)
+        if held.confirmable_at is not None:
+            left = max(0.0, held.confirmable_at - now)
             why += f"; goes when a complete answer in {left:.1f} s or later agrees"
     elif peer.key in judge.doubts:
         doubt = judge.doubts[peer.key]
@@ -116,10 +118,11 @@ def _peer_line(peer: Peer, judge: Judge, health: Health, now: float) -> str:
             why += f", by chance with probability {math.exp(doubt.log_chance):.1g}"
     else:
         why = "in: the last answers have it"
-    return f"  {_name(peer)}{f' ({also})' if also else ''}: {why}{_health(health.ailments.get(peer), now)}"
+    why += _health(health.failure_records.get(peer), now)
+    return f"  {_name(peer)}{f' ({also})' if also else ''}: {why}"
 
 
-def _health(ailment: Ailment | None, now: float) -> str:
+def _health(ailment: FailureRecord | None, now: float) -> str:
     if ailment is None:
         return ""
     failed = f"{counted(ailment.failures, 'failure')} in a row" + (
@@ -128,10 +131,10 @@ def _health(ailment: Ailment | None, now: float) -> str:
     left = max(0.0, ailment.until - now)
     if ailment.ejected:
         return f"; ejected for {left:.1f} s more ({failed})"
-    return f"; on trial for {left:.1f} s more ({failed})" if ailment.on_trial else f"; {failed}"
+    return f"; on trial for {left:.1f} s more ({failed})" if ailment.half_open else f"; {failed}"
 
 
-def _self_line(judge: Judge, identity: Identity) -> list[str]:
+def _self_line(judge: Reconciler, identity: Identity) -> list[str]:
     if judge.peers.me is not None or not judge.peers:
         return []
     compared = [f"hostname {identity.name}"] if identity.name else []
@@ -139,7 +142,7 @@ def _self_line(judge: Judge, identity: Identity) -> list[str]:
     return [f"  none of them is oneself; compared: {', '.join(compared) or 'nothing is known of oneself'}"]
 
 
-def _heard_line(h: Heard, now: float, *, whole: bool) -> str:
+def _heard_line(h: AnswerRecord, now: float, *, whole: bool) -> str:
     a = h.answer
     text = f"  {_ago(now - h.at)}: {a.outcome}"
     if h.endpoints:

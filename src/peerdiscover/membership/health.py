@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from peerdiscover.peers import Peer, PeerSet, View
 from peerdiscover.policy import Policy
 
-__all__ = ["Ailment", "Health"]
+__all__ = ["FailureRecord", "Health"]
 
 _CHANCE = 0.2
 _STEPS = 8
@@ -35,7 +35,7 @@ _STEPS = 8
 
 
 @dataclass(slots=True, eq=False)
-class Ailment:
+class FailureRecord:
     """What is held against one peer."""
 
     failures: int = 0
@@ -46,14 +46,14 @@ class Ailment:
     """When the ejection ends, or the trial; infinite while there is neither."""
     length: float = 0.0
     """Of the last ejection, in seconds."""
-    on_trial: bool = False
+    half_open: bool = False
     why: str = ""
     """The last failure."""
 
     @property
     def ejected(self) -> bool:
         """Whether pickers leave it out."""
-        return self.until < math.inf and not self.on_trial
+        return self.until < math.inf and not self.half_open
 
 
 class Health:
@@ -62,7 +62,7 @@ class Health:
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
-        self.ailments: dict[Peer, Ailment] = {}
+        self.failure_records: dict[Peer, FailureRecord] = {}
         """Those who failed since they last succeeded."""
         self._starting: dict[Peer, float] = {}
         """Since when somebody starts slowly."""
@@ -72,13 +72,13 @@ class Health:
         """A call to `peer` failed. Nothing follows for who is not, or no longer, in the set."""
         if peers.get(peer.key) != peer:
             return
-        ailment = self.ailments.setdefault(peer, Ailment())
+        ailment = self.failure_records.setdefault(peer, FailureRecord())
         ailment.failures += 1
         ailment.why = why
-        if ailment.ejected or (not ailment.on_trial and ailment.failures < self._policy.eject_after):
+        if ailment.ejected or (not ailment.half_open and ailment.failures < self._policy.eject_after):
             return
-        ailment.on_trial = False
-        if 1 + sum(other.ejected for other in self.ailments.values()) > self._most(len(peers)):
+        ailment.half_open = False
+        if 1 + sum(other.ejected for other in self.failure_records.values()) > self._most(len(peers)):
             ailment.until = math.inf
             return
         ailment.length = min(
@@ -90,7 +90,7 @@ class Health:
 
     def succeeded(self, peer: Peer, now: float) -> bool:
         """A call to `peer` succeeded. Returns whether something was held against it."""
-        ailment = self.ailments.pop(peer, None)
+        ailment = self.failure_records.pop(peer, None)
         if ailment is not None and ailment.ejections:
             self._start(peer, now)
         return ailment is not None
@@ -98,7 +98,7 @@ class Health:
     def follow(self, before: PeerSet, peers: PeerSet, now: float) -> None:
         """The set changed: whoever left is forgotten, whoever joined starts slowly."""
         there = set(peers)
-        for known in (self.ailments, self._starting):
+        for known in (self.failure_records, self._starting):
             for peer in [peer for peer in known if peer not in there]:
                 del known[peer]
         if before.generation:
@@ -108,14 +108,14 @@ class Health:
     def tick(self, now: float) -> bool:
         """Time has passed. Returns whether that changed who is picked, or how often."""
         changed = False
-        for peer, ailment in list(self.ailments.items()):
+        for peer, ailment in list(self.failure_records.items()):
             if now < ailment.until:
                 continue
             changed = True
-            if ailment.on_trial:
+            if ailment.half_open:
                 self.succeeded(peer, now)
             else:
-                ailment.on_trial, ailment.until = True, now + ailment.length
+                ailment.half_open, ailment.until = True, now + ailment.length
         weights = {peer.key: self._weight(since, now) for peer, since in self._starting.items()}
         self._starting = {peer: since for peer, since in self._starting.items() if weights[peer.key] < 1}
         weights = {key: weight for key, weight in weights.items() if weight < 1}
@@ -125,21 +125,23 @@ class Health:
     @property
     def wake(self) -> float:
         """When `tick` is due; infinite where nothing changes by itself."""
-        due = [ailment.until for ailment in self.ailments.values()]
+        due = [ailment.until for ailment in self.failure_records.values()]
         step = self._policy.slow_start / _STEPS
         due += [
             since + step * round(self._weights[peer.key] * _STEPS) for peer, since in self._starting.items()
         ]
         return min(due, default=math.inf)
 
-    def seen_in(self, view: View) -> View:
+    def annotate(self, view: View) -> View:
         """The same view, with what pickers are to know of health."""
-        if not self.ailments and not self._weights:
+        if not self.failure_records and not self._weights:
             return view
         return replace(
             view,
-            ejected=frozenset(peer.key for peer, ailment in self.ailments.items() if ailment.ejected),
-            on_trial=frozenset(peer.key for peer, ailment in self.ailments.items() if ailment.on_trial),
+            ejected=frozenset(peer.key for peer, record in self.failure_records.items() if record.ejected),
+            half_open=frozenset(
+                peer.key for peer, record in self.failure_records.items() if record.half_open
+            ),
             weights=self._weights,
         )
 

@@ -12,10 +12,10 @@ from peerdiscover.answers import Endpoint
 from peerdiscover.names import host_port
 from peerdiscover.peers import Peer
 
-__all__ = ["peers_of", "told_alike"]
+__all__ = ["peers_of", "same_metadata"]
 
 
-def told_alike(a: Peer, b: Peer) -> bool:
+def same_metadata(a: Peer, b: Peer) -> bool:
     """Whether equal peers have the same told about them, beside what makes them equal."""
     return (a.hostname, a.fqdn, a.ordinal, a.zone, a.node, a.is_self) == (
         b.hostname,

@@ -1,6 +1,6 @@
 """What an answer does to the set.
 
-Told the time and an answer, a `Judge` says who is in the set now. It never asks and never waits.
+Told the time and an answer, a `Reconciler` says who is in the set now. It never asks and never waits.
 
 answer                     | the set
 ---------------------------|-----------------------------------------------------------------------
@@ -46,17 +46,17 @@ from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.peers import Identity, Peer, PeerSet, View
 from peerdiscover.policy import NO_TTL, Policy
 
-from .evidence import Doubt, Flap, Suspicion
-from .members import peers_of, told_alike
+from .evidence import AbsenceStats, Flap, Suspicion
+from .members import peers_of, same_metadata
 
-__all__ = ["Judge"]
+__all__ = ["Reconciler"]
 
 _LOG_CHANCE = math.log(1e-6)
 _FLAPPING = 2
 """How often a peer that flaps came back."""
 
 
-class Judge:
+class Reconciler:
     """The set, the suspects, and the rules above."""
 
     def __init__(self, service: str, policy: Policy, identity: Identity, kind: str = "unknown") -> None:
@@ -64,11 +64,11 @@ class Judge:
         self._identity = identity
         self.peers: PeerSet = PeerSet(service, kind=kind)
         self.suspects: dict[str, Suspicion] = {}
-        self.doubts: dict[str, Doubt] = {}
+        self.doubts: dict[str, AbsenceStats] = {}
         """What partial answers lacked, those unseen for longest first."""
         self.confirmed_at: float | None = None
         """When an answer last confirmed the set."""
-        self.left: deque[tuple[float, Peer, str]] = deque(maxlen=20)
+        self.recently_removed: deque[tuple[float, Peer, str]] = deque(maxlen=20)
         """Who went lately, when and why."""
         self.zone: str | None = identity.zone
         """The own zone: as told, else that of the peer that is oneself, the last time that one was seen."""
@@ -76,7 +76,7 @@ class Judge:
         self._last_partial: tuple[str, ...] = ()
         self._flaps: dict[str, Flap] = {}
         self._told_by_others = False
-        self._by_truth = False
+        self._from_authority = False
         """Who is in the set, an authoritative source said."""
         self._paired: dict[str, tuple[str, ...]] = {}
         """Pods without hostnames of which it told both families: their addresses."""
@@ -94,22 +94,24 @@ class Judge:
         Who could have been settled by now, and was not, is no reason to hurry: the next answer may be
         like the last one ("keep", or a family that goes on failing).
         """
-        times = (time for s in self.suspects.values() for time in (s.since + self._policy.hold, s.agree_at))
+        times = (
+            time for s in self.suspects.values() for time in (s.since + self._policy.hold, s.confirmable_at)
+        )
         return min((time for time in times if time is not None and time > now), default=math.inf)
 
-    def judge(self, answer: Answer, now: float) -> bool:
+    def apply(self, answer: Answer, now: float) -> bool:
         """Take an answer in. Returns whether somebody became a suspect by it: a second opinion is wanted."""
         if answer.outcome is Outcome.FAILED:
             self.expire(now)
             return False
-        seen = peers_of([*answer.endpoints, *self._named_or_late(answer, now)])
-        self._keep_pairs(seen, answer)
+        seen = peers_of([*answer.endpoints, *self._admissible_unnamed(answer, now)])
+        self._merge_dual_stack(seen, answer)
         known = self.peers.by_key
         held_before = set(self.suspects)
         tells_zones = any(peer.zone for peer in seen.values())
-        exempt = self._keep_families(seen, answer) if answer.failed_families else set[str]()
+        exempt = self._carry_failed_families(seen, answer) if answer.failed_families else set[str]()
         if not tells_zones:
-            self._keep_places(seen)
+            self._carry_topology(seen)
         members = dict(seen) | {key: known[key] for key in exempt}
         self._note_flaps(seen, now)
         for key in seen:
@@ -131,23 +133,23 @@ class Judge:
         self._publish(members.values(), answer.kind if seen and answer.kind else self.peers.kind)
         return bool(set(self.suspects) - held_before)
 
-    def is_mute(self, answer: Answer) -> bool:
+    def is_inconclusive(self, answer: Answer) -> bool:
         """Whether it is "nobody" from one family, while every peer may be of the other, which failed.
 
         "Not found" is said of the name, whatever the family (RFC 8020): it stands where nobody is known.
         """
         failed = answer.failed_families
-        if not failed or not answer.is_nobody or answer.authoritative:
+        if not failed or not answer.is_empty or answer.authoritative:
             return False
         if not self.peers:
             return answer.outcome is Outcome.EMPTY
         return all(any(family_of(a) in failed for a in peer.addresses) for peer in self.peers)
 
-    def hides_pods(self, answer: Answer) -> bool:
+    def is_vip_only(self, answer: Answer) -> bool:
         """Whether it is the virtual address of a Service whose pods are known: it says nothing of them."""
-        return self._by_truth and bool(self.peers and answer.endpoints) and answer.kind == "cluster-ip"
+        return self._from_authority and bool(self.peers and answer.endpoints) and answer.kind == "cluster-ip"
 
-    def told_by_others(self) -> None:
+    def source_changed(self) -> None:
         """What an authoritative source said so far, another one will say from now on."""
         self._told_by_others = True
 
@@ -157,7 +159,7 @@ class Judge:
             return False
         del self.suspects[peer.key]
         self.doubts.pop(peer.key, None)
-        self._goes(peer.key, "a suspect that failed when the application called it", now)
+        self._remove(peer.key, "a suspect that failed when the application called it", now)
         self._publish([p for p in self.peers if p.key != peer.key], self.peers.kind)
         return True
 
@@ -176,7 +178,7 @@ class Judge:
             return
         assert self.confirmed_at is not None
         for peer in self.peers:
-            self._goes(peer.key, f"max_stale: no answer for {now - self.confirmed_at:.1f} s", now)
+            self._remove(peer.key, f"max_stale: no answer for {now - self.confirmed_at:.1f} s", now)
         self.suspects.clear()
         self.doubts.clear()
         self._publish((), self.peers.kind)
@@ -197,7 +199,7 @@ class Judge:
             if key not in stays:
                 held = self.suspects.get(key)
                 why = "its own name is not there" if self._is_told_gone(key, answer) else why
-                self._goes(key, why + (f", held for {now - held.since:.1f} s" if held else ""), now)
+                self._remove(key, why + (f", held for {now - held.since:.1f} s" if held else ""), now)
         return stays
 
     def _stay_resolved(
@@ -207,7 +209,7 @@ class Judge:
         taken = {(address, peer.port) for peer in seen.values() for address in peer.addresses}
         # Those already held by this rule wait for their own second answer; the others are judged anew,
         # against the peers that are not in doubt.
-        in_doubt = {key for key, s in self.suspects.items() if s.agree_at is not None and not s.by_name}
+        in_doubt = {key for key, s in self.suspects.items() if s.confirmable_at is not None and not s.by_name}
         fresh = [key for key in missing if key not in in_doubt]
         trusted = len(self.peers) - len(in_doubt)
         mass = len(self.peers) >= 4 and len(fresh) > policy.mass_removal * trusted
@@ -223,7 +225,7 @@ class Judge:
                 if now - held.since >= policy.hold:
                     continue
             in_turn = mass or key in in_doubt or key in flapping or self._is_told_gone(key, answer)
-            if in_turn and not self._two_agree(key, answer, now):
+            if in_turn and not self._is_confirmed(key, answer, now):
                 stays.add(key)
         return stays
 
@@ -231,7 +233,7 @@ class Judge:
         """A question for its own name says so; others speak of the pod all the same, or say nothing."""
         return self.peers.by_key[key].hostname in answer.gone
 
-    def _two_agree(self, key: str, answer: Answer, now: float) -> bool:
+    def _is_confirmed(self, key: str, answer: Answer, now: float) -> bool:
         """Whether an answer one TTL ago said the same; the first one makes a suspect."""
         told_gone = self._is_told_gone(key, answer)
         ttl = answer.gone_ttl if told_gone else answer.ttl
@@ -239,9 +241,9 @@ class Judge:
         if held is None:
             held = self.suspects[key] = Suspicion(now, by_name=told_gone)
         held.by_name = held.by_name and told_gone
-        if held.agree_at is None:
-            held.agree_at = now + self._one_ttl(ttl)
-        elif now >= held.agree_at:
+        if held.confirmable_at is None:
+            held.confirmable_at = now + self._one_ttl(ttl)
+        elif now >= held.confirmable_at:
             return not held.is_lacked_by_the_same(ttl or 0.0, now)
         held.lacked_by(ttl or 0.0, now)
         return False
@@ -273,10 +275,10 @@ class Judge:
                 if now - held.since >= self._policy.hold:
                     continue
             if self._is_told_gone(key, answer):
-                if not self._two_agree(key, answer, now):
+                if not self._is_confirmed(key, answer, now):
                     stays.add(key)
                 continue
-            doubt = self.doubts.setdefault(key, Doubt())
+            doubt = self.doubts.setdefault(key, AbsenceStats())
             doubt.answers += 1
             if not fixed:
                 doubt.log_chance += math.log1p(-share)
@@ -316,7 +318,7 @@ class Judge:
 
     # Reading an answer as peers
 
-    def _named_or_late(self, answer: Answer, now: float) -> Iterable[Endpoint]:
+    def _admissible_unnamed(self, answer: Answer, now: float) -> Iterable[Endpoint]:
         """Of the endpoints whose hostname could not be asked: those that may come in without one.
 
         In a set of hostnames an address alone would make a second peer of a pod that is known, or
@@ -331,7 +333,7 @@ class Judge:
             if not named or now - self._unnamed_since[endpoint.addresses[0]] >= self._policy.hold
         ]
 
-    def _keep_families(self, seen: dict[str, Peer], answer: Answer) -> set[str]:
+    def _carry_failed_families(self, seen: dict[str, Peer], answer: Answer) -> set[str]:
         """Leave standing what only a family that could not be asked can speak of.
 
         Addresses of that family are added to `seen`. Returns the keys about which the answer says
@@ -348,15 +350,15 @@ class Judge:
                 preferred = family_of(peer.address)
                 addresses = tuple(sorted(both, key=lambda a: family_of(a) != preferred))
                 seen[key] = replace(shown, address=addresses[0], addresses=addresses)
-            elif key in self.suspects or answer.is_nobody:
+            elif key in self.suspects or answer.is_empty:
                 exempt.add(key)
             else:
                 seen[key] = replace(peer, address=kept[0], addresses=kept)
         return exempt
 
-    def _keep_pairs(self, seen: dict[str, Peer], answer: Answer) -> None:
+    def _merge_dual_stack(self, seen: dict[str, Peer], answer: Answer) -> None:
         """Note which addresses are one pod's, or show what is seen by one of them with all of them."""
-        self._by_truth = answer.authoritative or (self._by_truth and not seen)
+        self._from_authority = answer.authoritative or (self._from_authority and not seen)
         if answer.authoritative:
             self._paired = {
                 key: peer.addresses
@@ -367,7 +369,7 @@ class Judge:
             if set(seen[key].addresses) < set(self._paired[key]):
                 seen[key] = replace(seen[key], addresses=self._paired[key])
 
-    def _keep_places(self, seen: dict[str, Peer]) -> None:
+    def _carry_topology(self, seen: dict[str, Peer]) -> None:
         """An answer that tells nobody's zone takes none away: its source does not tell, or could not now.
 
         A pod does not move: who is seen again at the same addresses is where it was.
@@ -389,10 +391,10 @@ class Judge:
         if new != old:
             self.peers = PeerSet(old.service, everybody, generation=old.generation + 1, kind=kind)
         elif kind != old.kind or any(
-            a is not b and not told_alike(a, b) for a, b in zip(old, new, strict=True)
+            a is not b and not same_metadata(a, b) for a, b in zip(old, new, strict=True)
         ):
             self.peers = new  # the same pods, told more about
 
-    def _goes(self, key: str, why: str, now: float) -> None:
+    def _remove(self, key: str, why: str, now: float) -> None:
         self._flaps.setdefault(key, Flap()).last = now
-        self.left.append((now, self.peers.by_key[key], why))
+        self.recently_removed.append((now, self.peers.by_key[key], why))

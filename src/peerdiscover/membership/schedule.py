@@ -103,12 +103,12 @@ class Schedule:
         self._failures += 1
         self._answered(now + wait * (0.05 + 0.95 * self._random()))
 
-    def saw_somebody(self, now: float, ttl: float | None) -> None:
+    def on_peers(self, now: float, ttl: float | None) -> None:
         """Somebody was seen, and nobody became a suspect by it."""
         self._failures = self._held = 0
         self._answered(now + self._ttl_wait(ttl))
 
-    def saw_nobody(self, now: float, *, held: bool) -> None:
+    def on_empty(self, now: float, *, held: bool) -> None:
         """Nobody was seen; `held`: the set has somebody all the same."""
         self._failures = 0
         policy = self._policy
@@ -124,7 +124,7 @@ class Schedule:
     def doubt(self, now: float, *, by_second_opinion: bool, settles_at: float) -> None:
         """Somebody is held: ask at once, and then when an answer can settle it.
 
-        To be called after `saw_somebody` or `saw_nobody`.
+        To be called after `on_peers` or `on_empty`.
         """
         if not by_second_opinion:
             self._second_opinion = True

@@ -14,10 +14,10 @@ With a source that does both, a watch that fails is no failed answer: somebody e
 
 from __future__ import annotations
 
-__all__ = ["Floor"]
+__all__ = ["WatchState"]
 
 
-class Floor:
+class WatchState:
     """Whose turn it is. `tells` and `asked`: what the source does."""
 
     def __init__(self, *, tells: bool, asked: bool) -> None:
@@ -45,13 +45,13 @@ class Floor:
         self._running = self.watched = False
         self._ended = self.both
 
-    def works(self) -> bool:
+    def on_success(self) -> bool:
         """The watch told something. Returns whether it had lost the floor before."""
         had_lost = self.down is not None
         self.watched, self.down = True, None
         return had_lost
 
-    def fails(self, why: str) -> bool:
+    def on_failure(self, why: str) -> bool:
         """The watch failed, and questions take over. Returns whether that is news."""
         news = self.down is None
         self.watched, self.down = False, why

@@ -18,10 +18,10 @@ from peerdiscover.peers import Peer, View
 
 from ._candidates import Zone, checked_zone_choice, on_trial, pickable, why_nobody
 
-__all__ = ["Bound"]
+__all__ = ["BasePicker"]
 
 
-class Bound:
+class BasePicker:
     """A picker, as a discovery treats it."""
 
     __slots__ = ("_candidates", "_include_self", "_trials", "_weights", "_zone", "last_words")
@@ -35,7 +35,7 @@ class Bound:
         self._weights: Mapping[str, float] = {}
         self.last_words: Callable[[], str] | None = None
         """Tells of the last answer, for the error where nobody is there: asked when it is raised."""
-        self._refuse(lambda: self._nobody("there is nobody to pick"))
+        self._bind_error(lambda: self._nobody("there is nobody to pick"))
 
     def rebind(self, view: View) -> None:
         """Choose from this set from now on."""
@@ -53,15 +53,15 @@ class Bound:
             self._bind(candidates, tuple(peer for peer in trials if peer not in known))
         else:
             text = f"{view.peers.service}: {why_nobody(view, self._include_self, self._zone)}"
-            self._refuse(lambda: self._nobody(text))
+            self._bind_error(lambda: self._nobody(text))
         self._candidates = candidates
 
     def end(self, error: Callable[[], Exception]) -> None:
         """From now on each pick raises what `error` makes."""
         self._candidates = ()
-        self._refuse(error)
+        self._bind_error(error)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: what was done by the parent's threads is no concern, nor their place."""
         if self._candidates:
             candidates, self._candidates = self._candidates, ()
@@ -80,7 +80,7 @@ class Bound:
         """Pick `trials` once each, then of the candidates. `_candidates` are those from before, if any."""
         raise NotImplementedError
 
-    def _refuse(self, error: Callable[[], Exception]) -> None:
+    def _bind_error(self, error: Callable[[], Exception]) -> None:
         """Raise what `error` makes, at each pick."""
         raise NotImplementedError
 

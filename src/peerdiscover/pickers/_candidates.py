@@ -23,7 +23,15 @@ from typing import Literal, get_args
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View
 
-__all__ = ["Zone", "checked_zone_choice", "on_trial", "pickable", "steady", "why_nobody", "zone_warning"]
+__all__ = [
+    "Zone",
+    "checked_zone_choice",
+    "on_trial",
+    "pickable",
+    "stable_candidates",
+    "why_nobody",
+    "zone_warning",
+]
 
 Zone = Literal["prefer", "only"]
 
@@ -42,7 +50,7 @@ def pickable(view: View, include_self: bool = False, zone: Zone | None = None) -
     return chosen or (_in_zone(peers, view.zone) if zone == "only" else ())
 
 
-def steady(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
+def stable_candidates(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
     """The same, whatever is held against anybody: for choices that all pods are to agree on."""
     return _near(tuple(view.peers if include_self else view.peers.others), view.zone, zone)
 
@@ -62,9 +70,9 @@ def _without_suspects(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
 
 
 def _without_failing(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    if not (view.ejected or view.on_trial):
+    if not (view.ejected or view.half_open):
         return peers
-    well = tuple(peer for peer in peers if peer.key not in view.ejected and peer.key not in view.on_trial)
+    well = tuple(peer for peer in peers if peer.key not in view.ejected and peer.key not in view.half_open)
     return well if 2 * len(well) >= len(peers) else peers
 
 
@@ -74,7 +82,7 @@ def on_trial(
     """Those who are to be given one call, beside those who were chosen."""
     return tuple(
         peer
-        for peer in map(view.peers.get, sorted(view.on_trial))
+        for peer in map(view.peers.get, sorted(view.half_open))
         if peer is not None
         and peer not in chosen
         and (include_self or not peer.is_self)

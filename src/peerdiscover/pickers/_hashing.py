@@ -24,8 +24,8 @@ from heapq import nlargest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View, place_of
 
-from ._base import Bound
-from ._candidates import Zone, steady
+from ._base import BasePicker
+from ._candidates import Zone, stable_candidates
 from ._turns import RoundRobin
 
 __all__ = ["Rendezvous", "Subset"]
@@ -46,7 +46,7 @@ def _weight(prefix: bytes, key: bytes) -> bytes:
     return blake2b(prefix + key, digest_size=8).digest()
 
 
-class Rendezvous(Bound):
+class Rendezvous(BasePicker):
     """The owner of a key: every pod that sees the same peers names the same one.
 
     Suspects and those who failed keep what they own: an owner is not changed for a while and back. So
@@ -70,7 +70,7 @@ class Rendezvous(Bound):
         return self._owner(key)
 
     def _choose(self, view: View) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
-        return steady(view, self._include_self, self._zone), ()
+        return stable_candidates(view, self._include_self, self._zone), ()
 
     def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
         assert not trials
@@ -87,7 +87,7 @@ class Rendezvous(Bound):
 
         self._owner = owner
 
-    def _refuse(self, error: Callable[[], Exception]) -> None:
+    def _bind_error(self, error: Callable[[], Exception]) -> None:
         def nobody(_: bytes) -> Peer:
             raise error()
 

@@ -26,7 +26,7 @@ from types import TracebackType
 
 from peerdiscover.peers import Peer
 
-from ._base import Bound
+from ._base import BasePicker
 from ._candidates import Zone
 
 __all__ = ["Lease", "LeastRequests"]
@@ -60,7 +60,7 @@ class Lease:
             under_way.pop()
 
 
-class LeastRequests(Bound):
+class LeastRequests(BasePicker):
     """Of two drawn at random, the peer with fewer requests under way.
 
     There is no `pick`: somebody must say when a request is over, and the `with` does.
@@ -81,10 +81,10 @@ class LeastRequests(Bound):
         """
         return Lease(self._draw_now)
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """In the child of a fork: what the parent's threads have under way is not the child's."""
         self._under_way = {}
-        super().forked()
+        super().after_fork()
 
     def _draw_now(self) -> tuple[Peer, _UnderWay]:
         return self._draw()
@@ -103,7 +103,7 @@ class LeastRequests(Bound):
             draw = _of_two(slots)
         self._draw = _first(deque((peer, counts[peer.key]) for peer in trials), draw) if trials else draw
 
-    def _refuse(self, error: Callable[[], Exception]) -> None:
+    def _bind_error(self, error: Callable[[], Exception]) -> None:
         def draw() -> tuple[Peer, _UnderWay]:
             raise error()
 

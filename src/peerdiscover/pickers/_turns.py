@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from peerdiscover.peers import Peer, place_of
 
-from ._base import Bound
+from ._base import BasePicker
 
 __all__ = ["Picker", "Random", "RoundRobin"]
 
@@ -43,7 +43,7 @@ class _Raises:
         raise self._error()
 
 
-class _Turns(Bound):
+class _Turns(BasePicker):
     """What they share: the iterator."""
 
     __slots__ = ("_next",)
@@ -64,7 +64,7 @@ class _Turns(Bound):
         turns = self._begin(candidates)
         self._next = itertools.chain(trials, turns) if trials else turns
 
-    def _refuse(self, error: Callable[[], Exception]) -> None:
+    def _bind_error(self, error: Callable[[], Exception]) -> None:
         self._next = _Raises(error)
 
     def _begin(self, candidates: tuple[Peer, ...]) -> Iterator[Peer]:

@@ -19,11 +19,11 @@ from peerdiscover.names import ServiceName, parse_static
 if TYPE_CHECKING:
     from .dns import DNS
     from .fallback import Fallback
-    from .function import Called, as_source
+    from .function import FunctionSource, as_source
     from .kubernetes import Kubernetes
     from .static import Static
 
-__all__ = ["DNS", "Called", "Fallback", "Kubernetes", "Static", "as_source", "source_for"]
+__all__ = ["DNS", "Fallback", "FunctionSource", "Kubernetes", "Static", "as_source", "source_for"]
 
 _KIND_OF = {"auto": "fallback"}
 """The kind of source that a scheme means, where it is not the scheme itself."""

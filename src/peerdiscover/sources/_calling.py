@@ -15,32 +15,42 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from peerdiscover.answers import Answer, Ask, PullSource, PushSource, Source
+from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import ConfigurationError, PeerDiscoverError
 
-__all__ = ["Cancellation", "alookup", "aonce", "awatch", "failed", "instead", "lookup", "once", "watch"]
+__all__ = [
+    "Cancellation",
+    "alookup",
+    "aonce",
+    "awatch",
+    "failed",
+    "lookup",
+    "merge_fallback",
+    "once",
+    "watch",
+]
 
 _log = logging.getLogger("peerdiscover")
 
-_LATE = 1.0
+_GRACE = 1.0
 """Seconds that a source has over its time before it is cancelled: it can say more about why it failed."""
 
-_HANGING = 2
+_MAX_STUCK = 2
 """How many lookups of one discovery may be stuck in threads before no more are tried."""
 
-_GLANCE = 0.1
+_POLL_INTERVAL = 0.1
 """Seconds between looks at whether anybody still waits."""
 
 
 class Cancellation:
-    """That nobody waits any more, and whom to wake then. See `Ask.on_cancelled`."""
+    """That nobody waits any more, and whom to wake then. See `LookupRequest.on_cancelled`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._acts: dict[object, Callable[[], object]] = {}
         self._over = False
 
-    def then(self, act: Callable[[], object]) -> Callable[[], object]:
+    def add_callback(self, act: Callable[[], object]) -> Callable[[], object]:
         """Have `act` called when it comes, or at once; returns what forgets it."""
         token = object()
         with self._lock:
@@ -64,7 +74,7 @@ class Cancellation:
                 _log.exception("a source could not be woken")
 
 
-def once(source: Source, ask: Ask) -> Answer:
+def once(source: Source, ask: LookupRequest) -> Answer:
     """One answer, whichever way it comes: of a source that tells by itself its first word, if that is good.
 
     Of a source that can be asked, too, each way has half of the time.
@@ -73,36 +83,36 @@ def once(source: Source, ask: Ask) -> Answer:
         return lookup(source, ask)
     half = replace(ask, timeout=ask.timeout / 2)
     told = _answer(lambda: _first(source, half))
-    return told if told.is_evidence else instead(told, lookup(source, half))
+    return told if told.is_evidence else merge_fallback(told, lookup(source, half))
 
 
-async def aonce(source: Source, ask: Ask, blocked: set[object]) -> Answer:
+async def aonce(source: Source, ask: LookupRequest, blocked: set[object]) -> Answer:
     """The same, awaited."""
     if not (isinstance(source, PushSource) and isinstance(source, PullSource)):
         return await alookup(source, ask, blocked)
     half = replace(ask, timeout=ask.timeout / 2)
     told = await _in_time(lambda: _afirst(source, half), half)
-    return told if told.is_evidence else instead(told, await alookup(source, half, blocked))
+    return told if told.is_evidence else merge_fallback(told, await alookup(source, half, blocked))
 
 
-def instead(failed: Answer, answer: Answer) -> Answer:
+def merge_fallback(failed: Answer, answer: Answer) -> Answer:
     """The answer of who was asked after somebody else had failed; it says so."""
     if answer.is_evidence:
         why = str(failed.error).partition("\n")[0]
         said = f"the first way to ask failed, and another one was taken: {why}"
-        return answer.with_(warnings=(*answer.warnings, said))
+        return answer.replace(warnings=(*answer.warnings, said))
     errors = (failed.error, answer.error)
     text = " - and then: ".join(map(str, errors))
     hopeless = all(isinstance(error, ConfigurationError) for error in errors)
-    return answer.with_(error=ConfigurationError(text) if hopeless else text)
+    return answer.replace(error=ConfigurationError(text) if hopeless else text)
 
 
-def lookup(source: Source, ask: Ask) -> Answer:
+def lookup(source: Source, ask: LookupRequest) -> Answer:
     """One answer. May block for as long as the source does."""
     return _answer(lambda: _looked_up(source, ask))
 
 
-def _looked_up(source: Source, ask: Ask) -> object:
+def _looked_up(source: Source, ask: LookupRequest) -> object:
     if not isinstance(source, PullSource):
         return _first(source, ask)
     answer: Any = source.lookup(ask)
@@ -119,7 +129,7 @@ def _answer(act: Callable[[], object]) -> Answer:
         return failed(error)
 
 
-async def alookup(source: Source, ask: Ask, blocked: set[object]) -> Answer:
+async def alookup(source: Source, ask: LookupRequest, blocked: set[object]) -> Answer:
     """One answer. A source that only blocks is asked in a thread.
 
     `blocked` keeps those threads between lookups. They cannot be ended: of a source that hangs there
@@ -130,20 +140,20 @@ async def alookup(source: Source, ask: Ask, blocked: set[object]) -> Answer:
     return await _in_time(lambda: _afirst(source, ask), ask)
 
 
-async def _in_time(act: Callable[[], Awaitable[object]], ask: Ask) -> Answer:
+async def _in_time(act: Callable[[], Awaitable[object]], ask: LookupRequest) -> Answer:
     """What came of it, or that it took too long."""
     import anyio
 
     async def acting() -> object:
-        with anyio.move_on_after(ask.timeout + _LATE):
+        with anyio.move_on_after(ask.timeout + _GRACE):
             return await act()
         raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
 
     return await _outcome(acting)
 
 
-def watch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
-    """Hand each answer of a source that tells by itself to `take`, until it ends or `ask` is cancelled.
+def watch(source: Source, ask: LookupRequest, take: Callable[[Answer], object]) -> Answer:
+    """Hand each answer of a source that tells by itself to `apply`, until it ends or `ask` is cancelled.
 
     Returns the failed answer that it ends with.
     """
@@ -163,7 +173,7 @@ def watch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
     return Answer.failed("the watch ended")
 
 
-async def awatch(source: Source, ask: Ask, take: Callable[[Answer], object]) -> Answer:
+async def awatch(source: Source, ask: LookupRequest, take: Callable[[Answer], object]) -> Answer:
     """The same, awaited."""
 
     async def act() -> Answer:
@@ -183,19 +193,19 @@ def _is_for_the_program(error: BaseException) -> bool:
     return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
-def _watching(source: Source, ask: Ask, method: str) -> Any:
+def _watching(source: Source, ask: LookupRequest, method: str) -> Any:
     """What a source tells by itself. One that serves both shells has `awatch` beside `watch`."""
     both: Any = source
     return getattr(both, method, both.watch)(ask)
 
 
-def _first(source: Source, ask: Ask) -> Answer:
+def _first(source: Source, ask: LookupRequest) -> Answer:
     first: list[Answer] = []
     end = watch(source, replace(ask, cancelled=lambda: bool(first) or ask.cancelled()), first.append)
     return first[0] if first else end
 
 
-async def _afirst(source: Source, ask: Ask) -> Any:
+async def _afirst(source: Source, ask: LookupRequest) -> Any:
     answers = aiter(_watching(source, ask, "awatch"))
     try:
         return await anext(answers)
@@ -208,7 +218,7 @@ def _nothing() -> None:
     """For an iterator that needs no closing."""
 
 
-def _run(answer: Awaitable[object], ask: Ask) -> object:
+def _run(answer: Awaitable[object], ask: LookupRequest) -> object:
     """Await the answer of a coroutine function in a thread without an event loop of its own."""
     import asyncio
 
@@ -217,8 +227,8 @@ def _run(answer: Awaitable[object], ask: Ask) -> object:
 
     async def in_time() -> object:
         lookup = asyncio.ensure_future(awaited())
-        until = asyncio.get_running_loop().time() + ask.timeout + _LATE
-        while not (await asyncio.wait({lookup}, timeout=_GLANCE))[0]:
+        until = asyncio.get_running_loop().time() + ask.timeout + _GRACE
+        while not (await asyncio.wait({lookup}, timeout=_POLL_INTERVAL))[0]:
             if ask.cancelled() or asyncio.get_running_loop().time() > until:
                 lookup.cancel()
                 raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
@@ -235,7 +245,7 @@ def _run(answer: Awaitable[object], ask: Ask) -> object:
         return thread.submit(lambda: asyncio.run(in_time())).result()
 
 
-async def _pulled(source: PullSource, ask: Ask, blocked: set[object]) -> Any:
+async def _pulled(source: PullSource, ask: LookupRequest, blocked: set[object]) -> Any:
     import inspect
 
     import anyio.to_thread
@@ -244,7 +254,7 @@ async def _pulled(source: PullSource, ask: Ask, blocked: set[object]) -> Any:
     act = getattr(both, "alookup", both.lookup)
     if inspect.iscoroutinefunction(act):
         return await act(ask)
-    if len(blocked) >= _HANGING:
+    if len(blocked) >= _MAX_STUCK:
         raise TimeoutError("the source has not returned from earlier lookups")
     token = object()
 
@@ -326,6 +336,6 @@ def checked(answer: object) -> Answer:
     if isinstance(answer, Answer):
         error = answer.error
         if isinstance(error, BaseException) and not isinstance(error, PeerDiscoverError):
-            return answer.with_(error=_text(error))
+            return answer.replace(error=_text(error))
         return answer
     return Answer.failed(f"the source returned {type(answer).__name__}, no Answer")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-__all__ = ["Network", "refuse_address"]
+__all__ = ["Network", "rejection_reason"]
 
 Network = IPv4Network | IPv6Network
 
@@ -23,7 +23,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 @lru_cache(maxsize=16384)
-def refuse_address(text: str, from_loopback: bool, networks: tuple[Network, ...] | None) -> str:
+def rejection_reason(text: str, from_loopback: bool, networks: tuple[Network, ...] | None) -> str:
     """Why the address is not believed; "" where it is.
 
     The same addresses come with every answer, so what was found out once is kept.

@@ -27,7 +27,7 @@ from peerdiscover.names import LABEL, ServiceName
 from peerdiscover.peers import Identity, checked_zone
 from peerdiscover.sources._server import Server
 
-__all__ = ["ResolvConf", "Surroundings", "checked_domain", "checked_namespace", "source_addresses"]
+__all__ = ["Environment", "ResolvConf", "checked_domain", "checked_namespace", "source_addresses"]
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -126,7 +126,7 @@ def source_addresses(towards: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Environment:
     """What can be known of where the program runs. Everything that is read can be given."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)

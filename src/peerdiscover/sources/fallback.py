@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from peerdiscover.answers import Answer, Ask, PullSource, PushSource, Source
+from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import ConfigurationError
 
 from . import _calling
@@ -43,15 +43,19 @@ class Fallback:
     def __repr__(self) -> str:
         return f"Fallback({self._first!r}, {self._second!r})"
 
-    def lookup(self, ask: Ask) -> Answer:
+    def lookup(self, ask: LookupRequest) -> Answer:
         """One answer: of the first where that is asked and answers, else of the second."""
         if not isinstance(self._first, PullSource):
             return _calling.lookup(self._second, ask)
         half = replace(ask, timeout=ask.timeout / 2)
         answer = _calling.lookup(self._first, half)
-        return answer if answer.is_evidence else _calling.instead(answer, _calling.lookup(self._second, half))
+        return (
+            answer
+            if answer.is_evidence
+            else _calling.merge_fallback(answer, _calling.lookup(self._second, half))
+        )
 
-    async def alookup(self, ask: Ask) -> Answer:
+    async def alookup(self, ask: LookupRequest) -> Answer:
         """The same, awaited, under asyncio and trio."""
         if not isinstance(self._first, PullSource):
             return await _calling.alookup(self._second, ask, self._blocked[1])
@@ -59,7 +63,7 @@ class Fallback:
         answer = await _calling.alookup(self._first, half, self._blocked[0])
         if answer.is_evidence:
             return answer
-        return _calling.instead(answer, await _calling.alookup(self._second, half, self._blocked[1]))
+        return _calling.merge_fallback(answer, await _calling.alookup(self._second, half, self._blocked[1]))
 
 
 def _source(given: object) -> Source:

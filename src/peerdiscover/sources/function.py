@@ -13,15 +13,15 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from peerdiscover.answers import Answer, Ask, Endpoint, Source
+from peerdiscover.answers import Answer, Endpoint, LookupRequest, Source
 from peerdiscover.errors import ConfigurationError
 
 from .static import endpoint
 
-__all__ = ["Called", "as_source"]
+__all__ = ["FunctionSource", "as_source"]
 
 
-class Called:
+class FunctionSource:
     """Calls `function()`, which returns addresses: `"ip:port"` texts, `Peer`s or `Endpoint`s.
 
     A coroutine function is awaited: then `lookup` returns an awaitable.
@@ -34,19 +34,21 @@ class Called:
             raise ConfigurationError(f"{function!r}: a callable without arguments is wanted")
         self._function = function
         if inspect.iscoroutinefunction(function):
-            self.alookup: Callable[[Ask], Awaitable[Answer]] = self._alookup  # no thread is needed to ask it
+            self.alookup: Callable[[LookupRequest], Awaitable[Answer]] = (
+                self._alookup
+            )  # no thread is needed to ask it
 
     def __repr__(self) -> str:
         return f"Called({self._function!r})"
 
-    def lookup(self, ask: Ask) -> Answer | Awaitable[Answer]:  # noqa: ARG002 -- the protocol of a source: the function takes no arguments
+    def lookup(self, ask: LookupRequest) -> Answer | Awaitable[Answer]:  # noqa: ARG002 -- the protocol of a source: the function takes no arguments
         """What the function says. Raises what it raises, and `ConfigurationError` for what is no address."""
         returned = self._function()
         if inspect.isawaitable(returned):
             return self._awaited(returned)
         return self._answer(returned)
 
-    async def _alookup(self, ask: Ask) -> Answer:  # noqa: ARG002 -- as above
+    async def _alookup(self, ask: LookupRequest) -> Answer:  # noqa: ARG002 -- as above
         return self._answer(await self._function())
 
     async def _awaited(self, returned: Awaitable[object]) -> Answer:
@@ -73,7 +75,7 @@ def as_source(given: object) -> Source:
     if callable(getattr(given, "lookup", None)) or callable(getattr(given, "watch", None)):
         return given  # type: ignore[return-value]  # found out in the line above
     if callable(given):
-        return Called(given)
+        return FunctionSource(given)
     raise ConfigurationError(
         f"source={given!r}: a source has `lookup` or `watch`; a callable that returns addresses will do, too"
     )

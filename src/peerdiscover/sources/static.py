@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from peerdiscover.answers import Answer, Ask, Endpoint
+from peerdiscover.answers import Answer, Endpoint, LookupRequest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import StaticEntry
 from peerdiscover.peers import Peer
@@ -35,7 +35,7 @@ class Static:
     def __repr__(self) -> str:
         return f"Static({len(self._endpoints)} pods)"
 
-    def lookup(self, ask: Ask) -> Answer:  # noqa: ARG002 -- the protocol of a source: the list answers whatever is asked
+    def lookup(self, ask: LookupRequest) -> Answer:  # noqa: ARG002 -- the protocol of a source: the list answers whatever is asked
         """The list. Never blocks, never fails."""
         return Answer.of(self._endpoints, ttl=math.inf, kind=self.kind)
 

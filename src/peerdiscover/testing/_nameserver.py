@@ -4,7 +4,7 @@ Rules of this room:
 
 * `Nameserver.respond` does no I/O and waits for nobody. What carries the bytes is `_loop`.
 * It answers as CoreDNS does: A and AAAA shuffled, SRV in the order of the endpoints but from another
-  slice on each time (a map of Go's gives the slices), sizes as in `_wire`.
+  slice on each time (a map of Go's gives the slices), sizes as in `_messages`.
 * Of the rules that make it misbehave, the last one that fits a question counts.
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from peerdiscover import DNS, Answer, Ask, Discovery, PeerSet, Policy, ServiceName
+from peerdiscover import DNS, Answer, Discovery, LookupRequest, PeerSet, Policy, ServiceName
 from tests.waiting import eventually
 
 __all__ = [
@@ -57,14 +57,14 @@ def addresses(peers: Iterable[Any]) -> list[str]:
 
 def lookup(source: DNS, service: str, **ask: Any) -> Answer:
     """One answer of the source, without a discovery around it."""
-    return source.lookup(Ask(ServiceName.parse(service), **ask))
+    return source.lookup(LookupRequest(ServiceName.parse(service), **ask))
 
 
 def lookup_in(world: str, source: DNS, service: str, **ask: Any) -> Answer:
     """The same in "threads", "asyncio" or "trio"."""
     if world == "threads":
         return lookup(source, service, **ask)
-    return anyio.run(source.alookup, Ask(ServiceName.parse(service), **ask), backend=world)
+    return anyio.run(source.alookup, LookupRequest(ServiceName.parse(service), **ask), backend=world)
 
 
 def changed_to(web: Discovery, wanted: Callable[[PeerSet], bool], timeout: float = 20.0) -> PeerSet:

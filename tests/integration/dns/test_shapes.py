@@ -23,7 +23,7 @@ from peerdiscover import (
     aresolve,
     resolve,
 )
-from peerdiscover.sources.environment import ResolvConf, Surroundings
+from peerdiscover.sources.environment import Environment, ResolvConf
 from tests.tools.nameservers import Authoritative, Bind, Knot, Pod, Proxy, free_endpoint, pods_of
 
 from .helpers import SERVICE, addresses, hostnames, lookup, lookup_in
@@ -206,7 +206,7 @@ def test_a_wildcard_in_a_search_domain_is_not_hit(tmp_path: Path) -> None:
                 for suffix in ("corp", "svc.cluster.test.corp")
             ]
         )
-        here = Surroundings(
+        here = Environment(
             environ={"PEERDISCOVER_NAMESERVERS": proxy.nameserver}, resolv_conf=ResolvConf(resolv_conf)
         )
         for service in "web-headless:8080", f"{SERVICE}:8080", f"{SERVICE}:http":

@@ -15,7 +15,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from peerdiscover import AsyncDiscovery, Discovery, PeerSet, Source
-from peerdiscover.discovery._base import Surface
+from peerdiscover.discovery._base import _BaseDiscovery
 from tests.tools.cluster import Cluster
 from tests.waiting import eventually
 
@@ -23,7 +23,7 @@ from ._history import Moment, State
 from ._writing import PATIENCE, Write, Writer
 
 
-class Recorded(Surface):
+class Recorded(_BaseDiscovery):
     """Mixed into a discovery: each set that it shows, and when."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

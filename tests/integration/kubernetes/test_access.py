@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from peerdiscover.sources.environment import Surroundings
-from peerdiscover.sources.kubernetes._config import Access, find_access
+from peerdiscover.sources.environment import Environment
+from peerdiscover.sources.kubernetes._config import ClusterConfig, find_cluster
 from peerdiscover.sources.kubernetes._rbac import forbidden_text, who_was_refused
 from tests.tools.certificates import Authority
 from tests.tools.cluster import Cluster
@@ -20,7 +20,7 @@ MANIFESTS = Path(__file__).parents[3] / "examples" / "manifests"
 ACCOUNT = "read-endpointslices"
 
 
-def ask(access: Access, path: str, now: float = 0.0) -> httpx.Response:
+def ask(access: ClusterConfig, path: str, now: float = 0.0) -> httpx.Response:
     """One request, as a watch makes it."""
     authorization = access.authorization(now)
     headers = {} if authorization is None else {"authorization": authorization}
@@ -32,8 +32,8 @@ def slices(namespace: str, query: str = "") -> str:
     return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices{query}"
 
 
-def given(cluster: Cluster, token: str | None = None) -> Access:
-    return find_access(cluster.server, str(cluster.ca), token)
+def given(cluster: Cluster, token: str | None = None) -> ClusterConfig:
+    return find_cluster(cluster.server, str(cluster.ca), token)
 
 
 def refusal(response: httpx.Response, namespace: str) -> str:
@@ -133,7 +133,7 @@ def test_a_client_certificate_in_a_kubeconfig(cluster: Cluster, namespace: str, 
             }
         )
     )
-    access = find_access(kubeconfig=tmp_path / "config")
+    access = find_cluster(kubeconfig=tmp_path / "config")
     assert access.namespace == namespace
     text = refusal(ask(access, slices(namespace)), namespace)
     assert "by reader@example.com." in text
@@ -142,12 +142,12 @@ def test_a_client_certificate_in_a_kubeconfig(cluster: Cluster, namespace: str, 
 
 
 def test_the_kubeconfig_of_the_cluster(cluster: Cluster) -> None:
-    assert ask(find_access(kubeconfig=cluster.kubeconfig), slices("default")).status_code == 200
+    assert ask(find_cluster(kubeconfig=cluster.kubeconfig), slices("default")).status_code == 200
 
 
 def test_another_ca_than_the_clusters(cluster: Cluster, tmp_path: Path) -> None:
     another = Authority(tmp_path, "another-ca").ca
-    access = find_access(cluster.server, another, "any")
+    access = find_cluster(cluster.server, another, "any")
     with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
         ask(access, slices("default"))
 
@@ -159,7 +159,7 @@ def test_a_token_that_is_over_is_read_again(cluster: Cluster, namespace: str, tm
     (tmp_path / "ca.crt").write_bytes(cluster.ca.read_bytes())
     host, _, port = cluster.server.removeprefix("https://").partition(":")
     environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
-    access = find_access(surroundings=Surroundings(environ=environ, namespace_file=tmp_path / "namespace"))
+    access = find_cluster(surroundings=Environment(environ=environ, namespace_file=tmp_path / "namespace"))
     token.write_text(cluster.api.token(namespace, ACCOUNT))
     eventually(lambda: ask(access, slices(namespace)).status_code == 200)
     token.write_text(cluster.api.token(namespace, ACCOUNT, -10))

@@ -22,7 +22,7 @@ from peerdiscover import (
     PeerDiscoverError,
     resolve,
 )
-from peerdiscover.sources.environment import Surroundings
+from peerdiscover.sources.environment import Environment
 from tests.cli.running import run
 from tests.tools.certificates import Authority
 from tests.tools.cluster import ApiError, Cluster
@@ -90,7 +90,7 @@ class Pod:
         (folder / "ca.crt").write_bytes(cluster.ca.read_bytes())
         (folder / "namespace").write_text(namespace)
         host, _, port = cluster.server.removeprefix("https://").partition(":")
-        self._here = Surroundings(
+        self._here = Environment(
             environ={"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port},
             namespace_file=folder / "namespace",
         )

@@ -96,18 +96,18 @@ def without(cluster: Cluster, part: str, how: str = "stop") -> Iterator[None]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What watches ask for, and `410` where they are told that their version is too old."""
     targets: list[str] = []
-    target, expired = _reflector.Watching._target, _reflector.Watching._expired
+    target, expired = _reflector.Reflector._target, _reflector.Reflector._expired
 
-    def noted(self: _reflector.Watching, now: float) -> str:
+    def noted(self: _reflector.Reflector, now: float) -> str:
         targets.append(target(self, now))
         return targets[-1]
 
-    def noted_410(self: _reflector.Watching, now: float) -> list[Any]:
+    def noted_410(self: _reflector.Reflector, now: float) -> list[Any]:
         targets.append("410")
         return expired(self, now)
 
-    monkeypatch.setattr(_reflector.Watching, "_target", noted)
-    monkeypatch.setattr(_reflector.Watching, "_expired", noted_410)
+    monkeypatch.setattr(_reflector.Reflector, "_target", noted)
+    monkeypatch.setattr(_reflector.Reflector, "_expired", noted_410)
     return targets
 
 

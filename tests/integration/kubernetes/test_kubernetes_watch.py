@@ -271,17 +271,17 @@ def test_pages(cluster: Cluster, reader: Reader, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(_reflector, "PAGE", 3)
     asked: list[str] = []
-    target = _reflector.Watching._target
+    target = _reflector.Reflector._target
 
-    def noted(self: _reflector.Watching, now: float) -> str:
+    def noted(self: _reflector.Reflector, now: float) -> str:
         asked.append(target(self, now))
         return asked[-1]
 
-    monkeypatch.setattr(_reflector.Watching, "_target", noted)
+    monkeypatch.setattr(_reflector.Reflector, "_target", noted)
     for n in range(1, 9):
         put(reader, f"made-{n}", [f"10.1.0.{n}"])
     source = reader.source()
-    source._memory.plain = True
+    source._memory.no_watch_list = True
     with Discovery(f"made.{reader.namespace}:http", source=source) as web:
         assert len(web.peers) == 8
         assert [("continue=" in one, "limit=3" in one) for one in asked[:3]] == [
@@ -303,7 +303,7 @@ def test_a_server_that_refuses_watches_that_begin_with_all_that_is_there(
         pods = cluster.statefulset("web", 2, namespace=cluster.namespace())
         pods.wait()
         with Discovery(f"web.{pods.namespace}:http", source=source) as web:
-            assert source._memory.plain
+            assert source._memory.no_watch_list
             assert len(web.peers) == 2
             pods.scale(3)
             web.wait(3, 30)

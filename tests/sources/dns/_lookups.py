@@ -7,24 +7,24 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.dns._lookup import lookup
-from peerdiscover.sources.dns._records import History, Setting
-from peerdiscover.sources.dns._types import Batch, Kind, Question, Reply, Srv, Status
+from peerdiscover.sources.dns._records import LookupConfig, NameHistory
+from peerdiscover.sources.dns._types import Batch, Question, RecordType, Reply, ReplyStatus, Srv
 
 NAME = "web.prod.svc.cluster.local."
-A, AAAA, SRV = Kind.A, Kind.AAAA, Kind.SRV
+A, AAAA, SRV = RecordType.A, RecordType.AAAA, RecordType.SRV
 SERVER = Server("10.96.0.10")
 
-Table = Mapping[tuple[str, Kind], Reply | Sequence[Reply]]
+Table = Mapping[tuple[str, RecordType], Reply | Sequence[Reply]]
 
 
 def a(*addresses: str, **more: Any) -> Reply:
     """Addresses, of either family."""
     kind = AAAA if ":" in addresses[0] else A
-    return Reply(Question("", kind), Status.ANSWER, tuple(addresses), ttl=more.pop("ttl", 5), **more)
+    return Reply(Question("", kind), ReplyStatus.ANSWER, tuple(addresses), ttl=more.pop("ttl", 5), **more)
 
 
 def srv(
@@ -38,7 +38,7 @@ def srv(
     addresses = {full(label): tuple(some) for label, some in (glue or {}).items()}
     return Reply(
         Question("", SRV),
-        Status.ANSWER,
+        ReplyStatus.ANSWER,
         services=tuple(found),
         glue=addresses,
         ttl=more.pop("ttl", 5),
@@ -50,13 +50,13 @@ def full(label: str) -> str:
     return label if label.endswith(".") else f"{label}.{NAME}"
 
 
-def alias(to: str, kind: Kind, ttl: int = 5) -> Reply:
+def alias(to: str, kind: RecordType, ttl: int = 5) -> Reply:
     """A CNAME that leads out of the message."""
-    return Reply(Question("", kind), Status.NODATA, canonical=to, unfinished=True, ttl=ttl)
+    return Reply(Question("", kind), ReplyStatus.NODATA, canonical=to, unfinished=True, ttl=ttl)
 
 
-NXDOMAIN = Reply(Question("", A), Status.NXDOMAIN, ttl=5)
-NODATA = Reply(Question("", A), Status.NODATA, ttl=5)
+NXDOMAIN = Reply(Question("", A), ReplyStatus.NXDOMAIN, ttl=5)
+NODATA = Reply(Question("", A), ReplyStatus.NODATA, ttl=5)
 SILENCE = Reply.failed(Question("", A), "10.96.0.10: no answer in 2.5 s", (SERVER,))
 
 
@@ -71,20 +71,20 @@ class Run:
         known: Mapping[str, tuple[str, ...]] | None = None,
         second_opinion: bool = False,
         server: Server = SERVER,
-        history: History | None = None,
+        history: NameHistory | None = None,
         networks: Sequence[str] | None = None,
         zone: str | None = None,
         **setting: Any,
     ) -> None:
         name = ServiceName.parse(service)
-        self.history = history or History()
+        self.history = history or NameHistory()
         self.batches: list[Batch] = []
         self._table = table
-        self._turns: dict[tuple[str, Kind], int] = {}
+        self._turns: dict[tuple[str, RecordType], int] = {}
         self._server = server
         plan = lookup(
-            Ask(name, known=known or {}, second_opinion=second_opinion, zone=zone),
-            Setting(
+            LookupRequest(name, known=known or {}, second_opinion=second_opinion, zone=zone),
+            LookupConfig(
                 name.absolute("prod"),
                 name,
                 history=self.history,
@@ -96,7 +96,7 @@ class Run:
             batch = next(plan)
             while True:
                 self.batches.append(batch)
-                batch = plan.send([self._reply(question) for question in (*batch.questions, *batch.asides)])
+                batch = plan.send([self._reply(question) for question in (*batch.questions, *batch.optional)])
         except StopIteration as end:
             self.answer: Answer = end.value
 

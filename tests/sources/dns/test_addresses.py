@@ -7,7 +7,7 @@ import pytest
 from peerdiscover import Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.dns.addresses import Addresses, Found
-from peerdiscover.sources.environment import Surroundings
+from peerdiscover.sources.environment import Environment
 from peerdiscover.testing import HeadlessService
 from tests.tools.nameservers import Knot, Pod
 
@@ -36,7 +36,7 @@ def test_nobody_is_no_error() -> None:
 
 def test_without_nameservers_the_pods_own_are_asked() -> None:
     with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
-        around = Surroundings(environ={"PEERDISCOVER_NAMESERVERS": svc.nameserver})
+        around = Environment(environ={"PEERDISCOVER_NAMESERVERS": svc.nameserver})
         assert Addresses(surroundings=around).of(f"web-0.{NAME}", 5).outcome is Outcome.RESOLVED
 
 

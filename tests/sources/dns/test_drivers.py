@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from peerdiscover.answers import Answer, Ask, Outcome
+from peerdiscover.answers import Answer, LookupRequest, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.dns._drivers import AT_ONCE
@@ -35,7 +35,7 @@ def look(request: pytest.FixtureRequest) -> Look:
     """One lookup, in each of the three worlds."""
 
     def found(source: DNS, service: str = "web.prod:8080", *, timeout: float = 5.0, **ask: object) -> Answer:
-        question = Ask(ServiceName.parse(service), timeout=timeout, **ask)  # type: ignore[arg-type]
+        question = LookupRequest(ServiceName.parse(service), timeout=timeout, **ask)  # type: ignore[arg-type]
         if request.param == "threads":
             return source.lookup(question)
         return anyio.run(source.alookup, question, backend=request.param)
@@ -209,7 +209,7 @@ def no_more_descriptors() -> Iterator[None]:
 
 def test_out_of_file_descriptors_is_a_failed_answer() -> None:
     with Server(GOOD) as server:
-        dns, ask = DNS([server.nameserver]), Ask(ServiceName.parse("web.prod:8080"))
+        dns, ask = DNS([server.nameserver]), LookupRequest(ServiceName.parse("web.prod:8080"))
         assert dns.lookup(ask).outcome is Outcome.RESOLVED
         with no_more_descriptors():
             answer = dns.lookup(ask)
@@ -221,7 +221,7 @@ def test_out_of_file_descriptors_is_a_failed_answer() -> None:
 def test_whoever_does_not_wait_any_more_is_not_kept() -> None:
     with Server(nothing) as server:
         gone = threading.Event()
-        ask = Ask(ServiceName.parse("web.prod:8080"), timeout=30, cancelled=gone.is_set)
+        ask = LookupRequest(ServiceName.parse("web.prod:8080"), timeout=30, cancelled=gone.is_set)
         answers: list[Answer] = []
         thread = threading.Thread(target=lambda: answers.append(DNS([server.nameserver]).lookup(ask)))
         thread.start()
@@ -238,7 +238,7 @@ async def test_cancelling_leaves_no_socket(anyio_backend: str) -> None:
     with Server(nothing) as server:
         dns = DNS([server.nameserver])
         async with anyio.create_task_group() as group:
-            group.start_soon(dns.alookup, Ask(ServiceName.parse("web.prod:8080"), timeout=30))
+            group.start_soon(dns.alookup, LookupRequest(ServiceName.parse("web.prod:8080"), timeout=30))
             while not server.queries:
                 await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
@@ -248,7 +248,7 @@ async def test_cancelling_leaves_no_socket(anyio_backend: str) -> None:
 
 def test_one_source_for_many_threads() -> None:
     with Server(GOOD) as server:
-        dns, ask = DNS([server.nameserver]), Ask(ServiceName.parse("web.prod:8080"))
+        dns, ask = DNS([server.nameserver]), LookupRequest(ServiceName.parse("web.prod:8080"))
         answers: list[Answer] = []
         threads = [
             threading.Thread(target=lambda: answers.extend(dns.lookup(ask) for _ in range(5)))
@@ -269,7 +269,7 @@ def test_one_source_for_many_threads() -> None:
 def test_a_child_has_none_of_its_parents_sockets() -> None:
     with Server(nothing) as server:
         gone = threading.Event()
-        ask = Ask(ServiceName.parse("web.prod:8080"), timeout=30, cancelled=gone.is_set)
+        ask = LookupRequest(ServiceName.parse("web.prod:8080"), timeout=30, cancelled=gone.is_set)
         thread = threading.Thread(target=DNS([server.nameserver]).lookup, args=(ask,))
         thread.start()
         while not server.queries:

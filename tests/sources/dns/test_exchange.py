@@ -7,14 +7,14 @@ import errno
 import pytest
 
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.dns._exchange import Exchange, Memory, Try
-from peerdiscover.sources.dns._types import Kind, Question, Reply, Status
+from peerdiscover.sources.dns._exchange import Exchange, ServerStats, Transmission
+from peerdiscover.sources.dns._types import Question, RecordType, Reply, ReplyStatus
 
 from ._lookups import NAME
 from .test_messages import answered
 
 FIRST, SECOND = Server("10.96.0.10"), Server("10.96.0.11")
-ASKED = Question(NAME, Kind.A)
+ASKED = Question(NAME, RecordType.A)
 GOOD = answered(ASKED, f"{NAME} 5 A 10.0.0.1")
 CUT = answered(ASKED, f"{NAME} 5 A 10.0.0.1", flags=0x8200)  # type: ignore[arg-type]  # QR and TC
 LONG = answered(ASKED, *(f"{NAME} 5 A 10.0.1.{i}" for i in range(90)))
@@ -25,17 +25,17 @@ class Story:
     """An exchange, and the time as the test tells it."""
 
     def __init__(
-        self, *servers: Server, memory: Memory | None = None, seconds: float = 5.0, fresh: bool = False
+        self, *servers: Server, memory: ServerStats | None = None, seconds: float = 5.0, fresh: bool = False
     ) -> None:
         self.now = 100.0
-        self.memory = memory or Memory()
-        self.tries: list[Try] = []
+        self.memory = memory or ServerStats()
+        self.tries: list[Transmission] = []
         self.exchange = Exchange(
             ASKED, servers, self.memory, now=self.now, until=self.now + seconds, fresh=fresh
         )
 
     @property
-    def attempt(self) -> Try:
+    def attempt(self) -> Transmission:
         assert self.exchange.attempt is not None, self.exchange.reply
         self.now = max(self.now, self.exchange.attempt.starts)
         if self.exchange.attempt not in self.tries[-1:]:
@@ -54,7 +54,7 @@ class Story:
         self.now += 0.001
         return self.exchange.received(message_id.to_bytes(2) + wire[2:], self.now, self.attempt)
 
-    def hears_late(self, wire: bytes, attempt: Try) -> bool:
+    def hears_late(self, wire: bytes, attempt: Transmission) -> bool:
         """The server answers a try that timed out."""
         return self.exchange.received(attempt.message_id.to_bytes(2) + wire[2:], self.now, attempt)
 
@@ -87,7 +87,7 @@ def test_a_lost_datagram_is_repaired_quickly_and_tries_grow_longer() -> None:
     assert story.hears(GOOD)
     assert [round(t.ends - t.starts, 2) for t in story.tries[:4]] == [0.4, 0.8, 1.6, 2.2]
     assert len({t.message_id for t in story.tries}) > 1, "a fresh id each"
-    assert story.reply.status is Status.ANSWER
+    assert story.reply.status is ReplyStatus.ANSWER
 
 
 def test_an_answer_that_comes_late_counts() -> None:
@@ -96,7 +96,7 @@ def test_an_answer_that_comes_late_counts() -> None:
     story.silence()
     assert not story.hears_late(b"junk", story.tries[0])
     assert story.hears_late(GOOD, story.tries[0])
-    assert story.reply.status is Status.ANSWER
+    assert story.reply.status is ReplyStatus.ANSWER
     assert story.reply.server == FIRST
     assert story.hears_late(GOOD, story.tries[1]), "nobody listens any more"
 
@@ -124,7 +124,7 @@ def test_silence_of_all_servers() -> None:
     while story.exchange.attempt:
         story.silence()
     assert story.now == pytest.approx(102.0)
-    assert story.reply.status is Status.FAILED
+    assert story.reply.status is ReplyStatus.FAILED
     assert story.reply.error == "10.96.0.10: no answer in 1.2 s; 10.96.0.11: no answer in 0.8 s"
     assert story.reply.asked == (FIRST, SECOND)
 
@@ -132,7 +132,7 @@ def test_silence_of_all_servers() -> None:
 def test_what_is_not_ours_is_ignored_and_told_if_nothing_better_comes() -> None:
     story = Story(FIRST, seconds=0.4)
     assert not story.hears(GOOD, foreign=True)
-    assert not story.hears(answered(Question("other.", Kind.A)))
+    assert not story.hears(answered(Question("other.", RecordType.A)))
     assert not story.hears(GOOD[:20])
     assert not story.hears(b"junk")
     story.silence()
@@ -141,7 +141,7 @@ def test_what_is_not_ours_is_ignored_and_told_if_nothing_better_comes() -> None:
     assert not story.hears(GOOD, foreign=True)
     assert not story.hears(b"junk")
     assert story.hears(GOOD)
-    assert story.reply.status is Status.ANSWER
+    assert story.reply.status is ReplyStatus.ANSWER
     assert story.reply.ignored == (
         f"2 ignored from 10.96.0.10, no answer to A {NAME}: wrong id, too short for a DNS message",
     )
@@ -203,7 +203,7 @@ def test_a_server_without_edns_is_asked_without_it(code: str) -> None:
     assert story.attempt.server == FIRST
     assert story.attempt.wire[10:12] == b"\x00\x00"
     assert story.hears(GOOD)
-    assert story.reply.status is Status.ANSWER
+    assert story.reply.status is ReplyStatus.ANSWER
 
 
 def test_a_reply_cut_short_is_asked_for_over_tcp() -> None:
@@ -225,7 +225,7 @@ def test_a_server_without_edns_is_asked_without_it_over_tcp_too() -> None:
     assert len(story.reply.addresses) == 2
 
 
-def _transports(memory: Memory, *heard: bytes | None) -> list[str]:
+def _transports(memory: ServerStats, *heard: bytes | None) -> list[str]:
     """How an exchange asks that hears this, one after the other; None: TCP breaks."""
     story = Story(FIRST, memory=memory)
     for wire in heard:
@@ -233,12 +233,12 @@ def _transports(memory: Memory, *heard: bytes | None) -> list[str]:
             story.breaks()
         else:
             story.hears(wire)
-    assert story.reply.status is Status.ANSWER
+    assert story.reply.status is ReplyStatus.ANSWER
     return ["tcp" if attempt.tcp else "udp" for attempt in story.tries]
 
 
 def test_what_was_too_long_for_udp_is_asked_over_tcp_at_once_until_it_is_shorter() -> None:
-    memory = Memory()
+    memory = ServerStats()
     assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
     assert _transports(memory, LONG) == ["tcp"]
     assert _transports(memory, WHOLE) == ["tcp"]
@@ -246,14 +246,14 @@ def test_what_was_too_long_for_udp_is_asked_over_tcp_at_once_until_it_is_shorter
 
 
 def test_what_was_too_long_for_udp_is_asked_over_udp_where_tcp_fails() -> None:
-    memory = Memory()
+    memory = ServerStats()
     assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
     assert _transports(memory, None, CUT, LONG) == ["tcp", "udp", "tcp"]
     assert _transports(memory, LONG) == ["tcp"]
     assert _transports(memory, None, WHOLE) == ["tcp", "udp"]
     assert _transports(memory, WHOLE) == ["udp"]
     # Another question is none of it.
-    other = Exchange(Question(NAME, Kind.AAAA), [FIRST], memory, now=0, until=5)
+    other = Exchange(Question(NAME, RecordType.AAAA), [FIRST], memory, now=0, until=5)
     assert other.attempt is not None
     assert not other.attempt.tcp
 
@@ -285,7 +285,7 @@ def test_no_tcp_to_be_had(silent: bool) -> None:
 
 
 def test_tcp_that_failed_last_time_gets_less_time() -> None:
-    memory = Memory()
+    memory = ServerStats()
     for expected in 1.5, 0.5:
         story = Story(FIRST, memory=memory)
         assert story.hears(CUT)
@@ -311,7 +311,7 @@ def test_junk_over_tcp_ends_that_try() -> None:
 
 
 def test_servers_that_answered_last_time_are_asked_first() -> None:
-    memory = Memory()
+    memory = ServerStats()
     story = Story(FIRST, SECOND, memory=memory)
     story.silence()
     assert story.hears(GOOD)
@@ -334,7 +334,7 @@ def test_a_second_opinion_falls_back_to_udp() -> None:
     story.breaks()
     assert not story.attempt.tcp
     assert story.hears(GOOD)
-    assert story.reply.status is Status.ANSWER
+    assert story.reply.status is ReplyStatus.ANSWER
 
 
 def test_a_server_that_says_no_over_tcp_is_not_asked_the_same_over_udp() -> None:
@@ -348,4 +348,4 @@ def test_no_server_and_no_time() -> None:
     story = Story(FIRST, seconds=0.0)
     if story.exchange.attempt:
         story.silence()
-    assert story.reply.status is Status.FAILED
+    assert story.reply.status is ReplyStatus.FAILED

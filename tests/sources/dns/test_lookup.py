@@ -9,8 +9,8 @@ import pytest
 from peerdiscover.answers import Endpoint, Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.dns._records import History
-from peerdiscover.sources.dns._types import Kind, Reply
+from peerdiscover.sources.dns._records import NameHistory
+from peerdiscover.sources.dns._types import RecordType, Reply
 
 from ._lookups import AAAA, NAME, NODATA, NXDOMAIN, SILENCE, SRV, A, Run, a, alias, full, srv
 
@@ -157,7 +157,7 @@ def test_many_hostnames_without_addresses_and_a_named_port() -> None:
     names = [f"web-{i}" for i in range(60)]
     address = {name: f"10.0.1.{i}" for i, name in enumerate(names)}
     question = f"_http._tcp.{NAME}"
-    table: dict[tuple[str, Kind], Reply] = {
+    table: dict[tuple[str, RecordType], Reply] = {
         (question, SRV): srv(*names, truncated=True),
         (NAME, AAAA): NODATA,
     }
@@ -176,7 +176,7 @@ def test_many_hostnames_without_addresses_and_a_named_port() -> None:
 # SRV that fails, is cut short or is not served
 
 
-def by_address(srv_reply: Reply, *addresses: str) -> dict[tuple[str, Kind], Reply]:
+def by_address(srv_reply: Reply, *addresses: str) -> dict[tuple[str, RecordType], Reply]:
     return {(NAME, SRV): srv_reply, (NAME, A): a(*addresses), (NAME, AAAA): NODATA}
 
 
@@ -274,7 +274,7 @@ def test_srv_cut_short_for_a_named_port() -> None:
 
 
 def test_where_srv_is_not_served_it_is_asked_for_every_tenth_time() -> None:
-    history = History()
+    history = NameHistory()
     asked = [
         Run("web.prod:8080", by_address(NXDOMAIN, "10.0.0.1"), history=history).asked[0] for _ in range(12)
     ]
@@ -283,7 +283,7 @@ def test_where_srv_is_not_served_it_is_asked_for_every_tenth_time() -> None:
 
 def test_srv_is_asked_for_again_where_names_are_known_or_the_answer_is_doubted() -> None:
     for known, doubted in (KNOWN, False), ({}, True):
-        history = History(skip_srv=5)
+        history = NameHistory(skip_srv=5)
         table = by_address(ALL, "10.0.0.1")
         run = Run("web.prod:8080", table, history=history, known=known, second_opinion=doubted)
         assert run.asked == [["SRV NAME"]]
@@ -318,10 +318,10 @@ def test_families_without_hostnames(v4: Reply, v6: Reply, pods: list[str], faile
 
 
 def test_ipv6_does_not_come_in_beside_ipv4_because_a_could_not_be_asked() -> None:
-    history = History(plain_family=4)
+    history = NameHistory(plain_family=4)
     run = Run("web.prod:8080", {(NAME, A): SILENCE, (NAME, AAAA): a("fd00::1")}, history=history)
     assert run.answer.outcome is Outcome.FAILED
-    history = History(plain_family=6)
+    history = NameHistory(plain_family=6)
     run = Run("web.prod:8080", {(NAME, A): SILENCE, (NAME, AAAA): a("fd00::1")}, history=history)
     assert run.pods == [(None, "fd00::1")]
 
@@ -433,7 +433,7 @@ def test_a_bare_name_with_several_ports_asks_which_after_a_second_look() -> None
     assert isinstance(run.answer.error, ConfigurationError)
     assert "8080, 9090" in str(run.answer.error)
     assert "web.prod:8080" in str(run.answer.error)
-    assert [batch.fresh for batch in run.batches] == [False, True]
+    assert [batch.bypass_cache for batch in run.batches] == [False, True]
     run = Run("web.prod", {(NAME, SRV): [two, ALL]})
     assert run.answer.outcome is Outcome.RESOLVED
     run = Run("web.prod", {(NAME, SRV): [two, SILENCE]})
@@ -453,7 +453,7 @@ def test_a_bare_name_whose_server_tells_no_ports() -> None:
     assert run.asked == [["SRV NAME"], ["A NAME", "AAAA NAME"], ["SRV NAME"]]
     assert Run("web.prod", {}).answer.outcome is Outcome.NOT_FOUND
     assert Run("web.prod", {(NAME, SRV): SILENCE}).answer.outcome is Outcome.FAILED
-    table: dict[tuple[str, Kind], Reply | list[Reply]]
+    table: dict[tuple[str, RecordType], Reply | list[Reply]]
     table = {(NAME, SRV): [NXDOMAIN, ALL], (NAME, A): a("10.0.0.1"), (NAME, AAAA): NODATA}
     assert Run("web.prod", table).answer.outcome is Outcome.RESOLVED
 
@@ -508,7 +508,7 @@ def test_known_pods_are_asked_for_where_a_cname_leads() -> None:
 
 
 def test_srv_that_keeps_failing_gets_less_time() -> None:
-    history = History()
+    history = NameHistory()
     shares = [
         Run("web.prod:8080", by_address(reply, "10.0.0.1"), history=history).batches[0].share
         for reply in (SILENCE, SILENCE, SILENCE, SILENCE, ALL, SILENCE)
@@ -597,7 +597,7 @@ def test_networks_narrow_what_is_believed() -> None:
 
 def test_a_second_opinion_is_asked_for_afresh_throughout() -> None:
     run = Run("web.prod:8080", by_address(SILENCE, "10.0.0.1"), second_opinion=True)
-    assert all(batch.fresh for batch in run.batches)
+    assert all(batch.bypass_cache for batch in run.batches)
 
 
 def test_a_hint_that_the_port_is_missing() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from peerdiscover.answers import Outcome
 from peerdiscover.sources.dns._lookup import OWN_NAMES
-from peerdiscover.sources.dns._records import History
-from peerdiscover.sources.dns._types import Kind, Reply, Status
+from peerdiscover.sources.dns._records import NameHistory
+from peerdiscover.sources.dns._types import RecordType, Reply, ReplyStatus
 
 from ._lookups import AAAA, NAME, NODATA, NXDOMAIN, SILENCE, SRV, A, Run, a, alias, full, srv
 
@@ -28,7 +28,7 @@ def some(of: list[str], least: int = 1) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(of), min_size=least, unique=True)
 
 
-def addresses(of: list[str], kind: Kind) -> st.SearchStrategy[Reply]:
+def addresses(of: list[str], kind: RecordType) -> st.SearchStrategy[Reply]:
     whole = st.builds(lambda found, tc: a(*found, truncated=tc), some(of), cut)
     away = st.sampled_from([alias(NAME, kind), alias("other.prod.svc.cluster.local.", kind)])
     return st.one_of(whole, whole, nothing, away)
@@ -69,7 +69,7 @@ knowns = st.dictionaries(st.sampled_from(LABELS[:3]), some(V4[:3] + V6[:2]).map(
 )
 def test_whatever_servers_say(
     service: str,
-    table: Mapping[tuple[str, Kind], Reply],
+    table: Mapping[tuple[str, RecordType], Reply],
     known: Mapping[str, tuple[str, ...]],
     family: str,
     second_opinion: bool,
@@ -81,7 +81,7 @@ def test_whatever_servers_say(
         known=known,
         family=family,
         second_opinion=second_opinion,
-        history=History(plain_family=plain_family),
+        history=NameHistory(plain_family=plain_family),
     )
     answer = run.answer
     seen = [*answer.endpoints, *answer.unnamed]
@@ -95,7 +95,7 @@ def test_whatever_servers_say(
     assert answer.error is None or answer.outcome is Outcome.FAILED or answer.failed_families
     if answer.outcome is Outcome.NOT_FOUND:
         addressed = [table.get((NAME, kind), NXDOMAIN) for kind in (A, AAAA)]
-        proof = any(r.status is Status.NXDOMAIN or r.unfinished for r in addressed)
+        proof = any(r.status is ReplyStatus.NXDOMAIN or r.unfinished for r in addressed)
         assert proof or run.asked[0][0].startswith("SRV _http")
 
     # Nothing is believed that must not be, and nobody stands twice.
@@ -118,7 +118,7 @@ def test_whatever_servers_say(
 
 @given(tables, st.sampled_from(["web.prod:8080", "web.prod:http", "web.prod"]))
 def test_where_nobody_answers_nothing_is_proven(
-    table: Mapping[tuple[str, Kind], Reply], service: str
+    table: Mapping[tuple[str, RecordType], Reply], service: str
 ) -> None:
     silent = {question: replace(SILENCE) for question in table}
     assert Run(service, silent).answer.outcome is Outcome.FAILED

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peerdiscover.sources.dns._messages import JunkError, RefusedError, read, write
-from peerdiscover.sources.dns._types import Kind, Question, Reply, Srv, Status
+from peerdiscover.sources.dns._messages import MismatchedReply, RcodeError, read, write
+from peerdiscover.sources.dns._types import Question, RecordType, Reply, ReplyStatus, Srv
 
 from ._lookups import NAME
 
-ASKED = Question(NAME, Kind.A)
-SERVICES = Question(NAME, Kind.SRV)
+ASKED = Question(NAME, RecordType.A)
+SERVICES = Question(NAME, RecordType.SRV)
 SOA = "ns. admin. 1 2 3 4 7"
 
 
@@ -63,7 +63,7 @@ def test_a_question_asks_for_recursion_and_announces_its_size() -> None:
 def test_addresses_in_the_order_they_came() -> None:
     wire = answered(ASKED, f"{NAME} 5 A 10.0.0.2", f"{NAME} 4 A 10.0.0.1", f"{NAME} 5 A 10.0.0.2")
     reply = read(wire, ASKED, 7)
-    assert reply == Reply(ASKED, Status.ANSWER, ("10.0.0.2", "10.0.0.1"), canonical=NAME, ttl=4)
+    assert reply == Reply(ASKED, ReplyStatus.ANSWER, ("10.0.0.2", "10.0.0.1"), canonical=NAME, ttl=4)
 
 
 def test_services_and_the_addresses_that_come_along() -> None:
@@ -87,7 +87,7 @@ def test_records_of_another_class_are_none_of_ours() -> None:
     glue = answered(
         SERVICES, f"{NAME} 5 SRV 0 9 8080 web-0.{NAME}", additional=(f"web-0.{NAME} 5 A 10.0.0.1",)
     )
-    a, other = struct.pack("!HHI", Kind.A, 1, 5), struct.pack("!HHI", Kind.A, 2, 5)
+    a, other = struct.pack("!HHI", RecordType.A, 1, 5), struct.pack("!HHI", RecordType.A, 2, 5)
     assert glue.count(a) == 1
     reply = read(glue.replace(a, other), SERVICES, 7)
     assert [service.target for service in reply.services] == [f"web-0.{NAME}"]
@@ -99,7 +99,7 @@ def test_records_of_another_class_are_none_of_ours() -> None:
 
 
 def test_letters_of_either_case_are_the_same_name() -> None:
-    asked = Question(NAME.upper(), Kind.A)
+    asked = Question(NAME.upper(), RecordType.A)
     reply = read(answered(asked, f"{NAME.title()} 5 A 10.0.0.1"), ASKED, 7)
     assert reply.addresses == ("10.0.0.1",)
 
@@ -107,30 +107,30 @@ def test_letters_of_either_case_are_the_same_name() -> None:
 @pytest.mark.parametrize(
     ("code", "authority", "status", "ttl"),
     [
-        ("NXDOMAIN", (f"prod.svc.cluster.local. 5 SOA {SOA}",), Status.NXDOMAIN, 5),
-        ("NXDOMAIN", (f"prod.svc.cluster.local. 30 SOA {SOA}",), Status.NXDOMAIN, 7),
-        ("NXDOMAIN", (), Status.NXDOMAIN, None),
-        ("NOERROR", (f"prod.svc.cluster.local. 0 SOA {SOA}",), Status.NODATA, 0),
-        ("NOERROR", (), Status.NODATA, None),
+        ("NXDOMAIN", (f"prod.svc.cluster.local. 5 SOA {SOA}",), ReplyStatus.NXDOMAIN, 5),
+        ("NXDOMAIN", (f"prod.svc.cluster.local. 30 SOA {SOA}",), ReplyStatus.NXDOMAIN, 7),
+        ("NXDOMAIN", (), ReplyStatus.NXDOMAIN, None),
+        ("NOERROR", (f"prod.svc.cluster.local. 0 SOA {SOA}",), ReplyStatus.NODATA, 0),
+        ("NOERROR", (), ReplyStatus.NODATA, None),
     ],
 )
-def test_nothing_there(code: str, authority: tuple[str, ...], status: Status, ttl: float | None) -> None:
+def test_nothing_there(code: str, authority: tuple[str, ...], status: ReplyStatus, ttl: float | None) -> None:
     reply = read(answered(code=code, authority=authority), ASKED, 7)
     assert (reply.status, reply.ttl) == (status, ttl)
 
 
 @pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"])
 def test_refusals(code: str) -> None:
-    with pytest.raises(RefusedError, match=code):
+    with pytest.raises(RcodeError, match=code):
         read(answered(code=code), ASKED, 7)
     bare = bytearray(answered(code=code)[:12])
     bare[4:12] = bytes(8)  # a server that cannot read the question does not repeat it
-    with pytest.raises(RefusedError, match=code):
+    with pytest.raises(RcodeError, match=code):
         read(bytes(bare), ASKED, 7)
 
 
 def test_a_reply_that_refers_to_other_servers_is_no_answer() -> None:
-    with pytest.raises(RefusedError, match="other servers"):
+    with pytest.raises(RcodeError, match="other servers"):
         read(answered(authority=("local. 5 NS ns.local.",), flags=dns.flags.QR), ASKED, 7)
 
 
@@ -143,8 +143,8 @@ def test_aliases() -> None:
     reply = read(answered(ASKED, f"{NAME} 9 CNAME b.example."), ASKED, 7)
     assert (reply.unfinished, reply.canonical, reply.ttl) == (True, "b.example.", 9)
     reply = read(answered(ASKED, f"{NAME} 9 CNAME b.example.", code="NXDOMAIN"), ASKED, 7)
-    assert (reply.unfinished, reply.status) == (False, Status.NXDOMAIN)
-    with pytest.raises(RefusedError, match="CNAMEs"):
+    assert (reply.unfinished, reply.status) == (False, ReplyStatus.NXDOMAIN)
+    with pytest.raises(RcodeError, match="CNAMEs"):
         read(answered(ASKED, f"{NAME} 9 CNAME b.example.", f"b.example. 9 CNAME {NAME}"), ASKED, 7)
 
 
@@ -155,7 +155,9 @@ def test_cut_short() -> None:
     assert reply.addresses == ("10.0.0.1",)
     torn = answered(ASKED, f"{NAME} 5 A 10.0.0.1", f"{NAME} 5 A 10.0.0.2", flags=flags)[:-14]
     assert read(torn, ASKED, 7).addresses == ("10.0.0.1",), "what can be read of it counts"
-    assert read(answered(flags=flags), ASKED, 7).status is Status.ANSWER, "nothing is proven about the name"
+    assert read(answered(flags=flags), ASKED, 7).status is ReplyStatus.ANSWER, (
+        "nothing is proven about the name"
+    )
 
 
 def test_a_ttl_with_the_highest_bit_counts_as_zero() -> None:
@@ -172,15 +174,15 @@ def test_a_ttl_with_the_highest_bit_counts_as_zero() -> None:
         (b"\x00\x07", "too short"),
         (write(ASKED, 7), "a question"),
         (b"\x00\x08" + answered()[2:], "wrong id"),
-        (answered(Question("other.prod.svc.cluster.local.", Kind.A)), "another question's name"),
-        (answered(Question(NAME, Kind.AAAA)), "another question's type"),
+        (answered(Question("other.prod.svc.cluster.local.", RecordType.A)), "another question's name"),
+        (answered(Question(NAME, RecordType.AAAA)), "another question's type"),
         (answered()[:2] + b"\xa8" + answered()[3:], "wrong opcode"),
         (answered(ASKED, f"{NAME} 5 A 10.0.0.1")[:-13], "malformed"),
         (answered()[:20], "malformed"),
     ],
 )
 def test_junk(wire: bytes, why: str) -> None:
-    with pytest.raises(JunkError, match=why):
+    with pytest.raises(MismatchedReply, match=why):
         read(wire, ASKED, 7)
 
 
@@ -190,7 +192,7 @@ def test_junk(wire: bytes, why: str) -> None:
 def _read_anything(wire: bytes, question: Question, message_id: int) -> None:
     try:
         reply = read(wire, question, message_id)
-    except (JunkError, RefusedError):
+    except (MismatchedReply, RcodeError):
         return
     assert isinstance(reply, Reply)
 
@@ -217,10 +219,13 @@ def _captured() -> Iterator[tuple[Question, bytes]]:
             asked = entry["question"]
             if (
                 "raw" not in asked
-                and asked["type"] in Kind.__members__
+                and asked["type"] in RecordType.__members__
                 and len(entry.get("answer", "")) in range(24, 4000)
             ):
-                yield Question(asked["name"].lower(), Kind[asked["type"]]), bytes.fromhex(entry["answer"])
+                yield (
+                    Question(asked["name"].lower(), RecordType[asked["type"]]),
+                    bytes.fromhex(entry["answer"]),
+                )
 
 
 CAPTURED = list(_captured())
@@ -229,7 +234,7 @@ CAPTURED = list(_captured())
 def test_there_are_real_answers_to_try() -> None:
     assert len(CAPTURED) > 20
     for question, wire in CAPTURED:
-        with suppress(RefusedError):
+        with suppress(RcodeError):
             read(wire, question, int.from_bytes(wire[:2]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from peerdiscover.answers import Outcome
-from peerdiscover.sources.dns._records import History
+from peerdiscover.sources.dns._records import NameHistory
 from peerdiscover.sources.dns._types import Reply
 from peerdiscover.sources.dns._zonal import SKIP_FAILED, SKIP_MISSING
 
@@ -30,7 +30,7 @@ def zones(run: Run) -> list[str | None]:
 
 def aside(run: Run) -> list[list[str]]:
     """What each batch asked beside the rest."""
-    return [[f"{q.kind.name} {q.name}" for q in batch.asides] for batch in run.batches]
+    return [[f"{q.kind.name} {q.name}" for q in batch.optional] for batch in run.batches]
 
 
 def test_those_in_the_own_zone_are_asked_for_beside_the_first_question() -> None:
@@ -62,7 +62,7 @@ def test_so_do_answers_by_address_alone() -> None:
         (PINNED, A): a("10.0.0.2"),
         (PINNED, AAAA): NODATA,
     }
-    history = History()
+    history = NameHistory()
     runs = [Run("web.prod:8080", table, zone="zone-a", history=history) for _ in range(2)]
     for run in runs:
         assert zones(run) == [None, "zone-a"]
@@ -122,9 +122,9 @@ def test_whatever_becomes_of_it_the_answer_is_the_same(reply: Reply) -> None:
     assert zones(run) == [None, None, None]
 
 
-def asks(table: Table, lookups: int, history: History | None = None) -> list[int]:
+def asks(table: Table, lookups: int, history: NameHistory | None = None) -> list[int]:
     """In which of so many lookups the zone was asked for."""
-    history = history or History()
+    history = history or NameHistory()
     runs = [Run("web.prod:8080", table, zone="zone-a", history=history) for _ in range(lookups)]
     return [i for i, run in enumerate(runs) if any(aside(run))]
 
@@ -134,7 +134,7 @@ def test_a_server_without_such_names_is_not_asked_again_for_some_minutes() -> No
 
 
 def test_one_that_had_them_is_asked_once_more() -> None:
-    history = History()
+    history = NameHistory()
     assert asks(zonal(a("10.0.0.1")), 3, history) == [0, 1, 2]
     assert asks(zonal(NXDOMAIN, NXDOMAIN), 10, history) == [0, 1]
 
@@ -153,14 +153,14 @@ def test_one_family_that_answers_is_enough_to_ask_again() -> None:
 
 def test_where_nobody_is_there_the_names_are_not_there_either() -> None:
     """CoreDNS says NXDOMAIN for all of them while no pod is ready: that is no reason to give up."""
-    history = History()
+    history = NameHistory()
     run = Run("web.prod:8080", {}, zone="zone-a", history=history)
     assert run.answer.outcome is Outcome.NOT_FOUND
     assert asks(zonal(a("10.0.0.1")), 2, history) == [0, 1]
 
 
 def test_each_zone_has_a_memory_of_its_own() -> None:
-    history = History()
+    history = NameHistory()
     assert asks(zonal(NXDOMAIN, NXDOMAIN), 2, history) == [0]
     other = f"zone-b.pin._zone.{NAME}"
     table = {(NAME, SRV): ALL, (other, A): a("10.0.0.1"), (other, AAAA): NODATA}

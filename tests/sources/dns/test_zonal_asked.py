@@ -8,12 +8,12 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.dns._exchange import Memory
-from peerdiscover.sources.dns._types import ASIDE
+from peerdiscover.sources.dns._exchange import ServerStats
+from peerdiscover.sources.dns._types import OPTIONAL_TIMEOUT
 from tests.sources.kubernetes._server import Answers, Server, records
 
 from ._lookups import NAME
@@ -30,7 +30,7 @@ PODS = records(
 @pytest.fixture(params=["threads", "asyncio", "trio"])
 def look(request: pytest.FixtureRequest) -> Look:
     """One lookup from zone-a, in each of the three worlds."""
-    question = Ask(ServiceName.parse("web.prod:8080"), zone="zone-a")
+    question = LookupRequest(ServiceName.parse("web.prod:8080"), zone="zone-a")
 
     def found(source: DNS) -> Answer:
         if request.param == "threads":
@@ -60,7 +60,7 @@ def test_a_server_that_keeps_silent_about_zones_costs_half_a_second_now_and_then
         source = DNS([server.nameserver])
         began = time.monotonic()
         assert zones(look(source)) == [None, None, None]
-        assert ASIDE - 0.01 <= time.monotonic() - began < 2  # SRV alone may take 2.5 s
+        assert OPTIONAL_TIMEOUT - 0.01 <= time.monotonic() - began < 2  # SRV alone may take 2.5 s
         asked = len(server.queries)
         assert zones(look(source)) == [None, None, None]
         assert len(server.queries) == asked + 1
@@ -77,12 +77,12 @@ def test_the_server_is_not_blamed_for_it(look: Look) -> None:
 
 def test_what_is_remembered_apart_is_nobody_elses_concern() -> None:
     one, two = Nameserver("10.0.0.1"), Nameserver("10.0.0.2")
-    memory = Memory()
-    memory.bad(one)
-    apart = memory.apart()
+    memory = ServerStats()
+    memory.mark_down(one)
+    apart = memory.snapshot()
     assert apart.order([one, two]) == [two, one]
-    apart.bad(two)
-    apart.good(one)
+    apart.mark_down(two)
+    apart.mark_up(one)
     apart.no_tcp[one] = True
     assert memory.order([one, two]) == [two, one]
     assert not memory.no_tcp

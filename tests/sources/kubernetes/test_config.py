@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.sources.environment import Surroundings
-from peerdiscover.sources.kubernetes._config import Access, check_arguments, find_access
+from peerdiscover.sources.environment import Environment
+from peerdiscover.sources.kubernetes._config import ClusterConfig, check_arguments, find_cluster
 from peerdiscover.sources.kubernetes._kubeconfig import Context, Pem
 from tests.tools.certificates import Authority, tls_server
 
@@ -33,9 +33,9 @@ class Pod:
         self.token.write_text(f"{SECRET}\n")
         (self.account / "namespace").write_text("moon")
 
-    def surroundings(self, environ: Mapping[str, str] | None = None) -> Surroundings:
+    def surroundings(self, environ: Mapping[str, str] | None = None) -> Environment:
         found = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-        return Surroundings(
+        return Environment(
             environ={"HOME": str(self.home), **(found if environ is None else environ)},
             namespace_file=self.account / "namespace",
         )
@@ -73,7 +73,7 @@ def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def test_a_pod_needs_no_settings(pod: Pod) -> None:
-    access = find_access(surroundings=pod.surroundings())
+    access = find_cluster(surroundings=pod.surroundings())
     assert access.server == "https://10.96.0.1:443"
     assert access.authorization(0.0) == f"Bearer {SECRET}"
     assert access.namespace is None, "the pod's own is what surroundings tell"
@@ -88,19 +88,19 @@ def test_a_pod_needs_no_settings(pod: Pod) -> None:
     ],
 )
 def test_what_the_environment_of_a_pod_says(pod: Pod, environ: Mapping[str, str], server: str) -> None:
-    assert find_access(surroundings=pod.surroundings(environ)).server == server
+    assert find_cluster(surroundings=pod.surroundings(environ)).server == server
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
 def test_a_name_that_no_host_can_have(host: str) -> None:
     with pytest.raises(ConfigurationError, match="is no server"):
-        find_access(f"https://{host}:6443")
+        find_cluster(f"https://{host}:6443")
 
 
 def test_a_port_of_the_environment_that_is_none(pod: Pod) -> None:
     environ = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "tcp://10.96.0.1:443"}
     with pytest.raises(ConfigurationError, match="is no server"):
-        find_access(surroundings=pod.surroundings(environ))
+        find_cluster(surroundings=pod.surroundings(environ))
 
 
 def test_what_goes_first(pod: Pod, tmp_path: Path) -> None:
@@ -110,17 +110,17 @@ def test_what_goes_first(pod: Pod, tmp_path: Path) -> None:
     pod.kubeconfig("https://listed:1", listed)
     pod.kubeconfig("https://given:1", given)
     everything = pod.surroundings({**in_pod, "KUBECONFIG": f":{listed}:"})
-    assert find_access("https://arguments:1", surroundings=everything).server == "https://arguments:1"
-    assert find_access(kubeconfig=given, surroundings=everything).server == "https://given:1"
-    assert find_access(surroundings=everything).server == "https://listed:1"
-    assert find_access(surroundings=pod.surroundings(in_pod)).server == "https://10.96.0.1:443"
-    at_home = find_access(surroundings=pod.surroundings({}))
+    assert find_cluster("https://arguments:1", surroundings=everything).server == "https://arguments:1"
+    assert find_cluster(kubeconfig=given, surroundings=everything).server == "https://given:1"
+    assert find_cluster(surroundings=everything).server == "https://listed:1"
+    assert find_cluster(surroundings=pod.surroundings(in_pod)).server == "https://10.96.0.1:443"
+    at_home = find_cluster(surroundings=pod.surroundings({}))
     assert (at_home.server, at_home.namespace) == ("https://home:1", "config")
 
 
 def test_nothing_found_says_what_was_looked_for(pod: Pod) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        find_access(surroundings=pod.surroundings({}))
+        find_cluster(surroundings=pod.surroundings({}))
     for said in (
         "KUBERNETES_SERVICE_HOST",
         "KUBECONFIG",
@@ -133,16 +133,16 @@ def test_nothing_found_says_what_was_looked_for(pod: Pod) -> None:
 
 def test_a_server_that_is_given_gets_no_token_that_is_found(pod: Pod) -> None:
     pod.kubeconfig("https://home:1")
-    access = find_access("https://other:6443/", surroundings=pod.surroundings())
+    access = find_cluster("https://other:6443/", surroundings=pod.surroundings())
     assert access.authorization(0.0) is None
     assert access.server == "https://other:6443"
 
 
 def test_token_and_ca_win_over_what_is_found(pod: Pod, tmp_path: Path, authority: Authority) -> None:
-    in_pod = find_access(token="given", ca=authority.ca, surroundings=pod.surroundings())
+    in_pod = find_cluster(token="given", ca=authority.ca, surroundings=pod.surroundings())
     assert in_pod.authorization(0.0) == "Bearer given"
     assert in_pod.ssl_context().cert_store_stats()["x509_ca"] == 1, "the pod has no ca.crt here: not read"
-    with_file = find_access(token="given", kubeconfig=pod.kubeconfig("https://given:1", tmp_path / "given"))
+    with_file = find_cluster(token="given", kubeconfig=pod.kubeconfig("https://given:1", tmp_path / "given"))
     assert with_file.server == "https://given:1"
     assert with_file.authorization(0.0) == "Bearer given"
 
@@ -180,13 +180,13 @@ def test_arguments_that_cannot_be_right(arguments: dict[str, object], said: str)
 
 @pytest.mark.parametrize("server", ["http://127.0.0.1:8001", "http://[::1]:8001", "http://localhost:8001/"])
 def test_plain_http_on_loopback_without_a_token(server: str) -> None:
-    assert find_access(server).server == server.rstrip("/")
+    assert find_cluster(server).server == server.rstrip("/")
 
 
 def test_the_servers_of_files_are_checked_like_those_of_arguments(pod: Pod) -> None:
     path = pod.kubeconfig("http://127.0.0.1:8001")  # with a token
     with pytest.raises(ConfigurationError, match="https only") as raised:
-        find_access(surroundings=pod.surroundings({}))
+        find_cluster(surroundings=pod.surroundings({}))
     assert str(path) in str(raised.value)
 
 
@@ -194,7 +194,7 @@ def test_the_servers_of_files_are_checked_like_those_of_arguments(pod: Pod) -> N
 
 
 def test_a_token_file_is_read_again_when_the_last_reading_is_old(pod: Pod) -> None:
-    access = find_access(surroundings=pod.surroundings())
+    access = find_cluster(surroundings=pod.surroundings())
     assert access.authorization(1000.0) == f"Bearer {SECRET}"
     pod.token.write_text("second")
     assert access.authorization(1060.0) == f"Bearer {SECRET}"
@@ -202,7 +202,7 @@ def test_a_token_file_is_read_again_when_the_last_reading_is_old(pod: Pod) -> No
 
 
 def test_a_refused_token_is_read_again_at_once(pod: Pod) -> None:
-    access = find_access(surroundings=pod.surroundings())
+    access = find_cluster(surroundings=pod.surroundings())
     assert access.authorization(1000.0) == f"Bearer {SECRET}"
     pod.token.write_text("second")
     access.refused()
@@ -211,7 +211,7 @@ def test_a_refused_token_is_read_again_at_once(pod: Pod) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"two\nlines", b"\xff\xfe", "folder"])
 def test_the_old_token_stays_while_the_file_gives_none(pod: Pod, content: bytes | str | None) -> None:
-    access = find_access(surroundings=pod.surroundings())
+    access = find_cluster(surroundings=pod.surroundings())
     access.authorization(1000.0)
     pod.token.unlink()
     if content == "folder":
@@ -246,7 +246,7 @@ def test_a_first_token_that_is_none_is_an_error_that_names_the_file(
     if content is not None:
         pod.token.write_bytes(content)
     with pytest.raises(ConfigurationError, match=said) as raised:
-        find_access(surroundings=pod.surroundings()).authorization(0.0)
+        find_cluster(surroundings=pod.surroundings()).authorization(0.0)
     assert str(pod.token) in str(raised.value)
     assert SECRET not in str(raised.value)
 
@@ -255,14 +255,14 @@ def test_no_secret_is_shown(pod: Pod, authority: Authority) -> None:
     _, key = authority.sign("shown")
     text = Pem("client-key-data of user 'u'", text=f"{SECRET}{key.read_text()}")
     context = Context("https://a:1", "a test", token=SECRET, certificate=text, key=text)
-    for shown in (Access(context), context, text, find_access(surroundings=pod.surroundings())):
+    for shown in (ClusterConfig(context), context, text, find_cluster(surroundings=pod.surroundings())):
         assert SECRET not in f"{shown!r} {shown} {vars(type(shown))}"
 
 
 # Certificates
 
 
-def shown_to(server: tuple[str, int], access: Access) -> str:
+def shown_to(server: tuple[str, int], access: ClusterConfig) -> str:
     """What the server saw of the client."""
     with socket.create_connection(server, timeout=5) as plain:
         name = access.tls_server_name or server[0]
@@ -277,13 +277,13 @@ def inline(path: Path, where: str) -> Pem:
 def test_a_server_is_verified_against_the_ca(authority: Authority, other_authority: Authority) -> None:
     with tls_server(authority, *authority.sign("api", "IP:127.0.0.1")) as server:
         url = f"https://127.0.0.1:{server[1]}"
-        assert shown_to(server, find_access(url, authority.ca)) == "None"
-        assert shown_to(server, Access(Context(url, "", ca=inline(authority.ca, "text")))) == "None"
+        assert shown_to(server, find_cluster(url, authority.ca)) == "None"
+        assert shown_to(server, ClusterConfig(Context(url, "", ca=inline(authority.ca, "text")))) == "None"
         for ca in other_authority.ca, None:  # None: the system's trust store
-            access = find_access(url, ca)
+            access = find_cluster(url, ca)
             with pytest.raises(ssl.SSLCertVerificationError) as raised:
                 shown_to(server, access)
-            error = access.distrusted(raised.value)
+            error = access.certificate_error(raised.value)
             assert url in str(error)
             assert str(ca or "trust store of the system") in str(error)
 
@@ -291,12 +291,14 @@ def test_a_server_is_verified_against_the_ca(authority: Authority, other_authori
 def test_the_host_is_verified_too(authority: Authority) -> None:
     with tls_server(authority, *authority.sign("named", "DNS:api.internal")) as server:
         url = f"https://127.0.0.1:{server[1]}"
-        access = find_access(url, authority.ca)
+        access = find_cluster(url, authority.ca)
         with pytest.raises(ssl.SSLCertVerificationError) as raised:
             shown_to(server, access)
-        assert "IP address mismatch" in str(access.distrusted(raised.value))
+        assert "IP address mismatch" in str(access.certificate_error(raised.value))
         ca = Pem("ca", path=authority.ca)
-        assert shown_to(server, Access(Context(url, "", ca=ca, tls_server_name="api.internal"))) == "None"
+        assert (
+            shown_to(server, ClusterConfig(Context(url, "", ca=ca, tls_server_name="api.internal"))) == "None"
+        )
 
 
 def test_a_client_certificate_from_files_and_from_text(
@@ -315,7 +317,7 @@ def test_a_client_certificate_from_files_and_from_text(
                 certificate=shown[0],
                 key=secret[1],
             )
-            assert "('commonName', 'reader')" in shown_to(server, Access(context))
+            assert "('commonName', 'reader')" in shown_to(server, ClusterConfig(context))
             assert list(tmp_path.iterdir()) == [], "the key was in a file only for a moment"
 
 
@@ -324,7 +326,7 @@ def test_certificates_are_read_anew_for_each_context(
 ) -> None:
     ca = tmp_path / "ca.crt"
     ca.write_text(other_authority.ca.read_text())
-    access = find_access("https://127.0.0.1:1", ca)
+    access = find_cluster("https://127.0.0.1:1", ca)
     before = access.ssl_context().get_ca_certs()
     ca.write_text(authority.ca.read_text())
     assert access.ssl_context().get_ca_certs() != before
@@ -337,7 +339,7 @@ def test_a_ca_that_is_none_is_named(pod: Pod, content: str | None) -> None:
     elif content is not None:
         pod.ca.write_text(content)
     with pytest.raises(ConfigurationError) as raised:
-        find_access(surroundings=pod.surroundings()).ssl_context()
+        find_cluster(surroundings=pod.surroundings()).ssl_context()
     assert str(pod.ca) in str(raised.value)
 
 
@@ -357,7 +359,7 @@ def test_client_certificates_that_cannot_be_used(
         (ours, Pem(str(missing), path=missing), "No such file"),
     ):
         with pytest.raises(ConfigurationError, match=said) as raised:
-            Access(Context("https://a:1", "", certificate=shown, key=secret)).ssl_context()
+            ClusterConfig(Context("https://a:1", "", certificate=shown, key=secret)).ssl_context()
         assert secret.where in str(raised.value)
         assert SECRET not in str(raised.value)
         assert list(tmp_path.iterdir()) == []
@@ -376,5 +378,5 @@ def test_a_key_is_readable_by_us_alone_while_it_is_a_file(
 
     monkeypatch.setattr(ssl, "create_default_context", lambda: Watched(ssl.PROTOCOL_TLS_CLIENT))
     context = Context("https://a:1", "", certificate=inline(certificate, "c"), key=inline(key, "k"))
-    Access(context).ssl_context()
+    ClusterConfig(context).ssl_context()
     assert modes == [0o600, 0o600]

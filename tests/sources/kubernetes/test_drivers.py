@@ -22,16 +22,16 @@ import anyio
 import pytest
 
 from peerdiscover import ConfigurationError, Kubernetes, Outcome, ServiceName
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.sources._calling import Cancellation
-from peerdiscover.sources.environment import ResolvConf, Surroundings
+from peerdiscover.sources.environment import Environment, ResolvConf
 from peerdiscover.sources.kubernetes import _reflector
 from tests.discovery.test_fork import Child
 from tests.waiting import eventually
 
 from .test_reflector import END, added, deleted, item
 
-ASK = Ask(ServiceName.parse("web.prod:http"), timeout=1.0)
+ASK = LookupRequest(ServiceName.parse("web.prod:http"), timeout=1.0)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
 
@@ -275,7 +275,7 @@ def test_which_namespace_a_kubeconfig_means(
             "contexts": [{"name": "c", "context": named}],
         }
         config.write_text(json.dumps(content))
-        surroundings = Surroundings(
+        surroundings = Environment(
             environ={"PEERDISCOVER_NAMESPACE": environ},
             resolv_conf=ResolvConf(tmp_path / "resolv.conf"),
             namespace_file=told,
@@ -289,7 +289,7 @@ def test_which_namespace_a_kubeconfig_means(
 
 
 def test_without_a_kubeconfig_no_namespace_is_made_up(tmp_path: Path) -> None:
-    surroundings = Surroundings(
+    surroundings = Environment(
         environ={}, resolv_conf=ResolvConf(tmp_path / "resolv.conf"), namespace_file=tmp_path / "none"
     )
     source = Kubernetes("http://127.0.0.1:1", surroundings=surroundings)
@@ -341,7 +341,7 @@ def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Canc
     """What a thread was told so far, and how to end it."""
     told: list[Answer] = []
     cancellation = Cancellation()
-    ask = replace(ASK, timeout=30.0, on_cancelled=cancellation.then)
+    ask = replace(ASK, timeout=30.0, on_cancelled=cancellation.add_callback)
 
     def watch() -> None:
         for answer in source.watch(ask):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.sources.kubernetes._config import find_access
+from peerdiscover.sources.kubernetes._config import find_cluster
 from peerdiscover.sources.kubernetes._kubeconfig import read_kubeconfig
 
 SECRET = "canary-77b1"
@@ -92,7 +92,7 @@ def test_a_file_as_kubectl_writes_it(tmp_path: Path) -> None:
     assert found.tls_server_name == "api.internal"
     assert found.token_file == Path("/run/token")
     assert found.namespace == "prod"
-    assert found.told_by == f"context 'other' of {path}"
+    assert found.origin == f"context 'other' of {path}"
 
     path = written(tmp_path, WRITTEN_BY_KUBECTL.replace("current-context: other", "current-context: kind"))
     found = read_kubeconfig([path])
@@ -154,7 +154,7 @@ def test_several_files_are_merged_and_the_first_wins(tmp_path: Path) -> None:
     assert found.ca is not None
     assert found.ca.path == first.parent / "ca", "relative to the file that has it"
     assert found.token == SECRET
-    assert found.told_by == f"context 'c' of {third}"
+    assert found.origin == f"context 'c' of {third}"
 
 
 def test_a_relative_path_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,10 +168,10 @@ def test_a_relative_path_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_token_file_counts_before_the_token_beside_it(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("of-the-file")
     path = written(tmp_path, config(user={"token": SECRET, "tokenFile": "token"}))
-    access = find_access(kubeconfig=path)
+    access = find_cluster(kubeconfig=path)
     assert access.authorization(0.0) == "Bearer of-the-file"
     (tmp_path / "token").unlink()
-    assert find_access(kubeconfig=path).authorization(0.0) == f"Bearer {SECRET}"
+    assert find_cluster(kubeconfig=path).authorization(0.0) == f"Bearer {SECRET}"
 
 
 def test_data_counts_before_the_file_beside_it(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_data_counts_before_the_file_beside_it(tmp_path: Path) -> None:
 def test_a_context_without_a_user_is_anonymous(tmp_path: Path) -> None:
     contexts = [{"name": "c", "context": {"cluster": "k"}}]
     path = written(tmp_path, config(contexts=contexts, users=None))
-    assert find_access(kubeconfig=path).authorization(0.0) is None
+    assert find_cluster(kubeconfig=path).authorization(0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_users_that_are_refused(tmp_path: Path, user: dict[str, object], said: s
     text = refused(path)
     assert "user 'u'" in text
     assert said in text
-    given = find_access(kubeconfig=path, token="given")
+    given = find_cluster(kubeconfig=path, token="given")
     assert given.authorization(0.0) == "Bearer given", "with a token of one's own the user does not count"
 
 
@@ -270,7 +270,7 @@ def test_a_token_beside_a_plugin_is_enough(tmp_path: Path) -> None:
 def test_a_token_that_is_none_is_not_shown(tmp_path: Path) -> None:
     path = written(tmp_path, config(user={"token": f"{SECRET}\nx"}))
     with pytest.raises(ConfigurationError, match="printable ASCII") as raised:
-        find_access(kubeconfig=path)
+        find_cluster(kubeconfig=path)
     assert str(path) in str(raised.value)
     assert SECRET not in str(raised.value)
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, suppress
 
 import pytest
 
-from peerdiscover.sources.kubernetes._network import Backend
+from peerdiscover.sources.kubernetes._network import InterruptibleBackend
 
 Address = tuple[socket.AddressFamily, tuple[str, int]]
 Found = Callable[..., None]
@@ -54,7 +54,7 @@ def refused() -> Address:
 
 def peer_of(within: float) -> tuple[str, int]:
     end = time.monotonic() + within
-    with closing(Backend(lambda: end)) as backend:
+    with closing(InterruptibleBackend(lambda: end)) as backend:
         stream = backend.connect_tcp("api.example", 443)
         with closing(stream):
             peer: tuple[str, int] = stream._sock.getpeername()  # type: ignore[attr-defined]

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from peerdiscover import ConfigurationError, Outcome, ServiceName
 from peerdiscover.answers import Answer
 from peerdiscover.sources.kubernetes import _reflector
-from peerdiscover.sources.kubernetes._commands import Find, Get, Memory, Place, Wait
-from peerdiscover.sources.kubernetes._reflector import Watching
+from peerdiscover.sources.kubernetes._commands import Find, Get, ServerState, Target, Wait
+from peerdiscover.sources.kubernetes._reflector import Reflector
 
-PLACE = Place("10.96.0.1", "https://10.96.0.1, by arguments", "prod", "web.prod.svc.cluster.local.", "prod")
+PLACE = Target("10.96.0.1", "https://10.96.0.1, by arguments", "prod", "web.prod.svc.cluster.local.", "prod")
 
 
 class Told:
     """A watch, its clock, and what it asked for and answered."""
 
     def __init__(
-        self, *, memory: Memory | None = None, timeout_seconds: float = 300.0, random: float = 1.0
+        self, *, memory: ServerState | None = None, timeout_seconds: float = 300.0, random: float = 1.0
     ) -> None:
-        self.memory = memory or Memory()
+        self.memory = memory or ServerState()
         self.now = 1000.0
-        self.watching = Watching(
+        self.watching = Reflector(
             ServiceName.parse("web.prod:http"), self.memory, lambda: random, timeout_seconds=timeout_seconds
         )
         self.answers: list[Answer] = []
@@ -218,7 +218,7 @@ def test_a_server_that_refuses_it_is_asked_for_a_list_at_once(status: int) -> No
     assert (query["resourceVersion"], query["watch"], "sendInitialEvents" in query) == ("11", "1", False)
     told.head()
     assert there(told.data(added("10.0.0.3"))) == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
-    assert told.memory.plain
+    assert told.memory.no_watch_list
     assert "limit" in Told(memory=told.memory).query(), "the next watch knows"
 
 
@@ -241,13 +241,13 @@ def test_a_server_that_does_not_know_it() -> None:
 
 
 def test_a_server_that_was_slow_once() -> None:
-    memory = Memory(late=1)
+    memory = ServerState(late=1)
     Told(memory=memory).synced("10.0.0.1")
-    assert memory == Memory()
+    assert memory == ServerState()
 
 
 def test_the_pages_have_expired() -> None:
-    told = Told(memory=Memory(plain=True))
+    told = Told(memory=ServerState(no_watch_list=True))
     told.step()
     told.head()
     told.data(raw=page("10.0.0.1", more="next"))
@@ -262,7 +262,7 @@ def test_the_pages_have_expired() -> None:
 
 def test_a_list_that_is_none() -> None:
     for body in b"{}", b"[]", b"{", b'{"metadata": {"resourceVersion": "1"}, "items": [7]}', b"[" * 100_000:
-        told = Told(memory=Memory(plain=True))
+        told = Told(memory=ServerState(no_watch_list=True))
         told.step()
         told.head()
         told.data(raw=body)
@@ -300,7 +300,7 @@ def test_without_slices_the_service_is_asked_for(status: int, outcome: Outcome, 
     assert told.query()["resourceVersion"] == "10"
     told.head()
     assert there(told.data(added("10.0.0.1"))) == {"10.0.0.1"}
-    assert bool(told.memory.blind) is (status == 403)
+    assert bool(told.memory.forbidden) is (status == 403)
     if status == 403:
         again = Told(memory=told.memory)
         (answer,) = again.synced()
@@ -417,7 +417,7 @@ def test_a_stream_that_lasted_begins_anew_whatever_it_ends_with(end: Any) -> Non
 
 
 def test_a_plain_server_that_comes_back_is_told_to_be_there() -> None:
-    told = Told(memory=Memory(plain=True))
+    told = Told(memory=ServerState(no_watch_list=True))
     told.step()
     told.head()
     told.data(raw=page("10.0.0.1"))
@@ -579,7 +579,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told.data(raw=b"x" * 1000) == []
     (answer,) = told.data(raw=b"x")
     assert "an event of more than" in str(answer.error)
-    told = Told(memory=Memory(plain=True))
+    told = Told(memory=ServerState(no_watch_list=True))
     told.step()
     told.head()
     told.data(raw=b"x" * 1000)
@@ -613,7 +613,7 @@ HAPPENINGS = st.one_of(
 @given(st.booleans(), st.lists(HAPPENINGS, max_size=25))
 @settings(max_examples=300, deadline=None)
 def test_it_never_ends_and_never_spins(plain: bool, happenings: list[tuple[str, Any]]) -> None:
-    told = Told(memory=Memory(plain=plain))
+    told = Told(memory=ServerState(no_watch_list=plain))
     at_once = 0
     told.step()
     headed = False

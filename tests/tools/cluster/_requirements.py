@@ -20,7 +20,7 @@ _PROGRAMS = {
 }
 
 
-class Unavailable(Exception):  # noqa: N818  no failure of the cluster: a property of the machine
+class Unavailable(Exception):
     """This machine cannot carry a cluster. The text is one line: what is missing and how to get it."""
 
 

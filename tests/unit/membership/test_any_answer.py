@@ -35,7 +35,7 @@ ANSWERS = st.builds(
     ordered=st.booleans(),
 ).map(
     # A source that says nobody, or nothing, shows nobody.
-    lambda a: a if a.outcome in (Outcome.RESOLVED, Outcome.PARTIAL) else a.with_(endpoints=(), unnamed=())
+    lambda a: a if a.outcome in (Outcome.RESOLVED, Outcome.PARTIAL) else a.replace(endpoints=(), unnamed=())
 )
 POLICIES = st.builds(
     Policy,
@@ -58,11 +58,11 @@ def test_any_answer(policy: Policy, steps: list[tuple[Answer, int, int]]) -> Non
         before = core.peers
         ask = core.begin()
         assert {p.hostname for p in before if p.hostname} == set(ask.known)
-        core.take(answer, now)
+        core.apply(answer, now)
         _check(core, now)
         if not answer.is_evidence and policy.max_stale is None:
             assert core.peers is before
-        assert answer.authoritative or not math.isinf(core.wake)
+        assert answer.authoritative or not math.isinf(core.next_wakeup)
         shown = {a for e in answer.endpoints for a in e.addresses}
         assert shown <= {a for p in core.peers for a in p.addresses} or _two_say_so(answer)
         for peer in before:

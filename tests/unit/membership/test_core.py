@@ -96,12 +96,12 @@ def test_waiting_for_peers() -> None:
 def test_the_error_of_who_waited_in_vain_says_how_many_there_were_and_the_last_answer() -> None:
     told = Told(me=Identity(name="web-0")).hears(pods(0, 1))
     told.hears(
-        Answer.failed("10.0.0.10: timed out").with_(
+        Answer.failed("10.0.0.10: timed out").replace(
             name="web.prod.svc.cluster.local.", servers=("10.0.0.10",)
         ),
         at=5,
     )
-    error = told.core.too_few(3, True, 6.0, 7)
+    error = told.core.timeout_error(3, True, 6.0, 7)
     assert isinstance(error, ResolutionTimeoutError)
     assert str(error) == (
         "web.prod:80: 2 of 3 peers after 6.0 s; web.prod.svc.cluster.local. failed: 10.0.0.10: timed out "
@@ -109,26 +109,26 @@ def test_the_error_of_who_waited_in_vain_says_how_many_there_were_and_the_last_a
     )
     assert (error.service, error.name) == ("web.prod:80", "web.prod.svc.cluster.local.")
     assert (error.servers, error.outcome) == (("10.0.0.10",), Outcome.FAILED)
-    assert "1 of 3 other peers" in str(told.core.too_few(3, False, 6.0, 7))
+    assert "1 of 3 other peers" in str(told.core.timeout_error(3, False, 6.0, 7))
 
 
 def test_the_error_before_any_answer() -> None:
-    error = Told().core.too_few(1, True, 60.0, 60)
+    error = Told().core.timeout_error(1, True, 60.0, 60)
     assert str(error) == "web.prod:80: 0 of 1 peers after 60.0 s; there was no answer yet"
     assert isinstance(error, ResolutionTimeoutError)
     assert error.outcome is None
 
 
 def test_a_hint_is_part_of_not_found() -> None:
-    told = Told().hears(NOT_FOUND.with_(hint="web.stage has pods", name="web.prod.svc.cluster.local."))
-    error = told.core.not_found(0)
+    told = Told().hears(NOT_FOUND.replace(hint="web.stage has pods", name="web.prod.svc.cluster.local."))
+    error = told.core.not_found_error(0)
     assert isinstance(error, NameNotFoundError)
     assert str(error).endswith("; web.stage has pods")
     assert error.outcome is Outcome.NOT_FOUND
 
 
 def test_nobody_to_pick() -> None:
-    error = Told().hears(EMPTY).core.nobody(1.0)
+    error = Told().hears(EMPTY).core.no_peers_error(1.0)
     assert type(error) is NoPeersError
     assert str(error) == "web.prod:80: there is nobody to pick; empty, 1.0 s ago"
 
@@ -143,8 +143,8 @@ def test_what_cannot_be_asked_as_it_is_ends_the_waiting_only_before_any_evidence
 
 
 def _logged(told: Told) -> list[tuple[str, str]]:
-    notes = [(logging.getLevelName(level), text) for level, text in told.core.notes]
-    told.core.notes.clear()
+    notes = [(logging.getLevelName(level), text) for level, text in told.core.pending_logs]
+    told.core.pending_logs.clear()
     return [note for note in notes if note[0] != "DEBUG"]
 
 
@@ -167,14 +167,14 @@ def test_nobody_yet_is_logged_once() -> None:
 
 def test_each_answer_is_logged_for_debugging() -> None:
     told = Told().hears(pods(0)).hears(FAILED)
-    lines = [text for level, text in told.core.notes if level == logging.DEBUG]
+    lines = [text for level, text in told.core.pending_logs if level == logging.DEBUG]
     assert lines == ["web.prod:80: resolved, 1 endpoint in 0.0 ms", "web.prod:80: failed in 0.0 ms"]
 
 
 def test_warnings_and_what_was_dropped_are_said_once() -> None:
     told = Told()
     for _ in range(3):
-        told.hears(pods(0).with_(warnings=("a ClusterIP Service",), dropped=("0.0.0.0: no pod",)))
+        told.hears(pods(0).replace(warnings=("a ClusterIP Service",), dropped=("0.0.0.0: no pod",)))
     assert sorted(_logged(told)) == [
         ("INFO", "web.prod:80: 0.0.0.0: no pod"),
         ("INFO", "web.prod:80: 1 peer: +Peer(web-0, 10.0.0.0:80)"),
@@ -195,14 +195,14 @@ def test_notes_are_bounded() -> None:
     told = Told()
     for second in range(5000):
         told.hears(pods(second % 3), at=second)
-    assert len(told.core.notes) <= 1000
+    assert len(told.core.pending_logs) <= 1000
 
 
 def test_explain_reads_well() -> None:
     told = Told(me=Identity(name="web-9", addresses=("10.9.9.9",)))
-    told.hears(pods(*range(6)).with_(servers=("10.0.0.10:53",)))
+    told.hears(pods(*range(6)).replace(servers=("10.0.0.10:53",)))
     told.hears(
-        pods(0, 1).with_(servers=("10.0.0.10:53",), dropped=("0.0.0.0: no pod",), warnings=("mind this",)),
+        pods(0, 1).replace(servers=("10.0.0.10:53",), dropped=("0.0.0.0: no pod",), warnings=("mind this",)),
         at=10,
     )
     told.hears(FAILED, at=12)
@@ -230,9 +230,9 @@ def test_explain_reads_well() -> None:
 
 def test_what_is_to_be_done_about_a_failure_is_said_once() -> None:
     """It can be many lines: the log has the first one, and `explain()` all of the newest failure's."""
-    forbidden = FAILED.with_(error=ConfigurationError("forbidden.\nTo allow it:\nkind: Role"))
+    forbidden = FAILED.replace(error=ConfigurationError("forbidden.\nTo allow it:\nkind: Role"))
     told = Told().hears(pods(0)).hears(forbidden, at=5).hears(forbidden, at=9)
-    logged = [text for level, text in told.core.notes if level >= logging.WARNING]
+    logged = [text for level, text in told.core.pending_logs if level >= logging.WARNING]
     assert logged == ["web.prod:80: no answer: forbidden.; what is known is kept: 1 peer"]
     text = told.core.explain(9)
     assert text.count("forbidden.") == 2
@@ -243,7 +243,9 @@ def test_what_is_to_be_done_about_a_failure_is_said_once() -> None:
 
 def test_explain_says_what_is_not_believed_who_went_and_why() -> None:
     told = (
-        Told().hears(pods(0, 1)).hears(pods(0).with_(dropped=("0.0.0.0: no pod",), warnings=("mind",)), at=1)
+        Told()
+        .hears(pods(0, 1))
+        .hears(pods(0).replace(dropped=("0.0.0.0: no pod",), warnings=("mind",)), at=1)
     )
     text = told.core.explain(2)
     assert "Gone lately:\n  web-1 at 10.0.0.1:80: a complete answer lacked it, 1.0 s ago" in text
@@ -266,7 +268,7 @@ def test_explain_before_the_first_answer() -> None:
 
 
 def test_explain_tells_chances_and_families() -> None:
-    told = Told().hears(pods(*range(4))).hears(partial(0, 1).with_(failed_families=frozenset({6})), at=1)
+    told = Told().hears(pods(*range(4))).hears(partial(0, 1).replace(failed_families=frozenset({6})), at=1)
     text = told.core.explain(1)
     assert "web-2 at 10.0.0.2:80: in: missing from 1 partial answer, by chance with probability 0.5" in text
     assert "no answer for IPv6" in text
@@ -310,11 +312,11 @@ def test_an_answer_without_a_kind_leaves_the_kind_as_it_was() -> None:
     assert told.core.peers.kind == "file"
     told.hears(pods(0)).hears(Answer.of([Endpoint(("10.0.0.1",), 80)]))
     assert told.core.peers.kind == "headless"
-    told.hears(pods(0).with_(kind="unknown"))
+    told.hears(pods(0).replace(kind="unknown"))
     assert told.core.peers.kind == "unknown"
 
 
 def test_a_cut_is_said_once() -> None:
     told = Told().hears(pods(0, 1)).hears(partial(0), at=5).hears(partial(1), at=10)
-    said = [text for level, text in told.core.notes if level == logging.WARNING]
+    said = [text for level, text in told.core.pending_logs if level == logging.WARNING]
     assert said == ["web.prod:80: an answer was cut short: it holds some of the pods only"]

@@ -37,7 +37,7 @@ class Patient:
 
     @property
     def view(self) -> View:
-        return self.health.seen_in(View(self.peers))
+        return self.health.annotate(View(self.peers))
 
     @property
     def ejected(self) -> list[str]:
@@ -45,12 +45,12 @@ class Patient:
 
     @property
     def on_trial(self) -> list[str]:
-        return sorted(self.view.on_trial)
+        return sorted(self.view.half_open)
 
 
 def test_a_healthy_set_is_shown_as_it_is() -> None:
     view = View(TEN)
-    assert Health(Policy(), lambda: 0.0).seen_in(view) is view
+    assert Health(Policy(), lambda: 0.0).annotate(view) is view
 
 
 def test_a_failure_ejects_for_a_second() -> None:
@@ -109,7 +109,7 @@ def test_a_trial_that_passes_without_failure_is_a_success() -> None:
     web.fails(3)
     assert web.at(1.9).on_trial == ["web-3"]
     assert web.at(2).on_trial == []
-    assert web.health.ailments == {}
+    assert web.health.failure_records == {}
 
 
 def test_so_many_failures_in_a_row() -> None:
@@ -148,10 +148,10 @@ def test_who_left_or_moved_starts_afresh() -> None:
     moved = Peer("web-3", "10.9.9.9", 80, hostname="web-3")
     after = PeerSet("web", [moved, *(p for p in TEN if p.ordinal not in (3, 4))], generation=2)
     web.health.follow(TEN, after, 1)
-    assert web.health.ailments == {}
+    assert web.health.failure_records == {}
     web.peers = after
     web.fails(3, 4, at=1)  # late news of those who are not there any more
-    assert web.health.ailments == {}
+    assert web.health.failure_records == {}
     assert web.ejected == []
 
 

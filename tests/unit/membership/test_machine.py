@@ -66,8 +66,8 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def time_passes_until_the_next_question(self) -> None:
-        if math.isfinite(self.core.wake):
-            self.now = max(self.now, math.ceil(self.core.wake))
+        if math.isfinite(self.core.next_wakeup):
+            self.now = max(self.now, math.ceil(self.core.next_wakeup))
 
     @rule(seen=SOME, ttl=TTLS, moved=st.booleans())
     def everybody(self, seen: list[int], ttl: float | None, moved: bool) -> None:
@@ -77,13 +77,13 @@ class History(RuleBasedStateMachine):
     def nearly_everybody(self, lacking: int, ttl: float | None, by_name: bool) -> None:
         answer = Answer.of(_endpoints([i for i in range(PODS) if i != lacking]), ttl=ttl)
         gone = frozenset({f"web-{lacking}"} if by_name else ())
-        self._answer(answer.with_(gone=gone, gone_ttl=10 if by_name else None))
+        self._answer(answer.replace(gone=gone, gone_ttl=10 if by_name else None))
 
     @rule(seen=SOME, ordered=st.booleans(), gone=st.sets(st.integers(0, PODS - 1), max_size=1))
     def some(self, seen: list[int], ordered: bool, gone: set[int]) -> None:
         names = frozenset(f"web-{i}" for i in gone - set(seen))
         answer = Answer.of(_endpoints(seen), ttl=5)
-        self._answer(answer.with_(outcome=Outcome.PARTIAL, ordered=ordered, gone=names))
+        self._answer(answer.replace(outcome=Outcome.PARTIAL, ordered=ordered, gone=names))
 
     @rule(
         outcome=st.sampled_from([Outcome.EMPTY, Outcome.NOT_FOUND]),
@@ -102,13 +102,13 @@ class History(RuleBasedStateMachine):
 
     @rule(seen=SEEN)
     def the_truth(self, seen: list[int]) -> None:
-        self._answer(Answer.of(_endpoints(seen)).with_(authoritative=True))
+        self._answer(Answer.of(_endpoints(seen)).replace(authoritative=True))
 
     @rule()
     def somebody_wants_a_refresh(self) -> None:
         wanted = self.core.request(self.now)
-        assert wanted > self.core.begun
-        assert self.core.wake <= self.now
+        assert wanted > self.core.started
+        assert self.core.next_wakeup <= self.now
 
     @rule(i=st.integers(0, PODS - 1))
     @precondition(lambda self: self.core.peers)
@@ -119,7 +119,7 @@ class History(RuleBasedStateMachine):
         assert self.core.report_failure(peer, self.now) is held
         assert (peer.key in self.core.peers.by_key) is not held
         assert set(before) - set(self.core.peers) <= {peer}
-        assert self.core.wake <= self.now + 1
+        assert self.core.next_wakeup <= self.now + 1
         self._check_generation(before, self.core.peers)
         self.before = self.core.peers
         self.reported |= {peer.key} if held else set()
@@ -131,9 +131,9 @@ class History(RuleBasedStateMachine):
         assert self.core.begin().second_opinion is doubted, (
             "a second opinion is asked for once, when somebody is newly held"
         )
-        assert self.core.wake == math.inf
+        assert self.core.next_wakeup == math.inf
         wanted = self.core.request(self.now) if wanted_meanwhile else None
-        self.core.take(answer, self.now)
+        self.core.apply(answer, self.now)
         suspects = frozenset(peer.key for peer in self.core.status(self.now).suspects)
         keys = frozenset(endpoint.hostname or "" for endpoint in answer.endpoints)
         entry = Entry(self.now, answer, keys, before, self.core.peers, suspects)
@@ -142,13 +142,13 @@ class History(RuleBasedStateMachine):
         self._check(entry, held_since)
         self._check_generation(before, entry.after)
         if wanted is not None:
-            assert self.core.finished < wanted
-            assert self.core.wake <= self.now
+            assert self.core.completed < wanted
+            assert self.core.next_wakeup <= self.now
         else:
             self._check_wait(entry)
         newly_held = entry.suspects - self._suspects_before()
         self.doubted = bool(newly_held) and not doubted
-        assert not self.doubted or self.core.wake <= self.now, "a second opinion is asked for at once"
+        assert not self.doubted or self.core.next_wakeup <= self.now, "a second opinion is asked for at once"
         self.before = entry.after
         self.reported = frozenset()
 
@@ -180,8 +180,8 @@ class History(RuleBasedStateMachine):
             assert (key in entry.suspects) == (held_since is not None), "partial absence holds nobody"
         else:
             assert key in entry.suspects, "who is lacking and stays is a suspect"
-            assert self.policy.on_empty != "accept" or not answer.is_nobody
-        kept = self.policy.on_empty == "keep" and answer.is_nobody
+            assert self.policy.on_empty != "accept" or not answer.is_empty
+        kept = self.policy.on_empty == "keep" and answer.is_empty
         if held_since is not None and not kept:
             assert entry.at - held_since < self.policy.hold, "after the hold any evidence settles"
 
@@ -190,11 +190,11 @@ class History(RuleBasedStateMachine):
         if key in entry.keys:
             return False
         after_hold = held_since is not None and entry.at - held_since >= self.policy.hold
-        if answer.authoritative or (after_hold and not answer.is_nobody):
+        if answer.authoritative or (after_hold and not answer.is_empty):
             return True
         if key in answer.gone:
             return self._two_answers_agree(key, entry)
-        if answer.is_nobody:
+        if answer.is_empty:
             return self.policy.on_empty == "accept" or (self.policy.on_empty == "hold" and after_hold)
         if answer.outcome is Outcome.PARTIAL:
             return self._chance_of_absence(key) < CHANCE_BELOW * 1.001
@@ -267,7 +267,7 @@ class History(RuleBasedStateMachine):
         )
 
     def _check_wait(self, entry: Entry) -> None:
-        policy, wait = self.policy, self.core.wake - self.now
+        policy, wait = self.policy, self.core.next_wakeup - self.now
         answer = entry.answer
         assert wait >= 0
         slack = 1e-9

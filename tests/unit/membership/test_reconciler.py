@@ -259,7 +259,7 @@ def test_the_same_order_again_is_no_independent_draw() -> None:
     assert told.numbers == list(range(8))
 
 
-GONE = partial(0, 1, ordered=True, gone={"web-5"}).with_(gone_ttl=5.0)
+GONE = partial(0, 1, ordered=True, gone={"web-5"}).replace(gone_ttl=5.0)
 
 
 def test_a_name_that_is_not_there_is_held_until_a_second_answer_agrees() -> None:
@@ -277,10 +277,10 @@ def test_a_name_that_is_not_there_is_held_until_a_second_answer_agrees() -> None
 
 
 def test_a_second_answer_whose_ttl_has_run_down_is_the_first_one() -> None:
-    told = Told().hears(pods(*range(8))).hears(GONE.with_(gone_ttl=30.0), at=5)
-    told.hears(GONE.with_(gone_ttl=5.0), at=30)
+    told = Told().hears(pods(*range(8))).hears(GONE.replace(gone_ttl=30.0), at=5)
+    told.hears(GONE.replace(gone_ttl=5.0), at=30)
     assert 5 in told.numbers
-    assert 5 not in told.hears(GONE.with_(gone_ttl=30.0), at=36).numbers
+    assert 5 not in told.hears(GONE.replace(gone_ttl=30.0), at=36).numbers
 
 
 def test_a_name_that_is_not_there_is_cleared_when_it_is_seen() -> None:
@@ -291,7 +291,7 @@ def test_a_name_that_is_not_there_is_cleared_when_it_is_seen() -> None:
 
 def test_a_complete_answer_with_a_pod_of_which_its_own_name_is_not_there() -> None:
     """SRV lists it, and a question for its name says that it is not there: one against the other."""
-    lacking = pods(0, 1).with_(gone=frozenset({"web-2"}), gone_ttl=5.0)
+    lacking = pods(0, 1).replace(gone=frozenset({"web-2"}), gone_ttl=5.0)
     told = Told().hears(pods(0, 1, 2)).hears(lacking, at=5).hears(lacking, at=5)
     assert told.suspects == [2]
     assert Told().hears(pods(0, 1, 2)).hears(lacking, at=5).hears(lacking, at=10).numbers == [0, 1]
@@ -306,10 +306,10 @@ def test_a_mass_removal_holds_who_was_held_by_its_name_as_well() -> None:
 
 
 def test_own_names_speak_for_their_own_ttl() -> None:
-    lacking = pods(0, 1, ttl=1).with_(gone=frozenset({"web-2"}), gone_ttl=20.0)
+    lacking = pods(0, 1, ttl=1).replace(gone=frozenset({"web-2"}), gone_ttl=20.0)
     told = Told().hears(pods(0, 1, 2)).hears(lacking, at=5)
-    assert told.hears(lacking.with_(gone_ttl=5.0), at=20).numbers == [0, 1, 2]
-    assert told.hears(lacking.with_(gone_ttl=20.0), at=25).numbers == [0, 1]
+    assert told.hears(lacking.replace(gone_ttl=5.0), at=20).numbers == [0, 1, 2]
+    assert told.hears(lacking.replace(gone_ttl=20.0), at=25).numbers == [0, 1]
 
 
 def test_the_ask_names_those_unseen_for_longest_first() -> None:
@@ -470,7 +470,7 @@ def test_max_stale_is_the_one_exception() -> None:
     told = Told(Policy(max_stale=60)).hears(pods(0, 1, 2))
     for second in range(30, 60, 5):
         assert told.hears(FAILED, at=second).numbers == [0, 1, 2]
-    assert told.core.wake <= 60  # it is looked at when it is due, whatever the back-off
+    assert told.core.next_wakeup <= 60  # it is looked at when it is due, whatever the back-off
     assert told.hears(FAILED, at=60).numbers == []
     assert "max_stale: no answer for 60.0 s" in told.core.explain(60)
     assert told.generation == 2
@@ -491,7 +491,7 @@ def _both(i: int) -> Endpoint:
 
 def test_a_family_that_failed_keeps_its_peers_and_the_other_is_judged() -> None:
     told = Told().hears(Answer.of([_both(1), endpoint(2), Endpoint.parse("web-3=[fd00::3]:80")], ttl=5))
-    told.hears(pods(1, 5).with_(failed_families=frozenset({6})), at=5)
+    told.hears(pods(1, 5).replace(failed_families=frozenset({6})), at=5)
     assert told.numbers == [1, 3, 5]  # web-2 had only the family that answered
     assert told.peer(1).addresses == ("10.0.0.1", "fd00::1")
     assert told.suspects == []
@@ -500,43 +500,43 @@ def test_a_family_that_failed_keeps_its_peers_and_the_other_is_judged() -> None:
 
 def test_a_family_that_failed_keeps_the_address_of_who_lost_the_other() -> None:
     told = Told().hears(Answer.of([_both(1), _both(2)], ttl=5))
-    told.hears(pods(1).with_(failed_families=frozenset({6})), at=5)
+    told.hears(pods(1).replace(failed_families=frozenset({6})), at=5)
     assert told.peer(2).addresses == ("fd00::2",)
     assert told.peer(2).address == "fd00::2"
 
 
 def test_nobody_from_one_family_speaks_only_against_its_own() -> None:
     told = Told().hears(Answer.of([_both(1), endpoint(2), Endpoint.parse("web-3=[fd00::3]:80")], ttl=5))
-    told.hears(NOT_FOUND.with_(failed_families=frozenset({6})), at=5)
+    told.hears(NOT_FOUND.replace(failed_families=frozenset({6})), at=5)
     assert told.suspects == [2]
-    told.hears(NOT_FOUND.with_(failed_families=frozenset({6})), at=35)
+    told.hears(NOT_FOUND.replace(failed_families=frozenset({6})), at=35)
     assert told.numbers == [1, 3]
 
 
 def test_nobody_from_the_family_that_nobody_has_is_a_failure() -> None:
-    no_v4 = EMPTY.with_(failed_families=frozenset({4}))
+    no_v4 = EMPTY.replace(failed_families=frozenset({4}))
     told = Told().hears(pods(1, 2)).hears(no_v4, at=5)
     assert told.numbers == [1, 2]
     assert told.status.outcome is Outcome.FAILED
     assert told.status.stale
     assert told.status.error == "IPv4 could not be asked, and nobody is known to be anywhere else"
-    told.hears(NOT_FOUND.with_(failed_families=frozenset({4}), error="A: SERVFAIL"), at=10)
+    told.hears(NOT_FOUND.replace(failed_families=frozenset({4}), error="A: SERVFAIL"), at=10)
     assert told.status.error == "A: SERVFAIL"
     assert told.status.failures == 2
 
 
 def test_before_anybody_is_known_nobody_from_one_family_is_no_evidence() -> None:
-    told = Told().hears(EMPTY.with_(failed_families=frozenset({4})))
+    told = Told().hears(EMPTY.replace(failed_families=frozenset({4})))
     assert told.status.outcome is Outcome.FAILED
     assert not told.core.satisfies(0)
-    told.hears(NOT_FOUND.with_(failed_families=frozenset({4})), at=1)  # the name itself is not there
+    told.hears(NOT_FOUND.replace(failed_families=frozenset({4})), at=1)  # the name itself is not there
     assert told.core.status(1).outcome is Outcome.NOT_FOUND
     assert told.core.satisfies(0)
 
 
 def test_the_preferred_family_stays_the_preferred_one() -> None:
     told = Told().hears(Answer.of([_both(1)], ttl=5))
-    told.hears(texts("web-1=[fd00::9]:80").with_(failed_families=frozenset({4})), at=5)
+    told.hears(texts("web-1=[fd00::9]:80").replace(failed_families=frozenset({4})), at=5)
     assert told.peer(1).addresses == ("10.0.0.1", "fd00::9")
 
 
@@ -544,16 +544,16 @@ def test_the_preferred_family_stays_the_preferred_one() -> None:
 
 
 def test_the_source_of_truth_is_believed_at_once() -> None:
-    told = Told().hears(pods(*TEN).with_(authoritative=True))
-    assert told.hears(pods(0).with_(authoritative=True), at=1).numbers == [0]
+    told = Told().hears(pods(*TEN).replace(authoritative=True))
+    assert told.hears(pods(0).replace(authoritative=True), at=1).numbers == [0]
     assert told.suspects == []
-    assert told.hears(EMPTY.with_(authoritative=True), at=2).numbers == []
+    assert told.hears(EMPTY.replace(authoritative=True), at=2).numbers == []
     assert told.status.stale is False
     assert told.wait == float("inf")
 
 
 def test_while_the_watch_is_down_the_set_stays() -> None:
-    told = Told().hears(pods(0, 1).with_(authoritative=True)).hears(FAILED, at=100)
+    told = Told().hears(pods(0, 1).replace(authoritative=True)).hears(FAILED, at=100)
     assert told.numbers == [0, 1]
     assert told.status.age == 100
     assert told.status.stale is True
@@ -562,7 +562,7 @@ def test_while_the_watch_is_down_the_set_stays() -> None:
 
 def test_the_source_of_truth_settles_every_suspect() -> None:
     told = Told().hears(pods(*TEN)).hears(pods(0), at=5)
-    assert told.hears(pods(0, 1).with_(authoritative=True), at=6).numbers == [0, 1]
+    assert told.hears(pods(0, 1).replace(authoritative=True), at=6).numbers == [0, 1]
     assert told.suspects == []
 
 
@@ -571,7 +571,7 @@ def test_the_source_of_truth_settles_every_suspect() -> None:
 
 def _unnamed(*addresses: str, named: tuple[int, ...] = (0, 1)) -> Answer:
     unnamed = tuple(Endpoint((address,), 80) for address in addresses)
-    return pods(*named).with_(outcome=Outcome.RESOLVED, unnamed=unnamed)
+    return pods(*named).replace(outcome=Outcome.RESOLVED, unnamed=unnamed)
 
 
 def test_an_address_without_its_name_is_left_out_until_the_hold_has_passed() -> None:
@@ -599,7 +599,7 @@ def test_an_address_that_went_away_waits_anew() -> None:
 
 def test_in_a_service_without_hostnames_addresses_are_welcome() -> None:
     told = Told().hears(texts("10.0.0.1:80"))
-    told.hears(texts("10.0.0.1:80").with_(unnamed=(Endpoint(("10.0.0.2",), 80),)), at=5)
+    told.hears(texts("10.0.0.1:80").replace(unnamed=(Endpoint(("10.0.0.2",), 80),)), at=5)
     assert told.keys == ["10.0.0.1:80", "10.0.0.2:80"]
 
 

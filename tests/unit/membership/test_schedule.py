@@ -47,7 +47,7 @@ def test_an_infinite_ttl_means_never() -> None:
 def test_a_static_list_can_still_be_asked_by_hand() -> None:
     told = Told().hears(pods(0, ttl=INF))
     told.core.request(5)
-    assert told.core.wake == 5
+    assert told.core.next_wakeup == 5
 
 
 @pytest.mark.parametrize("nobody", [EMPTY, NOT_FOUND], ids=["empty", "not found"])
@@ -56,7 +56,7 @@ def test_an_empty_set_is_asked_every_second_never_later(nobody: Answer) -> None:
     soon, late = Told(chance=1), Told(chance=0)
     for second in range(100):
         for told, wait in ((soon, 0.8), (late, 1.0)):
-            assert told.hears(nobody.with_(ttl=2.0**32 - 1), at=second).wait == wait
+            assert told.hears(nobody.replace(ttl=2.0**32 - 1), at=second).wait == wait
             assert not told.asked_twice
 
 
@@ -110,7 +110,7 @@ def test_retry_times_are_the_policys() -> None:
 
 
 def test_any_evidence_ends_the_doubling() -> None:
-    for evidence in (pods(0), EMPTY, pods(0).with_(authoritative=True)):
+    for evidence in (pods(0), EMPTY, pods(0).replace(authoritative=True)):
         told = Told(chance=1)
         for second in range(8):
             told.hears(FAILED, at=second)
@@ -157,7 +157,7 @@ def test_who_is_kept_for_ever_is_asked_for_at_the_ceiling() -> None:
     waits = []
     for _ in range(9):
         waits.append(told.wait)
-        told.hears(EMPTY, at=told.core.wake)
+        told.hears(EMPTY, at=told.core.next_wakeup)
     assert waits == [1, 2, 4, 8, 15, 16, 16, 16, 16]  # 15: at 31 another answer could settle it
 
 
@@ -176,13 +176,13 @@ def test_settling_waits_for_the_floor() -> None:
 def test_a_request_asks_at_once() -> None:
     told = Told().hears(pods(0, ttl=30))
     told.core.request(3)
-    assert told.core.wake == 3
+    assert told.core.next_wakeup == 3
 
 
 def test_a_request_never_delays_what_is_due() -> None:
     told = Told().hears(pods(0, ttl=1))
     told.core.request(20)
-    assert told.core.wake == 1
+    assert told.core.next_wakeup == 1
 
 
 @pytest.mark.parametrize("answer", [pods(0), EMPTY, FAILED, texts("10.0.0.9:80"), pods(0, ttl=INF)])
@@ -191,12 +191,12 @@ def test_a_request_during_a_lookup_is_answered_by_the_next_one(answer: Answer) -
     told = Told().hears(pods(0, ttl=30))
     told.core.begin()
     wanted = told.core.request(1)
-    assert told.core.wake == INF
-    told.core.take(answer, 2)
-    assert told.core.finished < wanted
-    assert told.core.wake <= 2
+    assert told.core.next_wakeup == INF
+    told.core.apply(answer, 2)
+    assert told.core.completed < wanted
+    assert told.core.next_wakeup <= 2
     told.hears(pods(0), at=2)
-    assert told.core.finished == wanted
+    assert told.core.completed == wanted
 
 
 def test_requests_that_come_together_share_a_lookup() -> None:
@@ -208,7 +208,7 @@ def test_a_request_is_used_up_by_its_lookup() -> None:
     told = Told().hears(pods(0, ttl=30))
     told.core.begin()
     told.core.request(1)
-    told.core.take(pods(0, ttl=30), 2)
+    told.core.apply(pods(0, ttl=30), 2)
     told.hears(pods(0, ttl=30), at=2)
     assert told.wait == 30
 
@@ -218,11 +218,11 @@ def test_reports_ask_at_most_once_a_second() -> None:
     asked = []
     for tenth in range(50):
         now = tenth / 10
-        if told.core.wake <= now:
+        if told.core.next_wakeup <= now:
             asked.append(now)
             told.hears(pods(0, 1, ttl=30), at=now)
         told.core.report_failure(told.peer(0), now)
-        if told.core.wake <= now:
+        if told.core.next_wakeup <= now:
             asked.append(now)
             told.hears(pods(0, 1, ttl=30), at=now)
     assert asked == [0, 1, 2, 3, 4]
@@ -232,8 +232,8 @@ def test_a_report_during_a_lookup_asks_again_after_it() -> None:
     told = Told().hears(pods(0, ttl=30))
     told.core.begin()
     told.core.report_failure(told.peer(0), 1)
-    told.core.take(pods(0, ttl=30), 2)
-    assert told.core.wake <= 2
+    told.core.apply(pods(0, ttl=30), 2)
+    assert told.core.next_wakeup <= 2
 
 
 def test_a_report_does_not_delay_what_is_due_sooner() -> None:
@@ -241,7 +241,7 @@ def test_a_report_does_not_delay_what_is_due_sooner() -> None:
     told.core.report_failure(told.peer(0), 0)
     told.hears(pods(0, ttl=1), at=0)
     told.core.report_failure(told.peer(0), 0.5)
-    assert told.core.wake == 1
+    assert told.core.next_wakeup == 1
 
 
 def test_a_report_whose_question_another_one_made_needless_delays_none() -> None:
@@ -249,11 +249,11 @@ def test_a_report_whose_question_another_one_made_needless_delays_none() -> None
     told.core.report_failure(told.peer(0), 0)
     told.hears(pods(0, ttl=30), at=0)
     told.core.report_failure(told.peer(0), 0.2)
-    assert told.core.wake == 1
+    assert told.core.next_wakeup == 1
     told.core.request(0.3)
     told.hears(pods(0, ttl=30), at=0.3)
     told.core.report_failure(told.peer(0), 0.4)
-    assert told.core.wake == pytest.approx(1.4)
+    assert told.core.next_wakeup == pytest.approx(1.4)
 
 
 def test_a_lookup_that_does_not_come_back_makes_the_set_stale() -> None:
@@ -264,7 +264,7 @@ def test_a_lookup_that_does_not_come_back_makes_the_set_stale() -> None:
     assert told.core.status(11).error is None
     assert told.core.status(500).error == "the source has not returned from a lookup for 495.0 s"
     assert "No answer now: the source has not returned" in told.core.explain(500)
-    told.core.take(pods(0), 501)
+    told.core.apply(pods(0), 501)
     assert not told.core.status(501).stale
     assert not told.core.status(600).stale, "nothing is under way"
 
@@ -280,10 +280,10 @@ def test_the_child_of_a_fork_asks_at_once() -> None:
     told = Told().hears(pods(0, ttl=30))
     told.core.begin()
     told.core.start(7)
-    assert told.core.wake == 7
+    assert told.core.next_wakeup == 7
     assert told.status.next_refresh == 7
     told.hears(pods(0), at=7)
-    assert told.core.finished == 2
+    assert told.core.completed == 2
 
 
 # while a watch is up
@@ -294,18 +294,18 @@ def _watched(*answers: Answer, policy: Policy | None = None) -> Told:
     told.core.begin()
     assert told.core.watched
     for answer in answers:
-        told.core.told(answer, 0)
+        told.core.apply_watch(answer, 0)
     return told
 
 
-TRUTH = pods(0, 1).with_(authoritative=True)
+TRUTH = pods(0, 1).replace(authoritative=True)
 
 
 def test_a_watch_that_is_up_is_not_asked() -> None:
     told = _watched(TRUTH)
     assert told.wait == INF
     assert told.status.next_refresh == INF
-    assert told.core.request(1) <= told.core.finished  # it has told everything already
+    assert told.core.request(1) <= told.core.completed  # it has told everything already
     told.core.report_failure(told.peer(0), 2)
     assert told.wait == INF
 
@@ -315,27 +315,27 @@ def test_of_a_watch_that_has_said_nothing_or_fails_the_next_word_counts(answers:
     told = _watched(*answers)
     assert told.wait == INF
     wanted = told.core.request(1)
-    assert told.core.finished < wanted
-    told.core.told(TRUTH, 2)
-    assert told.core.finished >= wanted
+    assert told.core.completed < wanted
+    told.core.apply_watch(TRUTH, 2)
+    assert told.core.completed >= wanted
 
 
 def test_max_stale_counts_while_a_watch_fails() -> None:
     told = _watched(TRUTH, policy=Policy(max_stale=60))
     assert told.wait == INF
-    told.core.told(FAILED, 10)
-    assert told.core.wake == 60
+    told.core.apply_watch(FAILED, 10)
+    assert told.core.next_wakeup == 60
     told.core.expire(59)
     assert len(told.core.peers) == 2
     told.core.expire(60)
     assert len(told.core.peers) == 0
     assert told.generation == told.core.status(60).changes == 2
-    assert told.core.wake == INF
+    assert told.core.next_wakeup == INF
 
 
 def test_a_watch_that_ended_is_begun_again_after_the_wait_of_a_failure() -> None:
     told = _watched(TRUTH)
-    told.core.watch_ended(FAILED, 10)
+    told.core.on_watch_end(FAILED, 10)
     assert not told.core.watched
-    assert 10 < told.core.wake <= 11
+    assert 10 < told.core.next_wakeup <= 11
     assert told.numbers == [0, 1]

@@ -13,7 +13,7 @@ INF = math.inf
 
 
 def truth(*numbers: int) -> Answer:
-    return pods(*numbers, ttl=None).with_(authoritative=True)
+    return pods(*numbers, ttl=None).replace(authoritative=True)
 
 
 def both(policy: Policy | None = None) -> Told:
@@ -26,12 +26,12 @@ def both(policy: Policy | None = None) -> Told:
 
 def says(told: Told, answer: Answer, at: float) -> None:
     told.now = at
-    told.core.told(answer, at)
+    told.core.apply_watch(answer, at)
 
 
 def logged(told: Told, level: int = logging.INFO) -> list[str]:
-    lines = [text for at, text in told.core.notes if at >= level]
-    told.core.notes.clear()
+    lines = [text for at, text in told.core.pending_logs if at >= level]
+    told.core.pending_logs.clear()
     return lines
 
 
@@ -40,7 +40,7 @@ def test_while_the_watch_works_nothing_is_asked() -> None:
     says(told, truth(0, 1), 1)
     assert told.keys == ["web-0", "web-1"]
     assert told.core.watched
-    assert told.core.wake == INF
+    assert told.core.next_wakeup == INF
     assert told.core.explain(2).endswith("Next question: none is due: the source tells of changes itself")
 
 
@@ -49,11 +49,11 @@ def test_when_it_fails_questions_take_over_at_once() -> None:
     says(told, truth(0, 1), 1)
     says(told, FAILED, 2)
     assert not told.core.watched
-    assert told.core.wake == 2
+    assert told.core.next_wakeup == 2
     assert not told.status.stale  # nobody has failed to answer yet
     told.hears(pods(0, 1, 2, ttl=5))
     assert told.keys == ["web-0", "web-1", "web-2"]
-    assert told.core.wake == 7
+    assert told.core.next_wakeup == 7
     assert not told.core.watched  # one watch is enough: it goes on trying
 
 
@@ -63,7 +63,7 @@ def test_a_watch_that_works_again_has_the_floor() -> None:
     told.hears(pods(0))
     says(told, truth(0, 1), 3)
     assert told.core.watched
-    assert told.core.wake == INF
+    assert told.core.next_wakeup == INF
     assert told.keys == ["web-0", "web-1"]
 
 
@@ -93,7 +93,7 @@ def test_the_status_says_whether_the_watch_is_done_without_and_why() -> None:
     told.hears(pods(0))
     status = told.status
     assert (status.watch_error, status.error, status.stale) == ("nobody answered", None, False)
-    told.core.watch_ended(FAILED.with_(error="gone\nfor good"), 3)
+    told.core.on_watch_end(FAILED.replace(error="gone\nfor good"), 3)
     assert told.status.watch_error == "gone\nfor good"
     told.hears(pods(0), at=3)
     told.core.begin()
@@ -112,17 +112,17 @@ def test_of_a_watch_alone_that_fails_the_status_has_an_error_and_no_other_way() 
 
 def test_a_watch_that_may_not_is_no_reason_to_give_up() -> None:
     told = both()
-    says(told, FAILED.with_(error=ConfigurationError("forbidden\nROLE")), 1)
+    says(told, FAILED.replace(error=ConfigurationError("forbidden\nROLE")), 1)
     assert told.core.misconfigured is None
     assert logged(told) == ["web.prod:80: the watch is down, and is done without: forbidden"]
     told.hears(FAILED)
-    assert "the watch is down: forbidden" in told.core.last_words(1)
+    assert "the watch is down: forbidden" in told.core.last_answer_summary(1)
 
 
 def test_of_a_watch_alone_the_same_failure_is_told_at_once() -> None:
     told = Told(tells=True, asked=False)
     told.core.begin()
-    says(told, FAILED.with_(error=ConfigurationError("forbidden")), 1)
+    says(told, FAILED.replace(error=ConfigurationError("forbidden")), 1)
     assert told.core.misconfigured is not None
 
 
@@ -132,14 +132,14 @@ def test_whoever_waits_for_a_question_is_answered_by_a_watch_that_works_again() 
     told.core.begin()
     wanted = told.core.request(1)  # behind the one that is under way
     says(told, truth(0), 2)
-    assert told.core.finished >= wanted
+    assert told.core.completed >= wanted
 
 
 def test_where_the_watch_ended_a_question_goes_first_and_then_it_is_begun_anew() -> None:
     told = both()
     says(told, truth(0), 1)
-    told.core.watch_ended(FAILED, 2)
-    assert told.core.wake == 2
+    told.core.on_watch_end(FAILED, 2)
+    assert told.core.next_wakeup == 2
     told.hears(pods(0, ttl=5), at=2)
     assert not told.core.watched
     told.core.begin()
@@ -189,12 +189,12 @@ def test_afterwards_answers_are_judged_as_ever() -> None:
 
 def virtual() -> Answer:
     """What DNS says of a Service with a cluster IP."""
-    return Answer.of([Endpoint(("10.96.0.7",), 80)], ttl=5).with_(kind="cluster-ip")
+    return Answer.of([Endpoint(("10.96.0.7",), 80)], ttl=5).replace(kind="cluster-ip")
 
 
 def test_a_virtual_address_does_not_replace_the_pods_that_the_watch_told_of() -> None:
     told = both()
-    says(told, truth(0, 1).with_(kind="cluster-ip"), 1)
+    says(told, truth(0, 1).replace(kind="cluster-ip"), 1)
     says(told, FAILED, 2)
     told.hears(NOT_FOUND)
     told.hears(virtual(), at=2)
@@ -204,7 +204,7 @@ def test_a_virtual_address_does_not_replace_the_pods_that_the_watch_told_of() ->
         assert told.keys == ["web-0", "web-1"]
         assert told.status.stale
         assert told.status.age == at - 1
-    says(told, truth(1).with_(kind="cluster-ip"), 61)
+    says(told, truth(1).replace(kind="cluster-ip"), 61)
     assert told.keys == ["web-1"]
     assert not told.status.stale
 
@@ -216,14 +216,14 @@ def test_a_virtual_address_is_what_there_is_before_the_watch_worked() -> None:
     assert told.keys == ["10.96.0.7:80"]
     told.hears(virtual(), at=5)
     assert not told.status.stale
-    says(told, truth(0).with_(kind="cluster-ip"), 6)
+    says(told, truth(0).replace(kind="cluster-ip"), 6)
     assert told.keys == ["web-0"]
 
 
 def of_both_families(*numbers: int) -> Answer:
     """Pods of a Deployment, by the watch."""
     pairs = [Endpoint((f"10.0.0.{i}", f"fd00::{i}"), 80, zone=f"z{i}") for i in numbers]
-    return Answer.of(pairs).with_(authoritative=True)
+    return Answer.of(pairs).replace(authoritative=True)
 
 
 def of_one_family(*numbers: int) -> Answer:
@@ -244,5 +244,5 @@ def test_pods_of_both_families_do_not_move_when_dns_shows_one() -> None:
         ]
     told.hears(of_one_family(1, 2, 3), at=12)
     assert told.generation == 2
-    says(told, Answer.of(of_one_family(1).endpoints).with_(authoritative=True), 13)
+    says(told, Answer.of(of_one_family(1).endpoints).replace(authoritative=True), 13)
     assert [p.addresses for p in told.core.peers] == [("10.0.0.1",)]

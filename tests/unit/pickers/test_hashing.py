@@ -166,7 +166,7 @@ def test_it_follows_the_set() -> None:
         picker.pick("a")
     picker.rebind(View(peers(1)))
     assert picker.pick("a").ordinal == 1
-    picker.forked()
+    picker.after_fork()
     assert picker.pick("a").ordinal == 1
     picker.end(lambda: ClosedError("closed"))
     with pytest.raises(ClosedError):
@@ -304,7 +304,7 @@ def test_suspects_and_the_ejected_are_replaced_and_come_back() -> None:
 def test_only_those_it_would_take_are_tried() -> None:
     there = peers(*range(10), me=0)
     picker = Subset(False, None, 3, "client")
-    picker.rebind(View(there, on_trial=frozenset({"web-2", "web-8"})))
+    picker.rebind(View(there, half_open=frozenset({"web-2", "web-8"})))
     keys = [picker.pick().key for _ in range(50)]
     assert keys[0] == "web-2"
     assert keys.count("web-2") == 1

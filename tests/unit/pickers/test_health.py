@@ -39,7 +39,7 @@ def test_who_is_ejected_is_left_out_and_comes_back(kind: Callable[[], RoundRobin
 
 @BOTH
 def test_below_half_all_are_tried(kind: Callable[[], RoundRobin | Random]) -> None:
-    picker = bound(kind, View(peers(0, 1, 2), ejected=frozenset({"web-1"}), on_trial=frozenset({"web-2"})))
+    picker = bound(kind, View(peers(0, 1, 2), ejected=frozenset({"web-1"}), half_open=frozenset({"web-2"})))
     assert set(keys(picker, 200)) == {"web-0", "web-1", "web-2"}
 
 
@@ -56,11 +56,11 @@ def test_suspects_and_ejections_add_up() -> None:
 def test_who_is_on_trial_gets_one_call_at_once(kind: Callable[[], RoundRobin | Random]) -> None:
     web = peers(0, 1, 2, 3)
     picker = bound(kind, View(web, ejected=frozenset({"web-1"})))
-    picker.rebind(View(web, on_trial=frozenset({"web-1"})))
+    picker.rebind(View(web, half_open=frozenset({"web-1"})))
     picks = keys(picker, 300)
     assert picks[0] == "web-1"
     assert "web-1" not in picks[1:]
-    picker.rebind(View(web, on_trial=frozenset({"web-1", "web-2"})))
+    picker.rebind(View(web, half_open=frozenset({"web-1", "web-2"})))
     picks = keys(picker, 300)
     assert picks[0] == "web-2"
     assert not {"web-1", "web-2"} & set(picks[1:])
@@ -94,7 +94,7 @@ def test_a_change_of_weight_is_a_change() -> None:
 def test_oneself_on_trial_gets_no_call_unless_oneself_is_picked_from(
     kind: Callable[..., RoundRobin | Random],
 ) -> None:
-    view = View(peers(0, 1, 2, 3, me=1), on_trial=frozenset({"web-1"}))
+    view = View(peers(0, 1, 2, 3, me=1), half_open=frozenset({"web-1"}))
     picker = kind()
     picker.rebind(view)
     assert "web-1" not in keys(picker, 100)

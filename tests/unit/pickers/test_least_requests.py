@@ -163,11 +163,11 @@ def test_the_child_of_a_fork_has_nothing_under_way() -> None:
     picker = bound(0, 1)
     with picker.lease(), picker.lease():
         assert sum(under_way(picker).values()) == 2
-        picker.forked()
+        picker.after_fork()
         assert under_way(picker) == {"web-0": 0, "web-1": 0}
     assert under_way(picker) == {"web-0": 0, "web-1": 0}
     empty = bound()
-    empty.forked()
+    empty.after_fork()
     with pytest.raises(NoPeersError), empty.lease():
         pass
 

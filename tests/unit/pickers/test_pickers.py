@@ -215,10 +215,10 @@ def test_the_end(kind: type[RoundRobin | Random]) -> None:
 @KINDS
 def test_the_child_of_a_fork_goes_on_picking(kind: type[RoundRobin | Random]) -> None:
     picker = bound(kind(), view(0, 1, 2))
-    picker.forked()
+    picker.after_fork()
     assert {picker.pick().ordinal for _ in range(100)} == {0, 1, 2}
     empty = bound(kind(), view())
-    empty.forked()
+    empty.after_fork()
     with pytest.raises(NoPeersError):
         empty.pick()
 
@@ -227,7 +227,7 @@ def test_children_of_a_fork_begin_at_places_of_their_own() -> None:
     picker = bound(RoundRobin(), view(*range(10)))
     firsts = set()
     for _ in range(200):
-        picker.forked()
+        picker.after_fork()
         firsts.add(picker.pick().ordinal)
     assert len(firsts) == 10
 

@@ -222,7 +222,7 @@ def test_nodes_are_kept_like_zones() -> None:
 
 def test_zones_outlive_a_family_that_could_not_be_asked() -> None:
     both = Answer.of([Endpoint(("10.0.0.1", "fd00::1"), 80, "web-0", zone="a")])
-    one = Answer.of([Endpoint(("10.0.0.1",), 80, "web-0")]).with_(failed_families=frozenset({6}))
+    one = Answer.of([Endpoint(("10.0.0.1",), 80, "web-0")]).replace(failed_families=frozenset({6}))
     told = Told().hears(both).hears(one, at=5)
     assert told.peer(0).addresses == ("10.0.0.1", "fd00::1")
     assert told_zones(told) == ["a"]

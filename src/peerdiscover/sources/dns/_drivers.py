@@ -23,9 +23,9 @@ import anyio
 from peerdiscover.answers import Answer
 from peerdiscover.sources._server import Server
 
-from ._exchange import Exchange, Memory, Try
-from ._sockets import Flight
-from ._types import ASIDE, Batch, Reply
+from ._exchange import Exchange, ServerStats, Transmission
+from ._sockets import PendingQuery
+from ._types import OPTIONAL_TIMEOUT, Batch, Reply
 
 __all__ = ["Plan", "adrive", "drive"]
 
@@ -37,17 +37,17 @@ _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", sel
 
 
 def _exchanges(
-    batch: Batch, servers: Sequence[Server], memory: Memory, began: float, timeout: float, now: float
+    batch: Batch, servers: Sequence[Server], memory: ServerStats, began: float, timeout: float, now: float
 ) -> list[Exchange]:
     until = min(began + timeout * batch.share, now + batch.limit)
     return [
         *(
-            Exchange(question, servers, memory, now=now, until=until, fresh=batch.fresh)
+            Exchange(question, servers, memory, now=now, until=until, fresh=batch.bypass_cache)
             for question in batch.questions
         ),
         *(
-            Exchange(question, servers, memory.apart(), now=now, until=min(until, now + ASIDE))
-            for question in batch.asides
+            Exchange(question, servers, memory.snapshot(), now=now, until=min(until, now + OPTIONAL_TIMEOUT))
+            for question in batch.optional
         ),
     ]
 
@@ -68,7 +68,7 @@ def _replies(exchanges: list[Exchange]) -> list[Reply]:
 def drive(
     plan: Plan,
     servers: Sequence[Server],
-    memory: Memory,
+    memory: ServerStats,
     timeout: float,
     cancelled: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
@@ -81,21 +81,21 @@ def drive(
         if isinstance(step, Answer):
             return step
         exchanges = _exchanges(step, servers, memory, began, timeout, clock())
-        if not _Together(exchanges, clock).run(cancelled):
+        if not _SelectorDriver(exchanges, clock).run(cancelled):
             plan.close()
             return Answer.failed("cancelled")
         replies = _replies(exchanges)
 
 
-class _Together:
+class _SelectorDriver:
     """Several exchanges in one thread, on one selector."""
 
     def __init__(self, exchanges: list[Exchange], clock: Callable[[], float]) -> None:
         self._clock = clock
         self._waiting = deque(exchanges)
-        self._flights: dict[Exchange, Flight] = {}
+        self._flights: dict[Exchange, PendingQuery] = {}
         """The present try of each."""
-        self._late: dict[Exchange, list[Flight]] = {exchange: [] for exchange in exchanges}
+        self._late: dict[Exchange, list[PendingQuery]] = {exchange: [] for exchange in exchanges}
         """Tries that timed out, and may yet be answered."""
         self._selector = _Selector()
 
@@ -105,7 +105,7 @@ class _Together:
             while self._waiting or self._flights:
                 if cancelled():
                     return False
-                self._take_off()
+                self._start_due()
                 for key, _ in self._selector.select(self._seconds()):
                     self._serve(*key.data)
                 now = self._clock()
@@ -118,7 +118,7 @@ class _Together:
                 flight.close()
             self._selector.close()
 
-    def _take_off(self) -> None:
+    def _start_due(self) -> None:
         """Begin the tries that are due, as far as there is room."""
         later = deque[Exchange]()
         while self._waiting:
@@ -128,7 +128,7 @@ class _Together:
                     later.append(exchange)
                     break
                 try:
-                    flight = Flight(attempt)
+                    flight = PendingQuery(attempt)
                 except OSError as error:
                     exchange.failed(error, self._clock())
                     continue
@@ -137,7 +137,7 @@ class _Together:
                 break
             else:
                 for flight in self._late.pop(exchange):
-                    self._land(flight)
+                    self._finish(flight)
         self._waiting = later
 
     def _seconds(self) -> float:
@@ -149,7 +149,7 @@ class _Together:
             times += [exchange.attempt.starts for exchange in self._waiting if exchange.attempt]
         return max(0.0, min(GLANCE, min(times) - self._clock()))
 
-    def _serve(self, exchange: Exchange, flight: Flight) -> None:
+    def _serve(self, exchange: Exchange, flight: PendingQuery) -> None:
         if flight.fileno() < 0:
             return  # closed since the selector saw it
         over = False
@@ -162,7 +162,7 @@ class _Together:
                 exchange.failed(error, self._clock())
         if over and flight in self._late[exchange]:
             self._late[exchange].remove(flight)
-            self._land(flight)
+            self._finish(flight)
         elif not over:
             self._selector.modify(flight, _events(flight), (exchange, flight))
         present = self._flights.get(exchange)
@@ -173,21 +173,21 @@ class _Together:
         """The present try gave way to the next. Unless it is over, it may still be answered."""
         flight = self._flights.pop(exchange)
         if over or flight.attempt.tcp:
-            self._land(flight)
+            self._finish(flight)
         else:
             self._late[exchange].append(flight)
         self._waiting.append(exchange)
 
-    def _land(self, flight: Flight) -> None:
+    def _finish(self, flight: PendingQuery) -> None:
         self._selector.unregister(flight)
         flight.close()
 
 
-def _events(flight: Flight) -> int:
+def _events(flight: PendingQuery) -> int:
     return selectors.EVENT_WRITE if flight.writing else selectors.EVENT_READ
 
 
-async def adrive(plan: Plan, servers: Sequence[Server], memory: Memory, timeout: float) -> Answer:
+async def adrive(plan: Plan, servers: Sequence[Server], memory: ServerStats, timeout: float) -> Answer:
     """The same, awaited. Cancelling it closes its sockets."""
     began = anyio.current_time()
     replies: list[Reply] | None = None
@@ -199,11 +199,11 @@ async def adrive(plan: Plan, servers: Sequence[Server], memory: Memory, timeout:
         room = anyio.Semaphore(AT_ONCE)
         async with anyio.create_task_group() as group:
             for exchange in exchanges:
-                group.start_soon(_Alone(exchange).run, room)
+                group.start_soon(_TaskDriver(exchange).run, room)
         replies = _replies(exchanges)
 
 
-class _Alone:
+class _TaskDriver:
     """One exchange in a task, with a task for each of its tries."""
 
     def __init__(self, exchange: Exchange) -> None:
@@ -222,18 +222,18 @@ class _Alone:
                     self._exchange.timed_out(anyio.current_time())
             group.cancel_scope.cancel()
 
-    async def _until(self, deadline: float, attempt: Try) -> None:
+    async def _until(self, deadline: float, attempt: Transmission) -> None:
         """Wait until then, or until the exchange is past this try."""
         with anyio.CancelScope(deadline=deadline):
             while self._exchange.attempt is attempt and anyio.current_time() < deadline:
                 self._news = anyio.Event()
                 await self._news.wait()
 
-    async def _listen(self, attempt: Try) -> None:
+    async def _listen(self, attempt: Transmission) -> None:
         """Make a try, and take what comes for it; over UDP also what comes late."""
         with anyio.CancelScope(deadline=attempt.ends if attempt.tcp else self._exchange.until):
             try:
-                with closing(Flight(attempt)) as flight:
+                with closing(PendingQuery(attempt)) as flight:
                     over = False
                     while not over:
                         await (anyio.wait_writable if flight.writing else anyio.wait_readable)(flight.socket)

@@ -28,10 +28,10 @@ from dataclasses import dataclass, replace
 
 from peerdiscover.sources._server import Server
 
-from ._messages import EDNS_SIZE, FORMERR_LIKE, JunkError, RefusedError, read, write
+from ._messages import EDNS_SIZE, FORMERR_LIKE, MismatchedReply, RcodeError, read, write
 from ._types import Question, Reply
 
-__all__ = ["Exchange", "Memory", "Try"]
+__all__ = ["Exchange", "ServerStats", "Transmission"]
 
 FIRST_TRY = 0.4
 """Seconds for the first UDP try of a server: many times what a cluster's DNS takes."""
@@ -47,7 +47,7 @@ TOO_SHORT = 0.01
 """Seconds in which no try is worth a socket."""
 
 
-class Memory:
+class ServerStats:
     """What a source remembers about its nameservers. Safe to share: each step is one operation."""
 
     def __init__(self) -> None:
@@ -56,15 +56,15 @@ class Memory:
         self.too_long: dict[Question, bool] = {}
         """Questions whose answers fit into no UDP datagram, when they came last."""
 
-    def good(self, server: Server) -> None:
+    def mark_up(self, server: Server) -> None:
         self._failing.pop(server, None)
 
-    def bad(self, server: Server) -> None:
+    def mark_down(self, server: Server) -> None:
         self._failing[server] = True
 
-    def apart(self) -> Memory:
+    def snapshot(self) -> ServerStats:
         """The same memories, for a question whose outcome is to be nobody's concern."""
-        copy = Memory()
+        copy = ServerStats()
         copy._failing, copy.no_tcp = dict(self._failing), dict(self.no_tcp)
         return copy
 
@@ -78,7 +78,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class Transmission:
     """One question on its way to one server."""
 
     server: Server
@@ -98,7 +98,7 @@ class Exchange:
         self,
         question: Question,
         servers: Sequence[Server],
-        memory: Memory,
+        memory: ServerStats,
         *,
         now: float,
         until: float,
@@ -106,7 +106,7 @@ class Exchange:
     ) -> None:
         self.question = question
         self.reply: Reply | None = None
-        self.attempt: Try | None = None
+        self.attempt: Transmission | None = None
         self._servers = memory.order(tuple(dict.fromkeys(servers)), rotate=fresh)
         self.until = until
         """Until when late answers count."""
@@ -124,24 +124,24 @@ class Exchange:
 
     # What a driver tells
 
-    def received(self, wire: bytes, now: float, attempt: Try) -> bool:
+    def received(self, wire: bytes, now: float, attempt: Transmission) -> bool:
         """A message came for the present try, or one that timed out. Returns whether that try is over."""
         present = self.attempt
         if present is None or (present is not attempt and present.tcp):
             return True  # too late: it is settled, or something better is under way
         try:
             reply = read(wire, self.question, attempt.message_id)
-        except JunkError as junk:
+        except MismatchedReply as junk:
             self._junk.setdefault(attempt.server, Counter())[str(junk)] += 1
             if not attempt.tcp:
                 return False
             self._ended(attempt, f"over TCP: {junk}", now)
-        except RefusedError as refused:
+        except RcodeError as refused:
             if present is attempt:
                 self._code = str(refused)
                 self._ended(attempt, self._code, now)
         else:
-            self._memory.good(attempt.server)
+            self._memory.mark_up(attempt.server)
             self._now = now
             if attempt.tcp:
                 self._memory.no_tcp.pop(attempt.server, None)
@@ -164,7 +164,7 @@ class Exchange:
         self._silence[attempt.server] = self._silence.get(attempt.server, 0.0) + (
             attempt.ends - attempt.starts
         )
-        self._memory.bad(attempt.server)
+        self._memory.mark_down(attempt.server)
         self._now = now
         self._advance()
 
@@ -184,10 +184,10 @@ class Exchange:
             dict.fromkeys((*self._silence, *self._said, *((self.attempt.server,) if self.attempt else ())))
         )
 
-    def _ended(self, attempt: Try, why: str, now: float) -> None:
+    def _ended(self, attempt: Transmission, why: str, now: float) -> None:
         self._said[attempt.server] = why
         self._refusals[attempt.server] += 1
-        self._memory.bad(attempt.server)
+        self._memory.mark_down(attempt.server)
         self._now = now
         self._advance()
 
@@ -199,7 +199,7 @@ class Exchange:
             self.reply = replace(self.reply, ignored=self._ignored())
         self.attempt = following
 
-    def _run(self) -> Iterator[Try]:
+    def _run(self) -> Iterator[Transmission]:
         """The tries, one after the other. Between two of them the driver told how the last one went."""
         for turn in itertools.count():
             began = self._now
@@ -215,7 +215,7 @@ class Exchange:
                 return
             self._now = max(self._now, began + PAUSE)
 
-    def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Try]:
+    def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Transmission]:
         if self._fresh or self.question in self._memory.too_long:
             # Time is left for UDP, since TCP may be blocked without a word.
             refusals = self._refusals[server]
@@ -241,7 +241,7 @@ class Exchange:
         code, self._code = self._code, ""
         return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
 
-    def _whole(self, *, edns: bool) -> Iterator[Try]:
+    def _whole(self, *, edns: bool) -> Iterator[Transmission]:
         """What came was cut short: the same over TCP, there or at one other server."""
         cut, self._cut = self._cut, None
         assert cut is not None
@@ -253,7 +253,7 @@ class Exchange:
             if self.reply is not None:
                 return
             self._memory.no_tcp[candidate] = True
-        self._memory.good(server)  # over UDP it answers
+        self._memory.mark_up(server)  # over UDP it answers
         why = self._said.get(server, "no answer")
         self.reply = replace(
             cut,
@@ -268,11 +268,11 @@ class Exchange:
 
     def _try(
         self, server: Server, seconds: float, starts: float, *, tcp: bool = False, edns: bool = True
-    ) -> Try:
+    ) -> Transmission:
         message_id = int.from_bytes(os.urandom(2))
         wire = write(self.question, message_id, edns=edns)
         ends = min(starts + seconds, self.until)
-        return Try(server, tcp, wire, starts, max(ends, starts), message_id)
+        return Transmission(server, tcp, wire, starts, max(ends, starts), message_id)
 
     def _ignored(self) -> tuple[str, ...]:
         """What came from the servers and was ignored; of a failed reply `_account` tells it."""

@@ -21,11 +21,11 @@ Rules of this room:
 * By A and AAAA, names that are known stay with their addresses. A known name whose address is gone is
   asked for itself. An address that belongs to no known name goes into `unnamed` where names are
   known; else it is a pod without a hostname.
-* Pods without hostnames are of one family (see `_reading`). Where A could not be asked, those of
+* Pods without hostnames are of one family (see `_records`). Where A could not be asked, those of
   IPv6 count only if the pods were of IPv6 last time, or nothing is known yet: else each pod would
   come in a second time.
 * What the user is told to change (which port?) is said only when a second question over TCP agrees.
-* Where the own zone is known, who is in it is asked beside the first question (see `_zones`).
+* Where the own zone is known, who is in it is asked beside the first question (see `_zonal`).
 * A second opinion is asked for over TCP throughout. If it is "not found" a hint is looked for, in at
   most three more questions.
 """
@@ -34,12 +34,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-from peerdiscover.answers import Answer, Ask, Endpoint, Outcome, family_of
+from peerdiscover.answers import Answer, Endpoint, LookupRequest, Outcome, family_of
 
 from . import _hints
-from ._queries import Asking
-from ._records import Setting, Target
-from ._types import Batch, Reply, Status
+from ._queries import QueryMixin
+from ._records import LookupConfig, Target
+from ._types import Batch, Reply, ReplyStatus
 from ._zonal import Zonal, questions
 
 __all__ = ["OWN_NAMES", "lookup"]
@@ -55,13 +55,13 @@ SRV_SHARE = 0.5
 HINT_SECONDS = 1.0
 
 
-def lookup(ask: Ask, setting: Setting) -> Steps:
+def lookup(ask: LookupRequest, setting: LookupConfig) -> Steps:
     """The plan for one question to the source."""
     return _Lookup(ask, setting).run()
 
 
-class _Lookup(Asking):
-    def __init__(self, ask: Ask, setting: Setting) -> None:
+class _Lookup(QueryMixin):
+    def __init__(self, ask: LookupRequest, setting: LookupConfig) -> None:
         super().__init__(setting, doubted=ask.second_opinion)
         self._known: Mapping[str, tuple[str, ...]] = ask.known
         self._zone = ask.zone
@@ -71,13 +71,13 @@ class _Lookup(Asking):
         """Known pods whose own names are not there, and for how long that holds."""
 
     def run(self) -> Steps:
-        if self._zone is None or self._doubted or not self._setting.in_cluster:
+        if self._zone is None or self._second_opinion or not self._setting.in_cluster:
             return (yield from self._lookup())
         zonal = self._setting.history.zonal.setdefault(self._zone, Zonal())
         if zonal.is_due():
-            self._asides = questions(self._zone, self._name, self._setting.families)
+            self._optional = questions(self._zone, self._name, self._setting.families)
         answer = yield from self._lookup()
-        return zonal.told(self._zone, answer, self._told_aside) if self._told_aside else answer
+        return zonal.told(self._zone, answer, self._optional_replies) if self._optional_replies else answer
 
     def _lookup(self) -> Steps:
         port = self._service.port
@@ -87,17 +87,17 @@ class _Lookup(Asking):
             answer = yield from self._bare()
         else:
             answer = yield from self._named(port)
-        if self._doubted and answer.outcome is Outcome.NOT_FOUND:
+        if self._second_opinion and answer.outcome is Outcome.NOT_FOUND:
             questions = _hints.questions(self._setting)
             replies = yield from self._ask(questions, limit=HINT_SECONDS)
-            return answer.with_(hint=_hints.hint(self._setting, replies))
+            return answer.replace(hint=_hints.hint(self._setting, replies))
         return answer
 
     # The three ways
 
     def _named(self, port: str) -> Steps:
         srv = yield from self._ask_srv(f"_{port}._{self._service.protocol}.{self._name}")
-        if srv.status is Status.FAILED:
+        if srv.status is ReplyStatus.FAILED:
             return self._reading.failed(srv.error)
         if srv.is_negative:
             return self._reading.nobody([srv])
@@ -108,33 +108,33 @@ class _Lookup(Asking):
 
     def _numeric(self, number: int) -> Steps:
         history = self._setting.history
-        if history.skip_srv > 0 and not self._known and not self._doubted:
+        if history.skip_srv > 0 and not self._known and not self._second_opinion:
             history.skip_srv -= 1
             return (yield from self._by_address(number, None, {}))
         srv = yield from self._ask_srv(self._name, SRV_SHARE / 2 ** min(history.srv_failures, 2))
         history.skip_srv = 0
-        if srv.status is not Status.FAILED:
+        if srv.status is not ReplyStatus.FAILED:
             history.srv_failures = 0
         targets = self._reading.targets(srv)
         self._reading.compare_ports(number, targets)
-        missing = [t for t in targets.values() if not t.told and t.hostname]
+        missing = [t for t in targets.values() if not t.resolved and t.hostname]
         if targets and not srv.truncated and len(missing) <= OWN_NAMES:
             return (yield from self._by_targets(srv, targets, number))
         return (yield from self._by_address(number, srv, targets))
 
     def _bare(self) -> Steps:
         srv = yield from self._ask_srv(self._name)
-        if srv.status is Status.FAILED:
+        if srv.status is ReplyStatus.FAILED:
             return self._reading.failed(srv.error)
         targets = self._reading.targets(srv)
         if srv.is_negative:
             replies = yield from self._ask_addresses(self._name)
-            if not any(reply.status is Status.ANSWER for reply in replies.values()):
+            if not any(reply.status is ReplyStatus.ANSWER for reply in replies.values()):
                 return self._verdict(replies, srv)
         if srv.is_negative or _ambiguous(targets):
             srv = yield from self._ask_srv(self._name, fresh=True)
             targets = self._reading.targets(srv)
-            if srv.status is Status.FAILED:
+            if srv.status is ReplyStatus.FAILED:
                 return self._reading.failed(f"which port is meant could not be confirmed: {srv.error}")
             if srv.is_negative:
                 return self._reading.failed(self._reading.no_ports())
@@ -151,8 +151,8 @@ class _Lookup(Asking):
         listed = {target.label for target in targets.values()}
         absent = [label for label in self._known if label not in listed] if srv.truncated else []
         room = OWN_NAMES // 2 if absent else OWN_NAMES
-        failed = yield from self._fill([t for t in targets.values() if not t.told], room)
-        unknown = [t for t in targets.values() if not t.told]
+        failed = yield from self._fill([t for t in targets.values() if not t.resolved], room)
+        unknown = [t for t in targets.values() if not t.resolved]
         kind = self._reading.kind(targets)
         found = self._reading.endpoints(targets, number)
         if not srv.truncated and not unknown:
@@ -179,7 +179,7 @@ class _Lookup(Asking):
         if others or len(hosts) > OWN_NAMES:
             replies = yield from self._ask_addresses(self._name)
             self._confirm(hosts if len(hosts) > OWN_NAMES else [], others, replies)
-            hosts = [target for target in hosts if not target.told]
+            hosts = [target for target in hosts if not target.resolved]
             # Those that nobody knows yet go first, so that a large set grows with each lookup.
             hosts.sort(key=lambda target: target.label in self._known)
         hosts = hosts[:room]
@@ -187,9 +187,9 @@ class _Lookup(Asking):
         for target in hosts:
             replies = by_name[target.name]
             addresses, told = self._addresses(target.name, replies)
-            target.addresses, target.told = addresses, told
+            target.addresses, target.resolved = addresses, told
             if addresses:
-                failed |= {f for f, reply in replies.items() if reply.status is Status.FAILED}
+                failed |= {f for f, reply in replies.items() if reply.status is ReplyStatus.FAILED}
             elif told:
                 self._drop_target(target)
                 if target.label in self._known:
@@ -198,7 +198,7 @@ class _Lookup(Asking):
 
     def _confirm(self, hosts: list[Target], others: list[Target], replies: Mapping[int, Reply]) -> None:
         """Fill in what the addresses of the service itself tell about its targets."""
-        found = {f: self._reading.believe(self._name, r.addresses, r.server) for f, r in replies.items()}
+        found = {f: self._reading.accept(self._name, r.addresses, r.server) for f, r in replies.items()}
         everything = {address for some in found.values() for address in some}
         for target in others:
             address = target.dashed
@@ -206,14 +206,14 @@ class _Lookup(Asking):
             wanted = {address} if address else everything
             target.addresses = tuple(a for some in found.values() for a in some if a in wanted)
             asked = [replies[family] for family in families if family in replies]
-            target.told = bool(target.addresses) or all(
-                reply.status is not Status.FAILED and not reply.truncated for reply in asked
+            target.resolved = bool(target.addresses) or all(
+                reply.status is not ReplyStatus.FAILED and not reply.truncated for reply in asked
             )
-            if target.told and not target.addresses and asked:
+            if target.resolved and not target.addresses and asked:
                 self._drop_target(target)
         for target in hosts:
             target.addresses = tuple(a for a in self._known.get(target.label, ()) if a in everything)
-            target.told = bool(target.addresses)
+            target.resolved = bool(target.addresses)
         for reply in replies.values():
             self._reading.rests_on(reply)
 
@@ -224,18 +224,18 @@ class _Lookup(Asking):
 
     def _by_address(self, number: int, srv: Reply | None, targets: dict[str, Target]) -> Steps:
         replies = yield from self._ask_addresses(self._name)
-        if not any(reply.status is Status.ANSWER for reply in replies.values()):
+        if not any(reply.status is ReplyStatus.ANSWER for reply in replies.values()):
             if srv is not None and self._reading.endpoints(targets, number):
                 return (yield from self._by_targets(srv, targets, number))
             return self._verdict(replies, srv)
-        found = {f: self._reading.believe(self._name, r.addresses, r.server) for f, r in replies.items()}
+        found = {f: self._reading.accept(self._name, r.addresses, r.server) for f, r in replies.items()}
         if not any(found.values()) and not any(reply.truncated for reply in replies.values()):
             return self._reading.refused()
         for reply in replies.values():
             self._reading.rests_on(reply)
-        if srv is not None and srv.status is Status.FAILED:
+        if srv is not None and srv.status is ReplyStatus.FAILED:
             self._setting.history.srv_failures += 1
-        failed = frozenset(f for f, reply in replies.items() if reply.status is Status.FAILED)
+        failed = frozenset(f for f, reply in replies.items() if reply.status is ReplyStatus.FAILED)
         cut = {f for f, reply in replies.items() if reply.truncated}
         # What SRV told of the pods before it was cut goes before what was known.
         told = {t.label: t.addresses for t in targets.values() if t.hostname and t.addresses}
@@ -293,7 +293,7 @@ class _Lookup(Asking):
             return next(iter(replies))
         if found[4] or replies[4].truncated:
             return 4
-        if replies[4].status is not Status.FAILED:
+        if replies[4].status is not ReplyStatus.FAILED:
             return 6
         if self._known:
             families = {family_of(a) for addresses in self._known.values() for a in addresses}
@@ -322,7 +322,7 @@ class _Lookup(Asking):
             addresses, told = self._addresses(name, by_name[name])
             if addresses and port is not None:
                 endpoints += self._reading.pods(addresses, port, label, name)
-            elif told and not any(r.status is Status.ANSWER for r in by_name[name].values()):
+            elif told and not any(r.status is ReplyStatus.ANSWER for r in by_name[name].values()):
                 self._is_gone(label, by_name[name])
         return endpoints
 
@@ -343,27 +343,27 @@ class _Lookup(Asking):
     def _addresses(self, name: str, replies: Mapping[int, Reply]) -> tuple[tuple[str, ...], bool]:
         """The believed addresses of one pod, and whether the servers told all there is."""
         addresses = tuple(
-            a for r in replies.values() for a in self._reading.believe(name, r.addresses, r.server)
+            a for r in replies.values() for a in self._reading.accept(name, r.addresses, r.server)
         )
-        told = all(reply.status is not Status.FAILED for reply in replies.values())
-        absent = any(reply.status is Status.NXDOMAIN for reply in replies.values())
+        told = all(reply.status is not ReplyStatus.FAILED for reply in replies.values())
+        absent = any(reply.status is ReplyStatus.NXDOMAIN for reply in replies.values())
         return addresses, told or absent or bool(addresses)
 
     # Verdicts
 
     def _verdict(self, replies: Mapping[int, Reply], srv: Reply | None) -> Answer:
         """No family has addresses: is nobody there, or is it unknown?"""
-        failed = [reply for reply in replies.values() if reply.status is Status.FAILED]
+        failed = [reply for reply in replies.values() if reply.status is ReplyStatus.FAILED]
         errors = "; ".join(dict.fromkeys(f"{r.question.kind.name}: {r.error}" for r in failed))
         if len(failed) == len(replies):
             return self._reading.failed(errors)
-        if srv is not None and srv.status is Status.ANSWER:
+        if srv is not None and srv.status is ReplyStatus.ANSWER:
             if self._reading.dropped and not any(srv.glue.values()):
                 return self._reading.refused()
             return self._reading.failed("SRV names pods, while A and AAAA say that nobody is there")
         said = [r for r in (*replies.values(), srv) if r is not None and r.is_negative]
-        families = frozenset(f for f, r in replies.items() if r.status is Status.FAILED)
-        return self._reading.nobody(said).with_(failed_families=families, error=errors or None)
+        families = frozenset(f for f, r in replies.items() if r.status is ReplyStatus.FAILED)
+        return self._reading.nobody(said).replace(failed_families=families, error=errors or None)
 
     def _kind_by_address(self, targets: Mapping[str, Target]) -> str:
         if targets:

@@ -2,7 +2,7 @@
 
 Rules of this room:
 
-* Bytes in, a neutral value out. No socket, no clock. What is plain is read and written here and in `_wire`;
+* Bytes in, a neutral value out. No socket, no clock. What is plain is read and written here and in `_parser`;
   dnspython, which is loaded only then, looks at what is not.
 * A message is believed to answer a question when it is a reply, with our id, and repeats our
   question. Anything else is junk: somebody else's, forged, or broken. Whoever waits waits on.
@@ -18,14 +18,14 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
-from ._parser import CNAME, IN, NOERROR, NS, NXDOMAIN, SOA, Message, Records, Section, plain
-from ._types import MAX_HOPS, Kind, Question, Reply, Srv, Status
+from ._parser import CNAME, IN, NOERROR, NS, NXDOMAIN, SOA, Message, Records, Section, parse_fast
+from ._types import MAX_HOPS, Question, RecordType, Reply, ReplyStatus, Srv
 
 if TYPE_CHECKING:
     import dns.name
     import dns.rrset
 
-__all__ = ["EDNS_SIZE", "FORMERR_LIKE", "JunkError", "RefusedError", "read", "write"]
+__all__ = ["EDNS_SIZE", "FORMERR_LIKE", "MismatchedReply", "RcodeError", "read", "write"]
 
 EDNS_SIZE = 1232
 """Bytes that fit through every path without fragments (DNS flag day 2020)."""
@@ -39,11 +39,11 @@ _OPT = struct.pack("!BHHIH", 0, 41, EDNS_SIZE, 0, 0)
 _PLAIN_NAME = re.compile(r"([-_a-z0-9]{1,63}\.)+", re.ASCII | re.IGNORECASE)
 
 
-class JunkError(ValueError):
+class MismatchedReply(ValueError):
     """A message that is no answer to our question. The text says why."""
 
 
-class RefusedError(Exception):
+class RcodeError(Exception):
     """The server answered that it does not, or cannot, answer. The text is its code: SERVFAIL, …"""
 
 
@@ -66,24 +66,24 @@ def _name(text: str) -> bytes:
 def read(wire: bytes, question: Question, message_id: int) -> Reply:
     """The reply in `wire`; `JunkError` where it is none to this question, `RefusedError` for SERVFAIL."""
     if len(wire) < 12:
-        raise JunkError("too short for a DNS message")
+        raise MismatchedReply("too short for a DNS message")
     got_id, flags, questions, *_ = struct.unpack_from("!HHHHHH", wire)
     if got_id != message_id:
-        raise JunkError("wrong id")
+        raise MismatchedReply("wrong id")
     if not flags & _QR:
-        raise JunkError("a question, not a reply")
+        raise MismatchedReply("a question, not a reply")
     if flags & _OPCODE:
-        raise JunkError("wrong opcode")
-    message = plain(wire) or _by_dnspython(wire, cut=bool(flags & _TC))
+        raise MismatchedReply("wrong opcode")
+    message = parse_fast(wire) or _by_dnspython(wire, cut=bool(flags & _TC))
     if questions == 0 and message.code not in (NOERROR, NXDOMAIN):
         # Servers that cannot read a question do not repeat it.
-        raise RefusedError(_code(message.code))
+        raise RcodeError(_code(message.code))
     if len(message.questions) != 1 or message.questions[0][0] != question.name.lower():
-        raise JunkError("another question's name")
+        raise MismatchedReply("another question's name")
     if message.questions[0][1:] != (question.kind, IN):
-        raise JunkError("another question's type")
+        raise MismatchedReply("another question's type")
     if message.code not in (NOERROR, NXDOMAIN):
-        raise RefusedError(_code(message.code))
+        raise RcodeError(_code(message.code))
     return _reply(message, question, flags)
 
 
@@ -97,7 +97,7 @@ def _by_dnspython(wire: bytes, *, cut: bool) -> Message:
             wire, ignore_trailing=True, continue_on_error=cut, one_rr_per_rrset=False
         )
     except (dns.exception.DNSException, ValueError, LookupError, struct.error) as error:
-        raise JunkError(f"malformed ({type(error).__name__})") from None
+        raise MismatchedReply(f"malformed ({type(error).__name__})") from None
     questions = [(_text(asked.name), int(asked.rdtype), int(asked.rdclass)) for asked in message.question]
     return Message(int(message.rcode()), questions, *map(_section, message.sections[1:4]))
 
@@ -114,9 +114,9 @@ def _section(section: list[dns.rrset.RRset]) -> Section:
 
 
 def _data(kind: int, rdata: Any) -> str | Srv | int:
-    if kind in (Kind.A, Kind.AAAA):
+    if kind in (RecordType.A, RecordType.AAAA):
         return str(rdata.address)
-    if kind == Kind.SRV:
+    if kind == RecordType.SRV:
         return Srv(rdata.priority, rdata.weight, rdata.port, _text(rdata.target))
     if kind in (CNAME, NS):
         return _text(rdata.target)
@@ -139,7 +139,7 @@ def _reply(message: Message, question: Question, flags: int) -> Reply:
     while (name, question.kind) not in message.answer and (alias := message.answer.get((name, CNAME))):
         hops += 1
         if hops > MAX_HOPS:
-            raise RefusedError(f"more than {MAX_HOPS} CNAMEs in a row")
+            raise RcodeError(f"more than {MAX_HOPS} CNAMEs in a row")
         ttls.append(alias.ttl)
         (name,) = alias.texts()
     truncated = bool(flags & _TC)
@@ -150,17 +150,19 @@ def _reply(message: Message, question: Question, flags: int) -> Reply:
     addresses: tuple[str, ...] = ()
     services: tuple[Srv, ...] = ()
     glue: dict[str, tuple[str, ...]] = {}
-    if question.kind is Kind.SRV:
+    if question.kind is RecordType.SRV:
         services = records.services()
         targets = {service.target for service in services}
         for section in (message.additional, message.answer):
             for (owner, kind), found in section.items():
-                if kind in (Kind.A, Kind.AAAA) and owner in targets:
+                if kind in (RecordType.A, RecordType.AAAA) and owner in targets:
                     ttls.append(found.ttl)
                     glue[owner] = (*glue.get(owner, ()), *found.texts())
     else:
         addresses = records.texts()
-    return Reply(question, Status.ANSWER, addresses, services, glue, name, truncated=truncated, ttl=min(ttls))
+    return Reply(
+        question, ReplyStatus.ANSWER, addresses, services, glue, name, truncated=truncated, ttl=min(ttls)
+    )
 
 
 def _negative(
@@ -180,12 +182,14 @@ def _negative(
         if message.code != NXDOMAIN:
             if truncated:
                 # Cut before the first record: nothing is said about the name.
-                return Reply(question, Status.ANSWER, canonical=canonical, truncated=True, ttl=None)
+                return Reply(question, ReplyStatus.ANSWER, canonical=canonical, truncated=True, ttl=None)
             if canonical != question.name:
-                return Reply(question, Status.NODATA, canonical=canonical, unfinished=True, ttl=min(ttls))
+                return Reply(
+                    question, ReplyStatus.NODATA, canonical=canonical, unfinished=True, ttl=min(ttls)
+                )
             refers = any(kind == NS for _, kind in message.authority)
             if refers and not flags & _AA:
-                raise RefusedError("it refers to other servers")
+                raise RcodeError("it refers to other servers")
         ttls = []
-    status = Status.NXDOMAIN if message.code == NXDOMAIN else Status.NODATA
+    status = ReplyStatus.NXDOMAIN if message.code == NXDOMAIN else ReplyStatus.NODATA
     return Reply(question, status, canonical=canonical, ttl=min(ttls, default=None))

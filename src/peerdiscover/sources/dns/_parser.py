@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from ._types import Srv
 
-__all__ = ["CNAME", "IN", "NS", "NXDOMAIN", "SOA", "Message", "Records", "Section", "plain"]
+__all__ = ["CNAME", "IN", "NS", "NXDOMAIN", "SOA", "Message", "Records", "Section", "parse_fast"]
 
 A, NS, CNAME, SOA, AAAA, SRV, OPT = 1, 2, 5, 6, 28, 33, 41
 IN = 1
@@ -42,7 +42,7 @@ _ROW = struct.Struct("!12s4s")
 _PLAIN_LABEL = re.compile(rb"[-a-z0-9_*/+=:!#%&',<>?\[\]^`{|}~]+")
 
 
-class _OddError(Exception):
+class _Unsupported(Exception):
     """The message is not plain."""
 
 
@@ -95,14 +95,14 @@ class _Part(NamedTuple):
     """How many there are on the way."""
 
 
-def plain(wire: bytes) -> Message | None:
+def parse_fast(wire: bytes) -> Message | None:
     """What the message says; None where it is not plain. Its first twelve bytes are there."""
     _, flags, questions, answers, authorities, additionals = struct.unpack_from("!HHHHHH", wire)
     if questions != 1 or flags & 0xF not in (NOERROR, NXDOMAIN):
         return None
     try:
         return _Reader(wire).read(flags & 0xF, answers, authorities, additionals)
-    except (_OddError, IndexError, struct.error):
+    except (_Unsupported, IndexError, struct.error):
         return None
 
 
@@ -136,13 +136,13 @@ class _Reader:
             start = behind + 10
             self._at = end = start + length
             if end > size:
-                raise _OddError
+                raise _Unsupported
             left -= 1
             if kind == OPT:
                 self._opt(owner, ttl, length, additional=additional)
                 continue
             if of_class != IN:
-                raise _OddError
+                raise _Unsupported
             if ttl > MAX_TTL:
                 ttl = 0
             key = (owner, kind)
@@ -153,7 +153,7 @@ class _Reader:
                 records.ttl = ttl
             if kind == A:
                 if length != 4:
-                    raise _OddError
+                    raise _Unsupported
                 records.data[_ipv4(wire[start:end])] = None
                 if left and start - begins == 12:
                     left -= self._rows(wire[begins:start], left, records)
@@ -180,7 +180,7 @@ class _Reader:
         wire = self._wire
         if kind == AAAA:
             if end - start != 16:
-                raise _OddError
+                raise _Unsupported
             return _ipv6(wire[start:end])
         if kind == SRV:
             priority, weight, port = _NUMBERS.unpack_from(wire, start)
@@ -190,14 +190,14 @@ class _Reader:
         if kind == SOA:
             at = self._part(self._part(start).end).end
             if at + 20 != end:
-                raise _OddError
+                raise _Unsupported
             return int.from_bytes(wire[end - 4 : end])
-        raise _OddError
+        raise _Unsupported
 
     def _opt(self, owner: str, ttl: int, length: int, *, additional: bool) -> None:
         """EDNS: nothing of it is needed. Options, and codes that go on in it, are odd."""
         if self._has_opt or not additional or owner != "." or length or ttl >> 24:
-            raise _OddError
+            raise _Unsupported
         self._has_opt = True
 
     def _owner(self, at: int) -> tuple[str, int]:
@@ -217,7 +217,7 @@ class _Reader:
             return text
         part = self._part(start)
         if part.end != end:
-            raise _OddError
+            raise _Unsupported
         return part.text or "."
 
     def _part(self, start: int, pointers: int = 0) -> _Part:
@@ -236,15 +236,15 @@ class _Reader:
         elif length >= 192:
             target = (length & 0x3F) << 8 | wire[at + 1]
             if not 12 <= target < start or pointers >= MAX_POINTERS:
-                raise _OddError
+                raise _Unsupported
             rest = self._part(target, pointers + 1)
             if rest.end > start or rest.pointers >= MAX_POINTERS:
-                raise _OddError
+                raise _Unsupported
             part = _Part(text + rest.text, taken + rest.length, at + 2, rest.pointers + 1)
         else:
-            raise _OddError
+            raise _Unsupported
         if part.length > 255 or part.end > len(wire):
-            raise _OddError
+            raise _Unsupported
         self._parts[start] = part
         return part
 
@@ -293,5 +293,5 @@ def _ipv4(address: bytes) -> str:
 @lru_cache(maxsize=16384)
 def _ipv6(address: bytes) -> str:
     if not any(address[:10]):
-        raise _OddError  # texts that are read in more than one way, of addresses that no pod has
+        raise _Unsupported  # texts that are read in more than one way, of addresses that no pod has
     return str(IPv6Address(address))

@@ -2,7 +2,7 @@
 
 Rules of this room:
 
-* What is yielded is a batch, what is sent is its replies; see `_plan`.
+* What is yielded is a batch, what is sent is its replies; see `_lookup`.
 * A CNAME that leads out of its message is asked for, at most `MAX_HOPS` times. The reply is then one to the
   question that was asked, with the least TTL on the way.
 * Where a CNAME leads to another service, the pods' own names are beneath that one.
@@ -13,34 +13,34 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
-from ._records import Reading, Setting, without_port
-from ._types import MAX_HOPS, Batch, Kind, Question, Reply, Status
+from ._records import AnswerBuilder, LookupConfig, without_port
+from ._types import MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
 
-__all__ = ["Asking"]
+__all__ = ["QueryMixin"]
 
 Replies = Generator[Batch, list[Reply], list[Reply]]
 
-_KINDS = {4: Kind.A, 6: Kind.AAAA}
+_KINDS = {4: RecordType.A, 6: RecordType.AAAA}
 
 
-class Asking:
+class QueryMixin:
     """What a lookup asks with; `doubted`: over TCP throughout, for a second opinion."""
 
-    def __init__(self, setting: Setting, *, doubted: bool) -> None:
+    def __init__(self, setting: LookupConfig, *, doubted: bool) -> None:
         self._setting = setting
-        self._doubted = doubted
+        self._second_opinion = doubted
         self._parent = setting.name
         """Beneath which the pods' own names are: another service, where a CNAME leads there."""
-        self._reading = Reading(setting)
-        self._asides: tuple[Question, ...] = ()
+        self._reading = AnswerBuilder(setting)
+        self._optional: tuple[Question, ...] = ()
         """What is to be asked along with the next questions."""
-        self._told_aside: list[Reply] = []
+        self._optional_replies: list[Reply] = []
         """What came of it."""
 
     def _ask_srv(
         self, name: str, share: float = 1.0, *, fresh: bool = False
     ) -> Generator[Batch, list[Reply], Reply]:
-        (reply,) = yield from self._ask([Question(name, Kind.SRV)], share, fresh=fresh)
+        (reply,) = yield from self._ask([Question(name, RecordType.SRV)], share, fresh=fresh)
         return reply
 
     def _ask_addresses(self, name: str) -> Generator[Batch, list[Reply], dict[int, Reply]]:
@@ -52,7 +52,7 @@ class Asking:
         replies = yield from self._ask([Question(n, _KINDS[f]) for n in names for f in families])
         by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
         for reply in replies:
-            family = 4 if reply.question.kind is Kind.A else 6
+            family = 4 if reply.question.kind is RecordType.A else 6
             by_name[reply.question.name][family] = reply
         return by_name
 
@@ -67,11 +67,11 @@ class Asking:
         """The replies, CNAMEs followed to their end."""
         if not questions:
             return []
-        fresh = fresh or self._doubted
-        asides, self._asides = self._asides, ()
+        fresh = fresh or self._second_opinion
+        asides, self._optional = self._optional, ()
         replies = yield Batch(tuple(questions), share, limit, fresh, asides)
         if asides:
-            replies, self._told_aside = replies[: len(questions)], replies[len(questions) :]
+            replies, self._optional_replies = replies[: len(questions)], replies[len(questions) :]
         for _ in range(MAX_HOPS):
             opened = [i for i, reply in enumerate(replies) if reply.unfinished]
             if not opened:
@@ -87,6 +87,6 @@ class Asking:
             if reply.unfinished:
                 replies[i] = Reply.failed(questions[i], f"more than {MAX_HOPS} CNAMEs in a row", reply.asked)
             self._reading.heard(replies[i])
-            if reply.status is Status.ANSWER and without_port(questions[i].name) == self._setting.name:
+            if reply.status is ReplyStatus.ANSWER and without_port(questions[i].name) == self._setting.name:
                 self._parent = without_port(reply.canonical)
         return replies

@@ -24,13 +24,13 @@ from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName, dashed_address
 from peerdiscover.sources._server import Server
-from peerdiscover.sources._validation import Network, refuse_address
+from peerdiscover.sources._validation import Network, rejection_reason
 
 from ._targets import label_of, refuse_target
-from ._types import Kind, Reply, Status
+from ._types import RecordType, Reply, ReplyStatus
 from ._zonal import Zonal
 
-__all__ = ["Family", "History", "Reading", "Setting", "Target", "without_port"]
+__all__ = ["AnswerBuilder", "Family", "LookupConfig", "NameHistory", "Target", "without_port"]
 
 Family = Literal["any", "ipv4", "ipv6"]
 
@@ -39,7 +39,7 @@ _made_of = lru_cache(maxsize=16384)(dashed_address)
 
 
 @dataclass(slots=True)
-class History:
+class NameHistory:
     """What earlier lookups of a name brought, as far as later ones go by it."""
 
     skip_srv: int = 0
@@ -53,7 +53,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class LookupConfig:
     """What a lookup is told, apart from the question."""
 
     name: str
@@ -63,7 +63,7 @@ class Setting:
     networks: tuple[Network, ...] | None = None
     own_namespace: str | None = None
     cluster_domain: str = "cluster.local"
-    history: History = field(default_factory=History)
+    history: NameHistory = field(default_factory=NameHistory)
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class Target:
     ports: list[int] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
     """Those that are believed."""
-    told: bool = False
+    resolved: bool = False
     """Its addresses were told, believed or not, or it is proven to have none."""
 
     @property
@@ -104,10 +104,10 @@ class Target:
         return None if self.dashed or not self.label else self.label
 
 
-class Reading:
+class AnswerBuilder:
     """What was read in one lookup: endpoints, and the notes that go with them."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: LookupConfig) -> None:
         self.setting = setting
         self.dropped: dict[str, None] = {}
         self.warnings: dict[str, None] = {}
@@ -131,12 +131,12 @@ class Reading:
 
     def answer(self, outcome: Outcome, endpoints: Iterable[Endpoint] = (), **rest: object) -> Answer:
         """The answer, with all notes."""
-        return Answer(outcome=outcome, endpoints=tuple(dict.fromkeys(endpoints))).with_(
+        return Answer(outcome=outcome, endpoints=tuple(dict.fromkeys(endpoints))).replace(
             ttl=min(self._ttls, default=None), **self._notes(), **rest
         )
 
     def failed(self, error: BaseException | str) -> Answer:
-        return Answer.failed(error).with_(**self._notes())
+        return Answer.failed(error).replace(**self._notes())
 
     def refused(self) -> Answer:
         """There were records, and none is believed: that is no evidence that nobody is there."""
@@ -154,14 +154,14 @@ class Reading:
 
     # Records
 
-    def believe(self, owner: str, addresses: Iterable[str], server: Server | None) -> tuple[str, ...]:
+    def accept(self, owner: str, addresses: Iterable[str], server: Server | None) -> tuple[str, ...]:
         """Those addresses that are believed; the others are noted."""
         loopback = server is not None and server.is_loopback
         believed = []
         for address in addresses:
-            why = refuse_address(address, loopback, self.setting.networks)
+            why = rejection_reason(address, loopback, self.setting.networks)
             if why:
-                kind = Kind.AAAA if family_of(address) == 6 else Kind.A
+                kind = RecordType.AAAA if family_of(address) == 6 else RecordType.A
                 self.dropped[f"{kind.name} {owner} {address}: {why}"] = None
             else:
                 believed.append(address)
@@ -187,8 +187,8 @@ class Reading:
         for name, target in found.items():
             glue = reply.glue.get(name, ())
             wanted = [a for a in glue if family_of(a) in self.setting.families]
-            target.addresses = self.believe(name, wanted, reply.server)
-            target.told = bool(glue)  # servers that send addresses along send those of both families
+            target.addresses = self.accept(name, wanted, reply.server)
+            target.resolved = bool(glue)  # servers that send addresses along send those of both families
         return found
 
     # Endpoints
@@ -196,7 +196,7 @@ class Reading:
     def endpoints(self, targets: Mapping[str, Target], number: int | None = None) -> list[Endpoint]:
         """The pods of those targets whose addresses are known; `number` goes before their own ports."""
         # A target whose address could not be asked has its say: its pod is there, in that family.
-        there = [t for t in targets.values() if t.addresses or not t.told]
+        there = [t for t in targets.values() if t.addresses or not t.resolved]
         dashed = {family_of(t.dashed) for t in there if t.dashed}
         preferred = self.setting.preferred if self.setting.preferred in dashed else 6
         found = []
@@ -227,7 +227,7 @@ class Reading:
         outcome = Outcome.NOT_FOUND
         for reply in replies:
             self.rests_on(reply)
-            if reply.status is Status.NODATA:
+            if reply.status is ReplyStatus.NODATA:
                 outcome = Outcome.EMPTY
         return self.answer(outcome)
 

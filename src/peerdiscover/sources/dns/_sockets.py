@@ -17,9 +17,9 @@ import struct
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
-from ._exchange import Try
+from ._exchange import Transmission
 
-__all__ = ["Flight"]
+__all__ = ["PendingQuery"]
 
 _open: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
 """The open sockets, and the process that opened each: the child may ask before it closes the others."""
@@ -36,10 +36,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
 
 
-class Flight:
+class PendingQuery:
     """A try under way. `OSError` from anything here means that the try is over."""
 
-    def __init__(self, attempt: Try) -> None:
+    def __init__(self, attempt: Transmission) -> None:
         self.attempt = attempt
         self.writing = attempt.tcp
         self._received = bytearray()

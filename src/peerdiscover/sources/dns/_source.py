@@ -28,17 +28,17 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, get_args
 
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network
-from peerdiscover.sources.environment import Surroundings, checked_domain, checked_namespace
+from peerdiscover.sources.environment import Environment, checked_domain, checked_namespace
 
-from ._records import Family, History, Setting
+from ._records import Family, LookupConfig, NameHistory
 
 if TYPE_CHECKING:
     from ._drivers import Plan
-    from ._exchange import Memory
+    from ._exchange import ServerStats
 
 __all__ = ["DNS"]
 
@@ -77,7 +77,7 @@ class DNS:
         family: Family = "any",
         networks: Iterable[str] | None = None,
         *,
-        surroundings: Surroundings | None = None,
+        surroundings: Environment | None = None,
     ) -> None:
         if isinstance(nameservers, str):
             raise ConfigurationError(f"DNS(nameservers={nameservers!r}): a list is wanted, [{nameservers!r}]")
@@ -90,9 +90,9 @@ class DNS:
             raise ConfigurationError(f"DNS(family={family!r}): use one of 'any', 'ipv4', 'ipv6'")
         self._family: Family = family
         self._networks = _networks(networks)
-        self._surroundings = surroundings or Surroundings()
-        self._memory: Memory | None = None
-        self._histories: dict[str, History] = {}
+        self._surroundings = surroundings or Environment()
+        self._memory: ServerStats | None = None
+        self._histories: dict[str, NameHistory] = {}
 
     def __repr__(self) -> str:
         servers = "" if self._servers is None else f"nameservers={[str(server) for server in self._servers]}"
@@ -103,7 +103,7 @@ class DNS:
         """The namespace of names without one; None where it is not known. May raise `ConfigurationError`."""
         return self._namespace or self._surroundings.namespace()
 
-    def lookup(self, ask: Ask) -> Answer:
+    def lookup(self, ask: LookupRequest) -> Answer:
         """One answer. Blocks up to `ask.timeout` seconds."""
         from ._drivers import drive
 
@@ -113,7 +113,7 @@ class DNS:
         except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
-    async def alookup(self, ask: Ask) -> Answer:
+    async def alookup(self, ask: LookupRequest) -> Answer:
         """The same, awaited, under asyncio and trio."""
         from ._drivers import adrive
 
@@ -123,8 +123,8 @@ class DNS:
         except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
-    def _begin(self, ask: Ask) -> tuple[Plan, tuple[Server, ...], Memory]:
-        from ._exchange import Memory
+    def _begin(self, ask: LookupRequest) -> tuple[Plan, tuple[Server, ...], ServerStats]:
+        from ._exchange import ServerStats
         from ._lookup import lookup
 
         service = ask.service
@@ -135,15 +135,15 @@ class DNS:
         if not servers:
             raise _NoServerError(_NO_SERVER)
         if self._memory is None:
-            self._memory = Memory()
-        setting = Setting(
+            self._memory = ServerStats()
+        setting = LookupConfig(
             name=name,
             service=service,
             family=self._family,
             networks=self._networks,
             own_namespace=self._own_namespace(),
             cluster_domain=domain,
-            history=self._histories.setdefault(name, History()),
+            history=self._histories.setdefault(name, NameHistory()),
         )
         return lookup(ask, setting), servers, self._memory
 

@@ -2,7 +2,7 @@
 
 Rules of this room:
 
-* The plan (`_plan`) speaks in `Batch`es of `Question`s and is told `Reply`s. It knows no bytes.
+* The plan (`_lookup`) speaks in `Batch`es of `Question`s and is told `Reply`s. It knows no bytes.
 * The exchange (`_exchange`) takes one question and gives one reply. It knows bytes, and no sockets.
 * All names are absolute, in lower case, and end in a dot. Addresses are canonical text.
 * Nothing here imports a DNS library: only `_messages` reads and writes what is on the wire.
@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 from peerdiscover.sources._server import Server
 
-__all__ = ["ASIDE", "MAX_HOPS", "Batch", "Kind", "Question", "Reply", "Srv", "Status"]
+__all__ = ["MAX_HOPS", "OPTIONAL_TIMEOUT", "Batch", "Question", "RecordType", "Reply", "ReplyStatus", "Srv"]
 
 MAX_HOPS = 8
 """CNAMEs that are followed, within a message and from one to the next."""
 
 
-ASIDE = 0.5
+OPTIONAL_TIMEOUT = 0.5
 """Seconds that a question may take that the answer can do without."""
 
 
-class Kind(enum.IntEnum):
+class RecordType(enum.IntEnum):
     """The types of record that are asked for (RFC 1035, 3596, 2782)."""
 
     A = 1
@@ -35,7 +35,7 @@ class Kind(enum.IntEnum):
     SRV = 33
 
 
-class Status(enum.Enum):
+class ReplyStatus(enum.Enum):
     """What a reply says."""
 
     ANSWER = "answer"
@@ -48,7 +48,7 @@ class Question(NamedTuple):
     """One question: an absolute name, and the type of its records."""
 
     name: str
-    kind: Kind
+    kind: RecordType
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ class Batch:
     """By which part of the whole lookup's time their replies must be there."""
     limit: float = float("inf")
     """Seconds that they may take at most."""
-    fresh: bool = False
+    bypass_cache: bool = False
     """Over TCP, beginning at another server where there are several: a second opinion."""
-    asides: tuple[Question, ...] = ()
-    """Asked along with them, for `ASIDE` seconds at most. Their replies come after those of the others."""
+    optional: tuple[Question, ...] = ()
+    """Asked along with them, for `OPTIONAL_TIMEOUT` seconds at most. Their replies come last."""
 
 
 class Srv(NamedTuple):
@@ -80,7 +80,7 @@ class Reply:
     """What became of one question. Build a failed one with `failed`."""
 
     question: Question
-    status: Status
+    status: ReplyStatus
     addresses: tuple[str, ...] = ()
     """A or AAAA records, in the order they came."""
     services: tuple[Srv, ...] = ()
@@ -108,9 +108,9 @@ class Reply:
 
     @classmethod
     def failed(cls, question: Question, error: str, asked: tuple[Server, ...] = ()) -> Reply:
-        return cls(question, Status.FAILED, canonical=question.name, error=error, asked=asked)
+        return cls(question, ReplyStatus.FAILED, canonical=question.name, error=error, asked=asked)
 
     @property
     def is_negative(self) -> bool:
         """The server says that there is nothing. That is an answer; `FAILED` is none."""
-        return self.status in (Status.NODATA, Status.NXDOMAIN)
+        return self.status in (ReplyStatus.NODATA, ReplyStatus.NXDOMAIN)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from peerdiscover.answers import Answer, Endpoint
 from peerdiscover.names import DNS_LABEL
 
-from ._types import Kind, Question, Reply, Status
+from ._types import Question, RecordType, Reply, ReplyStatus
 
 __all__ = ["SKIP_FAILED", "SKIP_MISSING", "Zonal", "questions"]
 
@@ -56,8 +56,8 @@ class Zonal:
         if not answer.endpoints and not answer.unnamed:
             return answer  # where nobody is known, these names are not there either
         statuses = {reply.status for reply in replies}
-        if statuses.isdisjoint({Status.ANSWER, Status.NODATA}):
-            missing = Status.NXDOMAIN in statuses
+        if statuses.isdisjoint({ReplyStatus.ANSWER, ReplyStatus.NODATA}):
+            missing = ReplyStatus.NXDOMAIN in statuses
             if missing and self.works:
                 self.works = False
             else:
@@ -65,7 +65,7 @@ class Zonal:
             return answer
         self.works = True
         there = {address for reply in replies for address in reply.addresses}
-        return answer.with_(
+        return answer.replace(
             endpoints=tuple(_placed(answer.endpoints, there, zone)),
             unnamed=tuple(_placed(answer.unnamed, there, zone)),
         )
@@ -81,4 +81,4 @@ def questions(zone: str, name: str, families: Iterable[int]) -> tuple[Question, 
     pinned = f"{zone.lower()}.pin._zone.{name}"  # names know no capital letters, and so compares CoreDNS
     if len(pinned) > 254 or not all(map(DNS_LABEL.fullmatch, zone.lower().split("."))):
         return ()
-    return tuple(Question(pinned, Kind.AAAA if family == 6 else Kind.A) for family in families)
+    return tuple(Question(pinned, RecordType.AAAA if family == 6 else RecordType.A) for family in families)

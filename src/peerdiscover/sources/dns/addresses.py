@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from peerdiscover.answers import Answer, Endpoint, Outcome
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.environment import Surroundings
+from peerdiscover.sources.environment import Environment
 
-from ._types import Batch, Kind, Question
+from ._types import Batch, Question, RecordType
 
 if TYPE_CHECKING:
     from ._drivers import Plan
@@ -45,13 +45,13 @@ class Addresses:
     """
 
     def __init__(
-        self, nameservers: Iterable[str] | None = None, *, surroundings: Surroundings | None = None
+        self, nameservers: Iterable[str] | None = None, *, surroundings: Environment | None = None
     ) -> None:
-        from ._exchange import Memory
+        from ._exchange import ServerStats
 
         self._servers = tuple(map(Server.parse, nameservers or ()))
-        self._surroundings = surroundings or Surroundings()
-        self._memory = Memory()
+        self._surroundings = surroundings or Environment()
+        self._memory = ServerStats()
 
     def of(self, name: str, seconds: float) -> Found:
         """The addresses of an absolute name. Blocks up to `seconds`."""
@@ -64,7 +64,7 @@ class Addresses:
 
 
 def _steps(name: str) -> Plan:
-    replies = yield Batch((Question(name, Kind.A), Question(name, Kind.AAAA)))
+    replies = yield Batch((Question(name, RecordType.A), Question(name, RecordType.AAAA)))
     found = tuple(address for reply in replies for address in reply.addresses)
     if found:
         return Answer.of([Endpoint(found, port=1)])  # an endpoint has a port, which nobody looks at here

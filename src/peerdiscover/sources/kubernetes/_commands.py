@@ -2,7 +2,7 @@
 
 Rules of this room:
 
-* `_watching` says steps, the drivers (`_streams`) do them. Neither knows more of the other than this.
+* `_reflector` says steps, the drivers (`_drivers`) do them. Neither knows more of the other than this.
 * What a server writes is cut to a length that people read.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Find", "Get", "Memory", "Place", "Step", "Wait", "message_of", "seconds_in", "seconds_of"]
+__all__ = ["Find", "Get", "ServerState", "Step", "Target", "Wait", "message_of", "seconds_in", "seconds_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ Step = Find | Wait | Get
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """Where the slices are."""
 
     server: str
@@ -56,14 +56,14 @@ class Place:
 
 
 @dataclass(slots=True)
-class Memory:
+class ServerState:
     """What earlier watches of a source found out about its server."""
 
-    plain: bool = False
+    no_watch_list: bool = False
     """`sendInitialEvents` is not served."""
     late: int = 0
     """How often in a row a sync did not come to its end in time; a slow server is late once."""
-    blind: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
     """Namespaces in which Services may not be read."""
 
 

@@ -26,11 +26,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.sources.environment import Surroundings
+from peerdiscover.sources.environment import Environment
 
 from ._kubeconfig import Context, Pem, read_kubeconfig
 
-__all__ = ["Access", "check_arguments", "find_access"]
+__all__ = ["ClusterConfig", "check_arguments", "find_cluster"]
 
 REREAD = 60.0
 """Seconds after which a token file is read again; client-go's own figure."""
@@ -39,7 +39,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _MALFORMED = "no token: that is printable ASCII without spaces or newlines (it is not shown here)"
 
 
-class Access:
+class ClusterConfig:
     """An API server, and the credentials for it. Made by `find_access`; one for each watch."""
 
     def __init__(self, context: Context) -> None:
@@ -74,7 +74,7 @@ class Access:
     def describe(self) -> str:
         """Server, and where the credentials come from; never a secret."""
         trouble = f"; {self._trouble}" if self._trouble else ""
-        return f"{self.server}, by {self._context.told_by}{trouble}"
+        return f"{self.server}, by {self._context.origin}{trouble}"
 
     def ssl_context(self) -> ssl.SSLContext:
         """A new context, with the certificates as they are now. `ConfigurationError` names the file."""
@@ -105,7 +105,7 @@ class Access:
         """The server did not accept the token: it is read again before the next request."""
         self._read_at = None
 
-    def distrusted(self, error: ssl.SSLCertVerificationError) -> ConfigurationError:
+    def certificate_error(self, error: ssl.SSLCertVerificationError) -> ConfigurationError:
         """What to raise where the server's certificate did not verify: it names server and CA."""
         ca = self._context.ca
         return ConfigurationError(
@@ -140,14 +140,14 @@ def check_arguments(
             raise ConfigurationError(f"Kubernetes({name}={path!r}): the path of a file is wanted")
 
 
-def find_access(
+def find_cluster(
     server: str | None = None,
     ca: str | os.PathLike[str] | None = None,
     token: str | None = None,
     kubeconfig: str | os.PathLike[str] | None = None,
     *,
-    surroundings: Surroundings | None = None,
-) -> Access:
+    surroundings: Environment | None = None,
+) -> ClusterConfig:
     """The way to the API server: by arguments, `$KUBECONFIG`, the pod, or `~/.kube/config`.
 
     `ConfigurationError` where there is none, or where what is found cannot work; it names the file.
@@ -156,22 +156,22 @@ def find_access(
     found = (
         Context(server, "arguments")
         if server is not None
-        else _found(kubeconfig, surroundings or Surroundings(), with_user=token is None)
+        else _found(kubeconfig, surroundings or Environment(), with_user=token is None)
     )
     if ca is not None:
         path = Path(ca).expanduser()
         found = replace(found, ca=Pem(str(path), path=path))
     if token is not None:
         found = replace(found, token=token)  # the user was left out above
-    where = f"{found.told_by}: "
+    where = f"{found.origin}: "
     if found.token is not None and not _VISIBLE.fullmatch(found.token):
         raise ConfigurationError(f"{where}{_MALFORMED}")
     credentials = bool(found.token or found.token_file or found.certificate)
-    return Access(replace(found, server=_checked_server(found.server, where, credentials)))
+    return ClusterConfig(replace(found, server=_checked_server(found.server, where, credentials)))
 
 
 def _found(
-    kubeconfig: str | os.PathLike[str] | None, surroundings: Surroundings, *, with_user: bool
+    kubeconfig: str | os.PathLike[str] | None, surroundings: Environment, *, with_user: bool
 ) -> Context:
     environ = surroundings.environ
     if kubeconfig is not None:
@@ -189,7 +189,7 @@ def _found(
     )
 
 
-def _of_the_pod(surroundings: Surroundings, *, with_user: bool) -> Context:
+def _of_the_pod(surroundings: Environment, *, with_user: bool) -> Context:
     """What the kubelet tells: the address by the environment, the rest by the service account's folder."""
     host = surroundings.environ["KUBERNETES_SERVICE_HOST"].strip()
     port = surroundings.environ.get("KUBERNETES_SERVICE_PORT", "").strip() or "443"
@@ -197,7 +197,7 @@ def _of_the_pod(surroundings: Surroundings, *, with_user: bool) -> Context:
     ca = folder / "ca.crt"
     return Context(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
-        told_by=f"the pod's service account ({folder})" if with_user else "the pod (KUBERNETES_SERVICE_HOST)",
+        origin=f"the pod's service account ({folder})" if with_user else "the pod (KUBERNETES_SERVICE_HOST)",
         ca=Pem(str(ca), path=ca),
         token_file=folder / "token" if with_user else None,
     )

@@ -2,10 +2,10 @@
 
 Rules of this room:
 
-* What to do next, and what an answer is, says a `Watching`; until when something may take, its `deadline`.
+* What to do next, and what an answer is, says a `Reflector`; until when something may take, its `deadline`.
 * One connection at a time, over httpcore (what httpx is made of: it lets us bring our own sockets). A fresh
   one has a fresh TLS context: certificates may have been renewed.
-* A thread is woken by `Ask.on_cancelled`; a task is cancelled as any other. Nothing is left open.
+* A thread is woken by `LookupRequest.on_cancelled`; a task is cancelled as any other. Nothing is left open.
 * Proxies of the environment are followed only where that was asked for.
 """
 
@@ -21,17 +21,17 @@ from urllib.parse import urlsplit
 import anyio
 import httpcore
 
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
 
-from ._commands import Find, Get, Place, Step, Wait
-from ._config import Access
-from ._network import KEEPALIVE, Backend, CancelledError, of_this_process
-from ._reflector import Watching
+from ._commands import Find, Get, Step, Target, Wait
+from ._config import ClusterConfig
+from ._network import KEEPALIVE, CancelledError, InterruptibleBackend, of_this_process
+from ._reflector import Reflector
 
 __all__ = ["adrive", "drive"]
 
-Finder = Callable[[], tuple[Access, Place]]
+Finder = Callable[[], tuple[ClusterConfig, Target]]
 
 _TROUBLE = (
     OSError,  # TimeoutError, and what TLS raises, are among them
@@ -44,11 +44,13 @@ _TROUBLE = (
 )
 
 
-def drive(watching: Watching, find: Finder, ask: Ask, *, trust_env: bool = False) -> Iterator[Answer]:
+def drive(
+    watching: Reflector, find: Finder, ask: LookupRequest, *, trust_env: bool = False
+) -> Iterator[Answer]:
     """What a watch tells, for a thread. Ends when nobody waits any more, or when it is closed."""
-    backend = Backend(lambda: watching.deadline)
+    backend = InterruptibleBackend(lambda: watching.deadline)
     forget = ask.on_cancelled(backend.wake)
-    line = _Line(watching, find, trust_env, backend)
+    line = _WatchStream(watching, find, trust_env, backend)
     try:
         while not ask.cancelled():
             yield from line.advance()
@@ -60,9 +62,9 @@ def drive(watching: Watching, find: Finder, ask: Ask, *, trust_env: bool = False
         backend.close()
 
 
-async def adrive(watching: Watching, find: Finder, *, trust_env: bool = False) -> AsyncIterator[Answer]:
+async def adrive(watching: Reflector, find: Finder, *, trust_env: bool = False) -> AsyncIterator[Answer]:
     """The same, awaited, under asyncio and trio."""
-    line = _AsyncLine(watching, find, trust_env)
+    line = _AsyncWatchStream(watching, find, trust_env)
     try:
         while True:
             for answer in await line.advance():
@@ -72,12 +74,14 @@ async def adrive(watching: Watching, find: Finder, *, trust_env: bool = False) -
             await line.aclose()
 
 
-class _Line:
+class _WatchStream:
     """The line to the API server, of a thread. `advance` does one thing, and returns what came of it."""
 
-    def __init__(self, watching: Watching, find: Finder, trust_env: bool, backend: Backend) -> None:
+    def __init__(
+        self, watching: Reflector, find: Finder, trust_env: bool, backend: InterruptibleBackend
+    ) -> None:
         self._watching, self._find, self._trust_env, self._backend = watching, find, trust_env, backend
-        self._access: Access | None = None
+        self._access: ClusterConfig | None = None
         self._pool: httpcore.ConnectionPool | None = None
         self._response: httpcore.Response | None = None
         self._chunks: Iterator[bytes] = iter(())
@@ -120,12 +124,12 @@ class _Line:
         self._response = self._pool = None
 
 
-class _AsyncLine:
+class _AsyncWatchStream:
     """The line to the API server, of a task; its twin is `_Line`."""
 
-    def __init__(self, watching: Watching, find: Finder, trust_env: bool) -> None:
+    def __init__(self, watching: Reflector, find: Finder, trust_env: bool) -> None:
         self._watching, self._find, self._trust_env = watching, find, trust_env
-        self._access: Access | None = None
+        self._access: ClusterConfig | None = None
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._response: httpcore.Response | None = None
         self._chunks: AsyncIterator[bytes]
@@ -191,7 +195,7 @@ class _AsyncLine:
         self._pool = None
 
 
-def _options(access: Access, trust_env: bool) -> dict[str, Any]:
+def _options(access: ClusterConfig, trust_env: bool) -> dict[str, Any]:
     """What both pools are made with."""
     return {
         "ssl_context": access.ssl_context() if access.server.startswith("https:") else None,
@@ -223,7 +227,7 @@ def _proxy(server: str) -> httpcore.Proxy | None:
     return httpcore.Proxy(f"http://{host}:{port}", auth=auth)
 
 
-def _request(access: Access, step: Get, now: float) -> httpcore.Request:
+def _request(access: ClusterConfig, step: Get, now: float) -> httpcore.Request:
     if step.renewed:
         access.refused()
     headers = {
@@ -247,14 +251,14 @@ def _retry_after(response: httpcore.Response) -> str | None:
     return found[0].decode("latin-1") if found else None
 
 
-def _explained(error: BaseException, access: Access | None) -> BaseException:
+def _explained(error: BaseException, access: ClusterConfig | None) -> BaseException:
     """What it means that a certificate does not verify; else what the system said, or the error itself."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, BaseExceptionGroup):  # of all addresses of the server; the first will do
             cause = cause.exceptions[0]
         if isinstance(cause, ssl.SSLCertVerificationError) and access is not None:
-            return access.distrusted(cause)
+            return access.certificate_error(cause)
         if isinstance(error, httpcore.ConnectError) and isinstance(cause, OSError) and cause.errno:
             return cause
         cause = cause.__cause__ or cause.__context__

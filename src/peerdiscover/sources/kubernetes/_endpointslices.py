@@ -24,7 +24,7 @@ from typing import Any
 from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import LABEL, ServiceName
-from peerdiscover.sources._validation import refuse_address
+from peerdiscover.sources._validation import rejection_reason
 
 __all__ = ["Naming", "Slices"]
 
@@ -103,7 +103,7 @@ class Slices:
             "authoritative": True,
         }
         if error := self._ambiguity(read):
-            return Answer.failed(error).with_(**notes)
+            return Answer.failed(error).replace(**notes)
         endpoints = tuple(_union(read))
         if endpoints:
             return Answer(
@@ -116,7 +116,7 @@ class Slices:
             return Answer(outcome=Outcome.NOT_FOUND, hint=hint, **notes)
         if notes["dropped"] and any(one.ready for one in read):
             reasons = "; ".join(notes["dropped"][:_SHOWN])
-            return Answer.failed(f"every endpoint was refused: {reasons}").with_(**notes)
+            return Answer.failed(f"every endpoint was refused: {reasons}").replace(**notes)
         return Answer(outcome=Outcome.EMPTY, **notes)
 
     # Ports
@@ -324,7 +324,7 @@ def _address(text: object, family: int) -> str:
         address = ""
     if not address or family_of(address) != family or "%" in address:
         raise _RefusedError(f"{_shown(text)} is no IPv{family} address")
-    if why := refuse_address(address, False, None):
+    if why := rejection_reason(address, False, None):
         raise _RefusedError(f"{address}: {why}")
     return address
 

@@ -43,7 +43,7 @@ class Context:
     """A server and how to speak to it. It has no `repr` of its own: the token would stand in it."""
 
     server: str
-    told_by: str
+    origin: str
     """Where all this comes from, for errors."""
     ca: Pem | None = None
     """What the server's certificate must verify against; None: the system's trust store."""
@@ -80,7 +80,7 @@ def read_kubeconfig(paths: Sequence[Path], *, with_user: bool = True) -> Context
         raise user.error("has a client certificate without its key, or a key without its certificate")
     return Context(
         server=cluster.required("server"),
-        told_by=name,
+        origin=name,
         ca=cluster.pem("certificate-authority"),
         token=user.text("token") if user else None,
         token_file=user.path("tokenFile") if user else None,

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 
 import httpcore
 
-__all__ = ["KEEPALIVE", "Backend", "CancelledError", "of_this_process"]
+__all__ = ["KEEPALIVE", "CancelledError", "InterruptibleBackend", "of_this_process"]
 
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -75,7 +75,7 @@ class CancelledError(Exception):
     """Nobody waits any more."""
 
 
-class Backend(httpcore.NetworkBackend):
+class InterruptibleBackend(httpcore.NetworkBackend):
     """Makes connections, each for the thread that uses it. `deadline` says until when it may wait, now."""
 
     def __init__(self, deadline: Callable[[], float]) -> None:
@@ -160,7 +160,7 @@ class Backend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, backend: Backend, sock: socket.socket) -> None:
+    def __init__(self, backend: InterruptibleBackend, sock: socket.socket) -> None:
         self._backend = backend
         self._sock = sock
 

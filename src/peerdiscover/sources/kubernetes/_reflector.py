@@ -36,11 +36,11 @@ from peerdiscover.answers import Answer, Outcome
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 
-from ._commands import Find, Get, Memory, Place, Step, Wait, message_of, seconds_in, seconds_of
+from ._commands import Find, Get, ServerState, Step, Target, Wait, message_of, seconds_in, seconds_of
 from ._endpointslices import Naming, Slices
 from ._rbac import forbidden_text, who_was_refused
 
-__all__ = ["Watching"]
+__all__ = ["Reflector"]
 
 PAGE = 500
 """Slices of one page."""
@@ -60,20 +60,20 @@ QUIET_TRIES = 2
 """How often in a row a stream may break at once, before that is told as a failure."""
 
 
-class _Doing(enum.Enum):
+class _Phase(enum.Enum):
     SYNC = "sync"
     LIST = "list"
     SERVICE = "service"
     WATCH = "watch"
 
 
-class Watching:
+class Reflector:
     """One watch of one Service's slices. It never ends by itself."""
 
     def __init__(
         self,
         service: ServiceName,
-        memory: Memory,
+        memory: ServerState,
         random: Callable[[], float],
         *,
         timeout: float = 5.0,
@@ -84,7 +84,7 @@ class Watching:
         self._random = random
         self._timeout = timeout
         self._timeout_seconds = timeout_seconds
-        self._place: Place | None = None
+        self._place: Target | None = None
         self._slices: Slices | None = None
         """What is told to peers; None before the first sync."""
         self._coming: Slices | None = None
@@ -93,7 +93,7 @@ class Watching:
         """The resourceVersion to go on from; "" where there is none."""
         self._more = ""
         """The page to go on from."""
-        self._doing = _Doing.SYNC
+        self._doing = _Phase.SYNC
         self._due = -math.inf
         self._tries = 0
         self._renewed = False
@@ -123,10 +123,10 @@ class Watching:
             return Wait(self._due - now)
         if self._place is None:
             return Find()
-        if self._doing is _Doing.WATCH and now >= self._sync_due:
+        if self._doing is _Phase.WATCH and now >= self._sync_due:
             self._sync_anew()
-        if self._doing is _Doing.SYNC and self._memory.plain:
-            self._doing = _Doing.LIST
+        if self._doing is _Phase.SYNC and self._memory.no_watch_list:
+            self._doing = _Phase.LIST
         self._begin(now)
         get = Get(self._target(now), self._fresh, self._renewed)
         self._fresh = False
@@ -135,13 +135,13 @@ class Watching:
     def _target(self, now: float) -> str:
         assert self._place is not None
         namespace = self._place.namespace
-        if self._doing is _Doing.SERVICE:
+        if self._doing is _Phase.SERVICE:
             self.deadline = now + min(1.0, self._timeout / 4)
             return f"/api/v1/namespaces/{namespace}/services/{self._service.service}"
         query: dict[str, object] = {
             "labelSelector": f"kubernetes.io/service-name={self._service.service}",
         }
-        if self._doing is _Doing.LIST:
+        if self._doing is _Phase.LIST:
             query["limit"] = PAGE
             if self._more:
                 query["continue"] = self._more
@@ -149,7 +149,7 @@ class Watching:
                 self._coming = self._new_slices()
         else:
             seconds = self._timeout_seconds * (0.75 + 0.15 * self._random())
-            if self._doing is _Doing.SYNC:
+            if self._doing is _Phase.SYNC:
                 self._coming = self._new_slices()
                 self.deadline = now + self._timeout / 2
                 query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
@@ -174,7 +174,7 @@ class Watching:
 
     # What came
 
-    def found(self, place: Place) -> list[Answer]:
+    def found(self, place: Target) -> list[Answer]:
         """The API server is known now."""
         self._place = place
         return []
@@ -185,9 +185,9 @@ class Watching:
         if status != 200:
             return []
         self._renewed = False
-        if self._doing is _Doing.SYNC:
+        if self._doing is _Phase.SYNC:
             self.deadline = max(self.deadline, now + min(1.0, self._timeout / 2))
-        elif self._doing is _Doing.WATCH:
+        elif self._doing is _Phase.WATCH:
             self._streaming(now)
             if self._told_failure:
                 return self._tell()
@@ -198,7 +198,7 @@ class Watching:
         if chunk is None:
             return self._ended(now)
         self._buffer += chunk
-        if self._status != 200 or self._doing in (_Doing.LIST, _Doing.SERVICE):
+        if self._status != 200 or self._doing in (_Phase.LIST, _Phase.SERVICE):
             if len(self._buffer) <= (BODY if self._status == 200 else WORDS):
                 return []
             self.done = True
@@ -217,12 +217,12 @@ class Watching:
                 if not isinstance(told, bool):
                     self.done = True
                     # What came before still stands.
-                    before = self._changed() if self._doing is _Doing.WATCH else []
+                    before = self._changed() if self._doing is _Phase.WATCH else []
                     return [*before, *told()]
                 confirmed = told or confirmed
                 if self.done:
                     return []
-        if self._doing is not _Doing.WATCH:
+        if self._doing is not _Phase.WATCH:
             return []
         return self._tell() if confirmed else self._changed()
 
@@ -230,11 +230,11 @@ class Watching:
         self.done = True
         if self._status != 200:
             return self._refused(now)
-        if self._doing is _Doing.LIST:
+        if self._doing is _Phase.LIST:
             return self._page_came(now)
-        if self._doing is _Doing.SERVICE:
+        if self._doing is _Phase.SERVICE:
             return self._service_came(self._status)
-        if self._doing is _Doing.SYNC:
+        if self._doing is _Phase.SYNC:
             return self._failed("the stream ended before the set was whole", now)
         if now - self._began >= self._seconds - 1:
             self._sync_anew()
@@ -245,22 +245,22 @@ class Watching:
     def failed(self, error: BaseException, now: float) -> list[Answer]:
         """There was no response, or it broke off."""
         self.done = True
-        if self._doing is _Doing.SERVICE:
+        if self._doing is _Phase.SERVICE:
             return self._service_came(0)
         if isinstance(error, ConfigurationError):
             return self._failed(error, now)
         late = isinstance(error, TimeoutError)
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if self._doing is _Doing.WATCH and self._status == 200:
+        if self._doing is _Phase.WATCH and self._status == 200:
             answers = self._broke("nothing came any more" if late else why, now)
             if late:
                 self._sync_anew()  # whatever is between us and the server may have swallowed events, too
             return answers
-        if self._doing is _Doing.SYNC and self._status == 200 and late:
+        if self._doing is _Phase.SYNC and self._status == 200 and late:
             # As a server does that does not know `sendInitialEvents`; or one that is slow, this once.
             self._memory.late += 1
-            self._memory.plain = self._memory.late > 1
-            self._doing, self._fresh = _Doing.LIST, True
+            self._memory.no_watch_list = self._memory.late > 1
+            self._doing, self._fresh = _Phase.LIST, True
             return []
         return self._failed(f"no answer in {now - self._began:.1f} s" if late else why, now)
 
@@ -277,7 +277,7 @@ class Watching:
             return lambda: self._failed(f"a malformed event: {line[:100]!r}", now, whole=True)
         if kind == "ERROR":
             return lambda: self._error(item, now)
-        slices = self._coming if self._doing is _Doing.SYNC else self._slices
+        slices = self._coming if self._doing is _Phase.SYNC else self._slices
         assert slices is not None
         if kind in ("ADDED", "MODIFIED"):
             slices.put(item)
@@ -289,12 +289,12 @@ class Watching:
             self._version = version
         if kind != "BOOKMARK":
             return False
-        if self._doing is _Doing.WATCH:
+        if self._doing is _Phase.WATCH:
             return True
         annotations = metadata.get("annotations") or {}
         if isinstance(annotations, dict) and annotations.get("k8s.io/initial-events-end") == "true":
             self._is_whole()
-            if self._doing is _Doing.SERVICE:
+            if self._doing is _Phase.SERVICE:
                 self.done = True
             else:
                 self._streaming(now)
@@ -315,9 +315,9 @@ class Watching:
         self._slices, self._coming = self._coming, None
         self._sync_due = self._began + self._timeout_seconds
         self._more = ""
-        self._memory.late = self._memory.late if self._doing is _Doing.LIST else 0
-        nobody = not self._slices and self._namespace not in self._memory.blind
-        self._doing = _Doing.SERVICE if nobody else _Doing.WATCH
+        self._memory.late = self._memory.late if self._doing is _Phase.LIST else 0
+        nobody = not self._slices and self._namespace not in self._memory.forbidden
+        self._doing = _Phase.SERVICE if nobody else _Phase.WATCH
 
     def _streaming(self, now: float) -> None:
         """From now on it is for the server to speak."""
@@ -342,21 +342,21 @@ class Watching:
         if self._more:
             return []
         self._is_whole()
-        return self._tell() if self._doing is _Doing.WATCH else []
+        return self._tell() if self._doing is _Phase.WATCH else []
 
     def _service_came(self, status: int) -> list[Answer]:
         """What is known of the Service, where there are no slices: is it there?"""
         assert self._slices is not None
         assert self._place is not None
-        self._doing = _Doing.WATCH
+        self._doing = _Phase.WATCH
         if status == 403:
-            self._memory.blind.add(self._namespace)
+            self._memory.forbidden.add(self._namespace)
         answer = self._slices.answer()
         if status == 200:
-            answer = answer.with_(outcome=Outcome.EMPTY, hint="the Service is there; no pod is behind it")
+            answer = answer.replace(outcome=Outcome.EMPTY, hint="the Service is there; no pod is behind it")
         elif status == 404:
             where = f"the namespace {self._place.namespace}"
-            answer = answer.with_(hint=f"there is no Service {self._service.service} in {where}")
+            answer = answer.replace(hint=f"there is no Service {self._service.service} in {where}")
         return self._tell(answer)
 
     def _refused(self, now: float) -> list[Answer]:
@@ -368,7 +368,7 @@ class Watching:
         except (ValueError, RecursionError):
             said = bytes(self._buffer[:200]).decode("utf-8", "replace")
         why = f"{status}: {message_of(said)}"
-        if self._doing is _Doing.SERVICE:
+        if self._doing is _Phase.SERVICE:
             return self._service_came(status)
         if status == 410:
             return self._expired(now)
@@ -383,8 +383,8 @@ class Watching:
             place = self._place
             text = forbidden_text(place.namespace, self._service.service, who, place.own_namespace)
             return self._failed(ConfigurationError(text), now)
-        if status in (400, 422) and self._doing is _Doing.SYNC:
-            self._memory.plain = True
+        if status in (400, 422) and self._doing is _Phase.SYNC:
+            self._memory.no_watch_list = True
             return []
         if status == 404:
             error = ConfigurationError(f"discovery.k8s.io/v1 is not served there ({where}): {why}")
@@ -395,7 +395,7 @@ class Watching:
 
     def _sync_anew(self) -> None:
         """A whole sync, of what is there at that moment."""
-        self._doing = _Doing.SYNC
+        self._doing = _Phase.SYNC
         self._version = self._more = ""
         self._fresh = True
 
@@ -411,15 +411,17 @@ class Watching:
 
     def _forgive(self, now: float) -> None:
         """After a stream that lasted, attempts are counted anew."""
-        if self._doing is _Doing.WATCH and now - self._streaming_since >= LASTED:
+        if self._doing is _Phase.WATCH and now - self._streaming_since >= LASTED:
             self._tries = 0
 
     def _failed(
         self, why: str | ConfigurationError, now: float, *, whole: bool = False, after: float = 0.0
     ) -> list[Answer]:
         """An attempt failed. `whole`: what the server said casts doubt on the version, too."""
-        if self._doing is not _Doing.SYNC and not (self._doing is _Doing.WATCH and self._memory.plain):
-            self._doing = _Doing.SYNC
+        if self._doing is not _Phase.SYNC and not (
+            self._doing is _Phase.WATCH and self._memory.no_watch_list
+        ):
+            self._doing = _Phase.SYNC
         if whole:
             self._sync_anew()
         self._more = ""
@@ -442,7 +444,7 @@ class Watching:
             return []
         self._told_failure = True
         name, servers = ("", ()) if self._place is None else (self._place.name, (self._place.server,))
-        return [Answer.failed(why).with_(name=name, servers=servers)]
+        return [Answer.failed(why).replace(name=name, servers=servers)]
 
     def _changed(self) -> list[Answer]:
         """An answer, if peers show that something changed."""

@@ -26,16 +26,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from peerdiscover.answers import Answer, Ask
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.sources.environment import Surroundings, checked_domain, checked_namespace
+from peerdiscover.sources.environment import Environment, checked_domain, checked_namespace
 
 from ._config import check_arguments
 
 if TYPE_CHECKING:
-    from ._commands import Place
-    from ._config import Access
-    from ._reflector import Watching
+    from ._commands import Target
+    from ._config import ClusterConfig
+    from ._reflector import Reflector
 
 __all__ = ["Kubernetes"]
 
@@ -74,9 +74,9 @@ class Kubernetes:
         cluster_domain: str | None = None,
         timeout_seconds: float = 300.0,
         trust_env: bool = False,
-        surroundings: Surroundings | None = None,
+        surroundings: Environment | None = None,
     ) -> None:
-        from ._commands import Memory
+        from ._commands import ServerState
 
         check_arguments(server, ca, token, kubeconfig)
         if not isinstance(timeout_seconds, int | float) or not 1 <= timeout_seconds <= 3600:
@@ -86,8 +86,8 @@ class Kubernetes:
         self._cluster_domain = cluster_domain and checked_domain(cluster_domain, "cluster_domain=")
         self._timeout_seconds = timeout_seconds
         self._trust_env = trust_env
-        self._surroundings = surroundings or Surroundings()
-        self._memory = Memory()
+        self._surroundings = surroundings or Environment()
+        self._memory = ServerState()
 
     def __repr__(self) -> str:
         server, _, _, kubeconfig = self._given
@@ -96,22 +96,22 @@ class Kubernetes:
         )
         return f"Kubernetes({shown})"
 
-    def watch(self, ask: Ask) -> Iterator[Answer]:
+    def watch(self, ask: LookupRequest) -> Iterator[Answer]:
         """Whole answers, as they come, for a thread. Ends by itself only when nobody waits any more."""
         from ._drivers import drive
 
         return drive(self._watching(ask), self._finder(ask), ask, trust_env=self._trust_env)
 
-    def awatch(self, ask: Ask) -> AsyncIterator[Answer]:
+    def awatch(self, ask: LookupRequest) -> AsyncIterator[Answer]:
         """The same, awaited, under asyncio and trio. It never ends by itself."""
         from ._drivers import adrive
 
         return adrive(self._watching(ask), self._finder(ask), trust_env=self._trust_env)
 
-    def _watching(self, ask: Ask) -> Watching:
-        from ._reflector import Watching
+    def _watching(self, ask: LookupRequest) -> Reflector:
+        from ._reflector import Reflector
 
-        return Watching(
+        return Reflector(
             ask.service,
             self._memory,
             random.random,
@@ -119,18 +119,18 @@ class Kubernetes:
             timeout_seconds=self._timeout_seconds,
         )
 
-    def _finder(self, ask: Ask) -> Callable[[], tuple[Access, Place]]:
-        def find() -> tuple[Access, Place]:
-            from ._commands import Place
-            from ._config import find_access
+    def _finder(self, ask: LookupRequest) -> Callable[[], tuple[ClusterConfig, Target]]:
+        def find() -> tuple[ClusterConfig, Target]:
+            from ._commands import Target
+            from ._config import find_cluster
 
-            access = find_access(*self._given, surroundings=self._surroundings)
+            access = find_cluster(*self._given, surroundings=self._surroundings)
             own = self._own_namespace()
             told = self._namespace or self._told_namespace()
             namespace = told or access.namespace or own or access.default_namespace
             domain = self._cluster_domain or self._surroundings.cluster_domain()
             name = ask.service.absolute(namespace, domain)
-            return access, Place(
+            return access, Target(
                 server=urlsplit(access.server).netloc,
                 credentials=access.describe(),
                 namespace=ask.service.namespace or namespace or "",
