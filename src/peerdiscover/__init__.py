@@ -73,7 +73,7 @@ __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can che
 ]
 
 _EXPORTS = {
-    "answers": ("Answer", "Ask", "Endpoint", "Outcome", "Source"),
+    "answers": ("Answer", "Endpoint", "LookupRequest", "Outcome", "Source"),
     "discovery.aio": ("AsyncDiscovery",),
     "discovery.broadcast": ("Receipt",),
     "discovery.once": ("aresolve", "resolve"),

@@ -296,7 +296,7 @@ class Hangs(Source):
     def lookup(self, ask):
         if self.first:
             self.first = False
-            return ONE.with_(ttl=0.1)
+            return ONE.replace(ttl=0.1)
         self.asked.set()
         while not ask.cancelled():
             threading.Event().wait(0.01)
@@ -305,7 +305,7 @@ class Hangs(Source):
 class Watched:
     kind = "test"
     def watch(self, ask):
-        yield ONE.with_(authoritative=True)
+        yield ONE.replace(authoritative=True)
         while not ask.cancelled():
             threading.Event().wait(0.01)
 
@@ -320,7 +320,7 @@ class Awaited(Source):
         if self.first:
             self.first = False
             self.asked = asyncio.Event()
-            return ONE.with_(ttl=0.1)
+            return ONE.replace(ttl=0.1)
         self.asked.set()
         await forever()
 """

@@ -417,7 +417,7 @@ def test_watches_are_not_leaked(anyio_backend: str) -> None:
 def test_a_source_that_hangs_takes_no_threads_from_the_program(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peerdiscover.sources._calling._LATE", 0.01)
+    monkeypatch.setattr("peerdiscover.sources._calling._GRACE", 0.01)
     go_on = threading.Event()
     source = Script(pods(0, ttl=SLOW))
 

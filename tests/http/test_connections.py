@@ -351,7 +351,7 @@ def test_a_pod_without_a_line_is_dialled_by_one(way: str) -> None:
         first = threading.Thread(target=ask)
         first.start()
         deadline = time.monotonic() + 5
-        while not client.transport._shared.pods.in_doubt(gone):
+        while not client.transport._shared.pods.is_connecting(gone):
             assert time.monotonic() < deadline
         told = [client.post().extensions["peerdiscover"] for _ in range(6)]
         assert first.is_alive()

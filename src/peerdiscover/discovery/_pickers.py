@@ -25,7 +25,7 @@ __all__ = ["_PickerMixin"]
 class _Rebound(Protocol):
     """What every picker can be told."""
 
-    last_words: Callable[[], str] | None
+    last_answer_summary: Callable[[], str] | None
 
     def rebind(self, view: View) -> None: ...
     def end(self, error: Callable[[], Exception]) -> None: ...
@@ -125,7 +125,7 @@ class _PickerMixin:
                 picker = self._pickers.get(key)
                 if picker is None:
                     picker = kind(*arguments)
-                    picker.last_words = self._last_answer_summary
+                    picker.last_answer_summary = self._last_answer_summary
                     picker.rebind(self._view)
                     self._pickers[key] = picker
                     self._warn_of_zone()

@@ -147,5 +147,5 @@ class ThreadedRuntime(_BaseDiscovery):
         self._asking = False
         if self._state is State.OPEN:
             for picker in self._pickers.values():
-                picker.forked()
+                picker.after_fork()
             self._begin_refreshing()

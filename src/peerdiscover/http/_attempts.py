@@ -29,7 +29,7 @@ _MOMENT = 0.05
 class Abortable(Protocol):
     """What of a line this needs."""
 
-    shakes_hands: bool
+    tls_handshaking: bool
     """Whether TLS has begun there, and is not agreed on yet: it is of no use so far."""
 
     def abort(self) -> None:
@@ -85,7 +85,7 @@ class PodPool:
             return True
         return (
             bool(self.attempts)
-            and all(line.shakes_hands for line in self.connections.copy())
+            and all(line.tls_handshaking for line in self.connections.copy())
             and any(not attempt.written for attempt in self.attempts.copy())
         )
 

@@ -50,13 +50,13 @@ _ALIVE = [
 class _BasePodStream(Abortable):
     """What both kinds of line share."""
 
-    __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info", "shakes_hands")
+    __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info", "tls_handshaking")
 
     def __init__(self, stream: Any, pod: PodPool) -> None:
         self._stream = stream
         self._pod = pod
         self._hurried = False
-        self.shakes_hands: bool = False
+        self.tls_handshaking: bool = False
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
     def abort(self) -> None:
@@ -117,7 +117,7 @@ def _connecting(timeout: float | None) -> float | None:
 
 def _tls_handshaking(line: _BasePodStream, timeout: float | None) -> float | None:
     """It begins with TLS, which is a part of dialling."""
-    line.shakes_hands = True
+    line.tls_handshaking = True
     attempt = CURRENT_ATTEMPT.get()
     if attempt is None:
         return timeout

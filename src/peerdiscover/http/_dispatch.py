@@ -197,7 +197,7 @@ class Dispatch:
         fate = classify(attempt, error, library.core)
         if attempt.connecting and now < attempt.deadline:
             attempt.pod.last_connect_failure = now
-        if not fate.sent and not self._replayable and self._body.begun:
+        if not fate.sent and not self._replayable and self._body.consumed:
             fate = AttemptOutcome.REFUSED  # the pool began to send it once, in vain: the body is gone
         if not self._was_short(attempt, now) and counts_as_pod_failure(attempt, error, fate, library.core):
             shared.discovery.report_failure(peer, error)

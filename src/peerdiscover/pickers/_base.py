@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer, View
 
-from ._candidates import Zone, checked_zone_choice, on_trial, pickable, why_nobody
+from ._candidates import Zone, checked_zone_choice, half_open, pickable, why_nobody
 
 __all__ = ["BasePicker"]
 
@@ -24,7 +24,7 @@ __all__ = ["BasePicker"]
 class BasePicker:
     """A picker, as a discovery treats it."""
 
-    __slots__ = ("_candidates", "_include_self", "_trials", "_weights", "_zone", "last_words")
+    __slots__ = ("_candidates", "_include_self", "_trials", "_weights", "_zone", "last_answer_summary")
 
     def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
         checked_zone_choice(zone)
@@ -33,7 +33,7 @@ class BasePicker:
         self._candidates: tuple[Peer, ...] = ()
         self._trials: tuple[Peer, ...] = ()
         self._weights: Mapping[str, float] = {}
-        self.last_words: Callable[[], str] | None = None
+        self.last_answer_summary: Callable[[], str] | None = None
         """Tells of the last answer, for the error where nobody is there: asked when it is raised."""
         self._bind_error(lambda: self._nobody("there is nobody to pick"))
 
@@ -69,12 +69,14 @@ class BasePicker:
             self._candidates = candidates
 
     def _nobody(self, text: str) -> NoPeersError:
-        return NoPeersError(text if self.last_words is None else f"{text}; {self.last_words()}")
+        return NoPeersError(
+            text if self.last_answer_summary is None else f"{text}; {self.last_answer_summary()}"
+        )
 
     def _choose(self, view: View) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
         """Those to pick from, in the order of the set, and those to be given one call beside them."""
         candidates = pickable(view, self._include_self, self._zone)
-        return candidates, on_trial(view, candidates, self._include_self, self._zone)
+        return candidates, half_open(view, candidates, self._include_self, self._zone)
 
     def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
         """Pick `trials` once each, then of the candidates. `_candidates` are those from before, if any."""

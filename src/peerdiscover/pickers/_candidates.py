@@ -26,7 +26,7 @@ from peerdiscover.peers import Peer, View
 __all__ = [
     "Zone",
     "checked_zone_choice",
-    "on_trial",
+    "half_open",
     "pickable",
     "stable_candidates",
     "why_nobody",
@@ -76,7 +76,7 @@ def _without_failing(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
     return well if 2 * len(well) >= len(peers) else peers
 
 
-def on_trial(
+def half_open(
     view: View, chosen: tuple[Peer, ...], include_self: bool = False, zone: Zone | None = None
 ) -> tuple[Peer, ...]:
     """Those who are to be given one call, beside those who were chosen."""

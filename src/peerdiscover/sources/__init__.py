@@ -34,7 +34,7 @@ __getattr__, __dir__ = lazy(
     {
         "dns": ("DNS",),
         "fallback": ("Fallback",),
-        "function": ("Called", "as_source"),
+        "function": ("FunctionSource", "as_source"),
         "kubernetes": ("Kubernetes",),
         "static": ("Static",),
     },

@@ -41,7 +41,7 @@ def outcome(wire: bytes, question: Question, message_id: int) -> Outcome:
 
 def agree(wire: bytes, question: Question, message_id: int) -> Outcome:
     ours = outcome(wire, question, message_id)
-    with mock.patch.object(_messages, "plain", return_value=None):
+    with mock.patch.object(_messages, "parse_fast", return_value=None):
         assert outcome(wire, question, message_id) == ours
     return ours
 

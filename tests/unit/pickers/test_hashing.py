@@ -125,7 +125,7 @@ def test_everybody_agrees_whoever_asks(numbers: set[int], shuffle: Any) -> None:
         rendezvous(peers(*ordered), suspects=keys, before=2 * len(ordered)),
         rendezvous(peers(*ordered), suspects=keys, before=1),
         rendezvous(peers(*ordered), ejected=keys),
-        rendezvous(peers(*ordered), on_trial=keys, weights=dict.fromkeys(keys, 0.125)),
+        rendezvous(peers(*ordered), half_open=keys, weights=dict.fromkeys(keys, 0.125)),
     ]
     for other in others:
         assert owners(other, 50) == owners(mine, 50)

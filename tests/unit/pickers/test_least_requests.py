@@ -188,7 +188,7 @@ def test_nobody_and_the_end() -> None:
 
 
 def test_who_is_on_trial_is_chosen_once_at_once() -> None:
-    picker = bound(0, 1, 2, on_trial=frozenset({"web-1"}))
+    picker = bound(0, 1, 2, half_open=frozenset({"web-1"}))
     with picker.lease() as first:
         assert first.ordinal == 1
         assert under_way(picker)["web-1"] == 1
