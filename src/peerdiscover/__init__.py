@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ._exports import lazy
 
 if TYPE_CHECKING:
-    from .answers import Answer, Endpoint, LookupRequest, Outcome, Source
+    from .answers import Answer, Endpoint, LookupRequest, Source
     from .discovery.aio import AsyncDiscovery
     from .discovery.broadcast import Receipt
     from .discovery.once import aresolve, resolve
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NameNotFoundError,
         NoPeersError,
         OrdinalNotFoundError,
+        Outcome,
         PeerDiscoverError,
         ResolutionError,
         ResolutionTimeoutError,
@@ -73,7 +74,7 @@ __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can che
 ]
 
 _EXPORTS = {
-    "answers": ("Answer", "Endpoint", "LookupRequest", "Outcome", "Source"),
+    "answers": ("Answer", "Endpoint", "LookupRequest", "Source"),
     "discovery.aio": ("AsyncDiscovery",),
     "discovery.broadcast": ("Receipt",),
     "discovery.once": ("aresolve", "resolve"),
@@ -84,6 +85,7 @@ _EXPORTS = {
         "NameNotFoundError",
         "NoPeersError",
         "OrdinalNotFoundError",
+        "Outcome",
         "PeerDiscoverError",
         "ResolutionError",
         "ResolutionTimeoutError",

@@ -27,44 +27,24 @@ A source is any object with `kind` and `lookup` (pull), or `kind` and `watch` (p
 
 from __future__ import annotations
 
-import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Protocol, runtime_checkable
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, Outcome
 from .names import ServiceName, parse_host_port
 
 __all__ = [
     "Answer",
     "Endpoint",
     "LookupRequest",
-    "Outcome",
     "PullSource",
     "PushSource",
     "Source",
     "family_of",
 ]
-
-
-class Outcome(enum.Enum):
-    """What kind of answer it is."""
-
-    RESOLVED = "resolved"
-    """Everybody who is there, as far as the source knows."""
-    PARTIAL = "partial"
-    """Some of those who are there: the answer was cut short."""
-    EMPTY = "empty"
-    """The name is there, with nobody behind it."""
-    NOT_FOUND = "not found"
-    """The name is not there. CoreDNS says so for "nobody is ready", too."""
-    FAILED = "failed"
-    """No answer: a timeout, SERVFAIL, REFUSED, something malformed, an exception."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def family_of(address: str) -> int:

@@ -13,11 +13,8 @@ PeerDiscoverError
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .answers import Outcome
 
 __all__ = [
     "ClosedError",
@@ -25,10 +22,29 @@ __all__ = [
     "NameNotFoundError",
     "NoPeersError",
     "OrdinalNotFoundError",
+    "Outcome",
     "PeerDiscoverError",
     "ResolutionError",
     "ResolutionTimeoutError",
 ]
+
+
+class Outcome(enum.Enum):
+    """What kind of answer a source gave. Here, at the bottom, since errors carry it."""
+
+    RESOLVED = "resolved"
+    """All pods, as far as the source knows."""
+    PARTIAL = "partial"
+    """Some of the pods: the answer was cut short."""
+    EMPTY = "empty"
+    """The name exists, and no pods are behind it."""
+    NOT_FOUND = "not found"
+    """The name does not exist. CoreDNS says so when no pod is ready, too."""
+    FAILED = "failed"
+    """No answer: a timeout, SERVFAIL, REFUSED, something malformed, an exception."""
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class PeerDiscoverError(Exception):

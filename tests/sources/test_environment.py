@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peerdiscover.answers import LookupRequest, Outcome
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import LookupRequest
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.dns import DNS

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from peerdiscover.answers import Answer, Endpoint, LookupRequest, Outcome
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import Answer, Endpoint, LookupRequest
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 from peerdiscover.sources import DNS, Fallback, FunctionSource, Kubernetes, Static, source_for

@@ -28,8 +28,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TextIO
 
-from peerdiscover.answers import Outcome
-from peerdiscover.errors import ConfigurationError, PeerDiscoverError, ResolutionTimeoutError
+from peerdiscover.errors import ConfigurationError, Outcome, PeerDiscoverError, ResolutionTimeoutError
 
 from ._arguments import parse
 from ._stderr import say, say_error, show_log

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 
 import peerdiscover
 from peerdiscover import DNS, Discovery, Fallback, Kubernetes, Policy
-from peerdiscover.answers import Outcome, Source
-from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
+from peerdiscover.answers import Source
+from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
 

@@ -16,8 +16,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from peerdiscover.answers import Outcome
-from peerdiscover.errors import ConfigurationError, ResolutionTimeoutError
+from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.sources.dns.addresses import Addresses, Found

@@ -13,8 +13,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from peerdiscover.answers import Answer, LookupRequest, Outcome, Source
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import Answer, LookupRequest, Source
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.membership import Membership
 from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy

@@ -30,11 +30,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from peerdiscover.answers import Answer, LookupRequest, Outcome
+from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import (
     ConfigurationError,
     NameNotFoundError,
     NoPeersError,
+    Outcome,
     ResolutionError,
     ResolutionTimeoutError,
 )

@@ -42,7 +42,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
+from peerdiscover.answers import Answer, Endpoint, family_of
+from peerdiscover.errors import Outcome
 from peerdiscover.peers import Identity, Peer, PeerSet, View
 from peerdiscover.policy import NO_TTL, Policy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peerdiscover.answers import Outcome
+from peerdiscover.errors import Outcome
 from peerdiscover.peers import Peer
 
 __all__ = ["Status"]

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from peerdiscover.answers import Answer, LookupRequest, Outcome
+from peerdiscover.answers import Answer, LookupRequest
+from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.dns._drivers import AT_ONCE

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from peerdiscover.answers import Endpoint, Outcome
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import Endpoint
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.dns._records import NameHistory
 from peerdiscover.sources.dns._types import RecordType, Reply

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peerdiscover.answers import Outcome
+from peerdiscover.errors import Outcome
 from peerdiscover.sources.dns._lookup import OWN_NAMES
 from peerdiscover.sources.dns._records import NameHistory
 from peerdiscover.sources.dns._types import RecordType, Reply, ReplyStatus

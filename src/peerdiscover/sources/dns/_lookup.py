@@ -34,7 +34,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 
-from peerdiscover.answers import Answer, Endpoint, LookupRequest, Outcome, family_of
+from peerdiscover.answers import Answer, Endpoint, LookupRequest, family_of
+from peerdiscover.errors import Outcome
 
 from . import _hints
 from ._queries import QueryMixin

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import Answer, Endpoint, family_of
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName, dashed_address
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network, rejection_reason

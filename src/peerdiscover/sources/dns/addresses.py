@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from peerdiscover.answers import Answer, Endpoint, Outcome
+from peerdiscover.answers import Answer, Endpoint
+from peerdiscover.errors import Outcome
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.environment import Environment
 

@@ -21,8 +21,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from peerdiscover.answers import Answer, Endpoint, Outcome, family_of
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import Answer, Endpoint, family_of
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import LABEL, ServiceName
 from peerdiscover.sources._validation import rejection_reason
 

@@ -32,8 +32,8 @@ import math
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-from peerdiscover.answers import Answer, Outcome
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.answers import Answer
+from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 
 from ._commands import Find, Get, ServerState, Step, Target, Wait, message_of, seconds_in, seconds_of
