@@ -1,8 +1,9 @@
-"""One client under load, in a process of its own, so that nobody's work delays what it sends.
+"""One client under load, in a process of its own, so that no other work delays what it sends.
 
-Started by `_rolls_run` with one argument, JSON: `client`, the `service` and its `port`, `nameserver` and
-`kubeconfig`, `rate`, `requests`. It sends until it has sent so many and its stdin has ended, then prints one
-line of JSON. Each client is set up as its users do it, with its defaults; a request has five seconds.
+Started by `_restarts_run` with one argument, JSON: `client`, the `service` and its `port`, `nameserver`,
+`api` (options of `Kubernetes`), `rate`, `requests`. It prints when the load begins, sends until it has sent
+so many and its stdin has ended, then prints one more line of JSON. Each client is set up as its users do it,
+with its defaults; a request has five seconds.
 
 HAProxy is sent its requests by aiohttp. httpx looks at each connection of its pool for each request that
 waits, whenever one comes or ends: behind a proxy that holds requests for seconds it did little else, and did
@@ -41,57 +42,59 @@ def main() -> None:
     asyncio.run(_run(json.loads(sys.argv[1])))
 
 
-async def _run(told: Json) -> None:
-    over = threading.Event()
-    threading.Thread(target=_wait_for_end, args=(over,), daemon=True).start()
-    async with _client(told) as client:
+async def _run(options: Json) -> None:
+    ended = threading.Event()
+    threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
+    async with _client(options) as client:
         gc.collect()
-        gc.freeze()  # the libraries of all clients were imported: none shall have pauses for the others'
+        gc.freeze()  # the libraries of all clients were imported: no client pauses for the others' garbage
         began, spent, waited = time.monotonic(), time.process_time(), _waited()
+        print(began, flush=True)
         result = Load(_Rows())
-        await load(client, told["rate"], lambda _, n: n >= told["requests"] and over.is_set(), into=result)
+        enough = options["requests"]
+        await load(client, options["rate"], lambda _, n: n >= enough and ended.is_set(), into=result)
         seconds, spent, waited = time.monotonic() - began, time.process_time() - spent, _waited() - waited
-    said = {"began": began, "busy": spent / seconds, "waited": waited / seconds}
+    said = {"busy": spent / seconds, "waited": waited / seconds}
     json.dump({**said, "late": result.late, "answered": result.answered}, sys.stdout)
 
 
 def _waited() -> float:
-    """Seconds that the thread of the loop wanted a processor and had none (sched-stats of the kernel)."""
+    """Seconds in which the thread of the loop waited for a processor (sched-stats of the kernel)."""
     return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
 
 
 class _Rows(list[Any]):
-    """Keeps tuples of plain values, at which the collector of garbage does not look again."""
+    """Keeps tuples of plain values: the garbage collector does not look at them again."""
 
     def append(self, one: Answered) -> None:
         super().append(astuple(one))
 
 
-def _wait_for_end(over: threading.Event) -> None:
+def _wait_for_end(ended: threading.Event) -> None:
     sys.stdin.read()
-    over.set()
+    ended.set()
 
 
 @asynccontextmanager
-async def _client(told: Json) -> AsyncIterator[Any]:
-    name = f"{told['service']}:{told['port']}"
-    if told["client"] in ("dns", "k8s"):
-        source: Source = DNS(nameservers=[told["nameserver"]])
-        if told["client"] == "k8s":
-            name, source = f"k8s:{name}", Kubernetes(kubeconfig=told["kubeconfig"])
+async def _client(options: Json) -> AsyncIterator[Any]:
+    name = f"{options['service']}:{options['port']}"
+    if options["client"] in ("dns", "k8s"):
+        source: Source = DNS(nameservers=[options["nameserver"]])
+        if options["client"] == "k8s":
+            name, source = f"k8s:{name}", Kubernetes(**options["api"])
         async with AsyncClient(name, source=source, timeout=TIMEOUT, total_timeout=TIMEOUT) as ours:
             yield ours
-    elif told["client"] == "httpx":
+    elif options["client"] == "httpx":
         async with httpx.AsyncClient(base_url=f"http://{name}", timeout=TIMEOUT) as plain:
             yield _Httpx(plain)
-    elif told["client"].startswith("grpc"):
-        options: list[tuple[str, str | int]] = [("grpc.lb_policy_name", "round_robin")]
-        if told["client"] == "grpc-1s":
-            options.append(("grpc.dns_min_time_between_resolutions_ms", 1000))
-        async with grpc.aio.insecure_channel(f"dns:///{name}", options=options) as channel:
+    elif options["client"].startswith("grpc"):
+        settings: list[tuple[str, str | int]] = [("grpc.lb_policy_name", "round_robin")]
+        if options["client"] == "grpc-1s":
+            settings.append(("grpc.dns_min_time_between_resolutions_ms", 1000))
+        async with grpc.aio.insecure_channel(f"dns:///{name}", options=settings) as channel:
             yield _Grpc(channel)
     else:
-        proxied = told["client"].startswith("haproxy")
+        proxied = options["client"].startswith("haproxy")
         # Not the resolver of aiodns, which aiohttp takes where it is installed. To the proxy as many
         # connections as there are requests: its pool is what is measured there.
         resolver, limit = aiohttp.ThreadedResolver(), 0 if proxied else 100

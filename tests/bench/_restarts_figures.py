@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tests.http._load import Load
 
-from ._rolls_run import CLIENTS, Run
+from ._restarts_run import CLIENTS, Run
 
 
 class Line(NamedTuple):

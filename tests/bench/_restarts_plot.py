@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ._rolls_figures import by_second
-from ._rolls_run import CLIENTS, Run
+from ._restarts_figures import by_second
+from ._restarts_run import CLIENTS, Run
 
 _COLOURS = ("#4477aa", "#ddaa33", "#228833", "#aa3377", "#66ccee")
 _FAILED = "#cc3311"
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
-    """Writes it. matplotlib is needed, in the group `bench`."""
+    """Write it. matplotlib is needed, in the group `bench`."""
     pyplot: Any = _pyplot()
     figure, rows = pyplot.subplots(len(runs), 2, figsize=(11, 1.9 * len(runs)), squeeze=False)
     for run, (success, share) in zip(runs, rows, strict=True):
@@ -37,11 +37,11 @@ def plot(runs: Sequence[Run], path: Path) -> None:
         for axes in success, share:
             axes.set_xlim(0, max(len(seconds) - 1, 1))
             axes.tick_params(labelsize=7)
-            for begun, over in run.rolls:
-                for at in begun, over:
+            for begun, end in run.restarts:
+                for at in begun, end:
                     axes.axvline(at, color="black", linewidth=0.6, linestyle=":")
     for axes in rows[-1]:
-        axes.set_xlabel("seconds; dotted: a roll begins, is over", fontsize=8)
+        axes.set_xlabel("seconds; dotted: a restart begins, ends", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=80, format="png")
     pyplot.close(figure)

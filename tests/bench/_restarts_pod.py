@@ -1,6 +1,6 @@
-"""A pod that speaks gRPC, for the rolls: each id on stdout before it is answered, and gone at SIGTERM.
+"""A pod that speaks gRPC: it writes each id to stdout before it answers, and is gone at SIGTERM.
 
-    python _rolls_pod.py PORT
+    python _restarts_pod.py PORT
 
 A request is an id, an answer the pod's name: bytes, so that there is nothing to generate. It is what
 `tests/http/_pod_program.py` is for HTTP.

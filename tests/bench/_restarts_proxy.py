@@ -1,8 +1,8 @@
 """HAProxy between a client and the pods: with `resolvers` and `server-template`, plain and tuned.
 
-Plain is what its manual shows for a headless name, with the TTL as `hold valid`. Tuned adds what a roll asks
-for: checks each second, connections given up after 0.3 s, another server then, and for a request that came
-to nothing, too. That is for POST as for GET: here each POST has a key.
+Plain is what its manual shows for a headless name, with the TTL as `hold valid`. Tuned adds what a
+rolling restart asks for: checks each second, connections given up after 0.3 s, another server then, and for
+a request that came to nothing, too. That is for POST as for GET: here each POST has a key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import httpx
 
 from tests.tools.cluster import Cluster
 
-from ._rolls_client import PROXY
+from ._restarts_client import PROXY
 
 _COMMON = """
 global
@@ -73,8 +73,8 @@ def haproxy(cluster: Cluster, fqdn: str, port: int, folder: Path, *, ttl: int, t
         process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], log: Path, patience: float = 20) -> None:
-    deadline = time.monotonic() + patience
+def _wait(process: subprocess.Popen[bytes], log: Path, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             if httpx.get(f"http://{PROXY}/", trust_env=False).status_code == 200:

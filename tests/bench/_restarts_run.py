@@ -1,8 +1,8 @@
-"""One client through the rolls of a StatefulSet of its own, whose pods write down what they were sent.
+"""One client through rolling restarts of its own StatefulSet, whose pods write down what they were sent.
 
 The pods are gone at SIGTERM, as at SIGKILL. For clients that live on DNS each pod is ready for longer than
-the TTL before the next one goes (`minReadySeconds`); for a watch it need not be. The load goes on until the
-last roll is over, so that each client has all of them.
+the TTL before the next one goes (`minReadySeconds`); for a watch it need not be. The load begins before the
+first restart and goes on until the last one has ended, so that each client goes through all of them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from pathlib import Path
 
 from tests.http._load import Answered, Load
 from tests.tools.cluster import Cluster, Workload
+from tests.tools.cluster._certificates import ADMIN_TOKEN
 
-from ._rolls_proxy import haproxy
+from ._restarts_proxy import haproxy
 
 CLIENTS = {
     "dns": "peerdiscover, DNS",
@@ -35,8 +36,8 @@ CLIENTS = {
 }
 REPLICAS, PORT = 3, 8080
 _HTTP_POD = Path(__file__).parents[1] / "http" / "_pod_program.py"
-_GRPC_POD = Path(__file__).with_name("_rolls_pod.py")
-_PATIENCE = 120.0  # seconds, for what ends by itself
+_GRPC_POD = Path(__file__).with_name("_restarts_pod.py")
+_TIMEOUT = 120.0  # seconds, for what ends by itself
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,17 @@ class Plan:
 
     requests: int
     rate: float
-    rolls: int
+    restarts: int
     ttl: int
     ready: int | None = None
     """Seconds that a pod is ready before the next one goes, for every client; without it, see `steady`."""
     quiet: float = 5.0
-    """Seconds of load before each roll, at least, and after the last one."""
+    """Seconds of load before each restart, at least, and after the last one."""
 
     def __str__(self) -> str:
         ready = f"{self.ttl + 3} s (k8s: 0)" if self.ready is None else f"{self.ready} s"
         return (
-            f"{self.requests:,} requests or more, {self.rate:g} a second; {self.rolls} rolls, "
+            f"{self.requests:,} requests or more, {self.rate:g} a second; {self.restarts} restarts, "
             f"minReadySeconds {ready}, TTL {self.ttl} s"
         )
 
@@ -67,8 +68,8 @@ class Plan:
 
     @property
     def spacing(self) -> float:
-        """Seconds from the beginning of one roll to that of the next, unless the roll takes too long."""
-        return (self.requests / self.rate - self.quiet) / max(self.rolls, 1)
+        """Seconds from the beginning of one restart to that of the next, unless it takes longer."""
+        return (self.requests / self.rate - self.quiet) / max(self.restarts, 1)
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,19 @@ class Run:
     client: str
     load: Load
     busy: float
-    """The client's part of one processor."""
+    """The client's share of one processor."""
     waited: float
-    """The part of the time in which it wanted one and had none: others' work, the cluster's included."""
-    rolls: list[tuple[float, float]]
-    """When each began and was over, in seconds after the beginning of the load."""
+    """The share of the time it waited for one: others were at work, the cluster included."""
+    restarts: list[tuple[float, float]]
+    """When each began and ended, in seconds after the beginning of the load."""
     executed: Counter[str]
     """How often each request arrived at a pod, by its id."""
 
 
 def run(cluster: Cluster, client: str, plan: Plan) -> Run:
-    """A fresh workload, one client, all rolls. Raises `RuntimeError` where the client did not get through,
-    `TimeoutError` where a roll did not.
+    """Send the load of one client to a fresh workload, through all restarts.
+
+    Raises `RuntimeError` if the client did not get through, `TimeoutError` if a restart did not.
     """
     namespace = cluster.namespace()
     with contextlib.ExitStack() as stack:
@@ -111,37 +113,38 @@ def run(cluster: Cluster, client: str, plan: Plan) -> Run:
             tuned = client == "haproxy-tuned"
             stack.enter_context(haproxy(cluster, workload.fqdn, PORT, folder, ttl=plan.ttl, tuned=tuned))
         said = folder / "said"
-        process = stack.enter_context(_started(cluster, client, workload, plan, said))
-        rolls, uids = _roll(workload, plan, steady, process)
+        process = stack.enter_context(_process(cluster, client, workload, plan, said))
+        _started(process, said)
+        restarts, uids = _restart(workload, plan, steady, process)
         assert process.stdin is not None
         process.stdin.close()
         try:
-            status = process.wait(plan.requests / plan.rate + _PATIENCE)
+            status = process.wait(plan.requests / plan.rate + _TIMEOUT)
         except subprocess.TimeoutExpired:
             raise RuntimeError("it did not get through its requests") from None
         if status:
             raise RuntimeError(f"its process ended with status {status}")
-        told = json.loads(said.read_text())
+        began, result = map(json.loads, said.read_text().splitlines())
     executed: Counter[str] = Counter()
     for uid in uids:
         executed.update(line for line in cluster.log_of(uid).read_text().splitlines() if line.isdigit())
-    began = told["began"]
-    load = Load([Answered(*one) for one in told["answered"]], told["late"])
-    since = [(a - began, b - began) for a, b in rolls]
-    return Run(client, load, told["busy"], told["waited"], since, executed)
+    load = Load([Answered(*one) for one in result["answered"]], result["late"])
+    since = [(a - began, b - began) for a, b in restarts]
+    return Run(client, load, result["busy"], result["waited"], since, executed)
 
 
 @contextlib.contextmanager
-def _started(
+def _process(
     cluster: Cluster, client: str, workload: Workload, plan: Plan, said: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of the client, where /etc/resolv.conf is a pod's; it ends with the block."""
-    told = {
+    """The client's process, with the /etc/resolv.conf of a pod; it ends with the block."""
+    options = {
         "client": client, "service": f"{workload.service}.{workload.namespace}", "port": PORT,
-        "nameserver": cluster.nameserver, "kubeconfig": str(cluster.kubeconfig),
+        "nameserver": cluster.nameserver,
+        "api": {"server": cluster.server, "ca": str(cluster.ca), "token": ADMIN_TOKEN},
         "rate": plan.rate, "requests": plan.requests,
     }  # fmt: skip
-    command = [sys.executable, "-m", "tests.bench._rolls_client", json.dumps(told)]
+    command = [sys.executable, "-m", "tests.bench._restarts_client", json.dumps(options)]
     with said.open("wb") as out:
         process = subprocess.Popen(
             ["ip", "netns", "exec", cluster.name, *command], stdin=subprocess.PIPE, stdout=out
@@ -153,27 +156,38 @@ def _started(
             process.kill()
 
 
-def _roll(
+def _started(client: subprocess.Popen[bytes], said: Path) -> None:
+    """Return once the load has begun: on a busy machine the imports alone take seconds."""
+    deadline = time.monotonic() + _TIMEOUT
+    while not said.stat().st_size:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"it sent nothing within {_TIMEOUT:g} s")
+        _pause(client, 0.02)
+
+
+def _restart(
     workload: Workload, plan: Plan, steady: float, client: subprocess.Popen[bytes]
 ) -> tuple[list[tuple[float, float]], set[str]]:
-    """Roll after roll: when each was, and every pod there was."""
-    rolls: list[tuple[float, float]] = []
+    """One restart after the other: when each was, and every pod there was."""
+    restarts: list[tuple[float, float]] = []
     uids = {pod.uid for pod in workload.pods()}
     _pause(client, plan.quiet)
-    for n in range(plan.rolls):
+    for n in range(plan.restarts):
         begun = time.monotonic()
         workload.restart()
-        _pause(client, (REPLICAS - 1) * steady)  # it takes longer: until then nobody need ask the API server
-        workload.wait(timeout=_PATIENCE)
-        rolls.append((begun, time.monotonic()))
+        _pause(
+            client, (REPLICAS - 1) * steady
+        )  # it takes longer: until then there is no need to ask the API server
+        workload.wait(timeout=_TIMEOUT)
+        restarts.append((begun, time.monotonic()))
         uids.update(pod.uid for pod in workload.pods())
-        print(f"roll {n + 1}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+        print(f"restart {n + 1}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
         _pause(client, max(plan.quiet, plan.spacing - (time.monotonic() - begun)))
-    return rolls, uids
+    return restarts, uids
 
 
 def _pause(client: subprocess.Popen[bytes], seconds: float) -> None:
-    """The load goes on. It ends when it is told to: a client that ends now has failed."""
+    """Let the load go on. It ends when its stdin does: a client that ends now has failed."""
     try:
         status = client.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -9,26 +9,27 @@ from pathlib import Path
 
 from tests.http._load import Answered, Load
 
-from ._rolls_run import Run
+from ._restarts_run import Run
 
 
 def save(run: Run, path: Path) -> None:
-    """Appends it."""
-    told = {
+    """Append it to the file."""
+    kept = {
         "client": run.client, "busy": run.busy, "waited": run.waited, "late": run.load.late,
-        "rolls": run.rolls, "executed": run.executed, "answered": [astuple(one) for one in run.load.answered],
+        "restarts": run.restarts, "executed": run.executed,
+        "answered": [astuple(one) for one in run.load.answered],
     }  # fmt: skip
     with path.open("a") as file:
-        file.write(json.dumps(told) + "\n")
+        file.write(json.dumps(kept) + "\n")
 
 
 def saved(path: Path) -> list[Run]:
-    """All of them, in their order."""
+    """Every run in the file, in order."""
     return [_read(line) for line in path.read_text().splitlines()]
 
 
 def _read(line: str) -> Run:
-    told = json.loads(line)
-    load = Load([Answered(*one) for one in told["answered"]], told["late"])
-    rolls = [(begun, over) for begun, over in told["rolls"]]
-    return Run(told["client"], load, told["busy"], told["waited"], rolls, Counter(told["executed"]))
+    kept = json.loads(line)
+    load = Load([Answered(*one) for one in kept["answered"]], kept["late"])
+    restarts = [(begun, end) for begun, end in kept["restarts"]]
+    return Run(kept["client"], load, kept["busy"], kept["waited"], restarts, Counter(kept["executed"]))

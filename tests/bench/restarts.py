@@ -1,10 +1,10 @@
 """Requests through rolling restarts of pods that end abruptly, client beside client.
 
-    python -m tests.bench.rolls                                     all clients: some ten minutes
-    python -m tests.bench.rolls --requests 100000 --rolls 10        all, for long
-    python -m tests.bench.rolls --ready 0                           rolls that take less than the TTL, for all
-    python -m tests.bench.rolls httpx --rolls 0                     is this machine fast enough?
-    python -m tests.bench.rolls --from FILE --plot rolls.png        what `--save FILE` kept, once more
+    python -m tests.bench.restarts                                   all clients: some ten minutes
+    python -m tests.bench.restarts --requests 100000 --restarts 10   all, for long
+    python -m tests.bench.restarts --ready 0                         restarts shorter than the TTL, for all
+    python -m tests.bench.restarts httpx --restarts 0                is this machine fast enough?
+    python -m tests.bench.restarts --from FILE --plot restarts.png   what `--save FILE` kept, once more
 
 On a real control plane. One client at a time, each in a process of its own and with pods of its own: an open
 loop, half GETs and half POSTs with an Idempotency-Key, five seconds for each. The pods are processes that are
@@ -30,10 +30,10 @@ from pathlib import Path
 
 from tests.tools.cluster import Cluster, Unavailable
 
-from ._rolls_figures import HEAD, Line, line, lost, nothing, sent_once
-from ._rolls_plot import available, plot
-from ._rolls_run import CLIENTS, Plan, Run, run
-from ._rolls_saved import save, saved
+from ._restarts_figures import HEAD, Line, line, lost, nothing, sent_once
+from ._restarts_plot import available, plot
+from ._restarts_run import CLIENTS, Plan, Run, run
+from ._restarts_saved import save, saved
 from ._table import show
 
 
@@ -45,7 +45,7 @@ def main() -> None:
         if options.plot:
             plot(runs, options.plot)
         return
-    print(f"{_surroundings()}\n{plan}\n", flush=True)
+    print(f"{_environment()}\n{plan}\n", flush=True)
     lines: list[Line] = []
     runs = []
     try:
@@ -70,16 +70,16 @@ def main() -> None:
 
 
 def _options() -> tuple[argparse.Namespace, Plan]:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.rolls")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.restarts")
     parser.add_argument("clients", metavar="CLIENT", nargs="*", help=", ".join(CLIENTS))
     parser.add_argument("--requests", type=int, default=30_000, help="at least, for each client")
     parser.add_argument("--rate", type=float, default=500.0, help="a second")
-    parser.add_argument("--rolls", type=int, default=2)
+    parser.add_argument("--restarts", type=int, default=2)
     parser.add_argument("--ttl", type=int, default=5, help="of the DNS, in seconds")
     parser.add_argument("--ready", type=int, help="minReadySeconds; without it the TTL + 3, and 0 for k8s")
     parser.add_argument("--plot", type=Path, help="a PNG of success and shares over time")
     parser.add_argument("--save", type=Path, help="each request of each client is added to this file")
-    parser.add_argument("--from", type=Path, dest="read", help="run nobody: print and draw what was saved")
+    parser.add_argument("--from", type=Path, dest="read", help="run no client: print and draw what was saved")
     options = parser.parse_args()
     if unknown := set(options.clients) - set(CLIENTS):  # argparse takes no `choices` for none at all
         parser.error(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
@@ -90,15 +90,15 @@ def _options() -> tuple[argparse.Namespace, Plan]:
     if proxied and not options.read and shutil.which("haproxy") is None:
         print(f"no haproxy here (apt-get install haproxy): {', '.join(proxied)} left out", file=sys.stderr)
         options.clients = [one for one in options.clients if one not in proxied]
-    return options, Plan(options.requests, options.rate, options.rolls, options.ttl, options.ready)
+    return options, Plan(options.requests, options.rate, options.restarts, options.ttl, options.ready)
 
 
-def _surroundings() -> str:
-    """Whatever the figures hang on, besides the plan."""
+def _environment() -> str:
+    """What the figures depend on, besides the plan."""
     versions = [f"{package} {version(package)}" for package in ("httpx", "aiohttp", "grpcio")]
     if shutil.which("haproxy"):
-        told = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout.split()
-        versions.append(f"HAProxy {told[2]}")
+        said = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout.split()
+        versions.append(f"HAProxy {said[2]}")
     return (
         f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}, "
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {', '.join(versions)}"
@@ -110,7 +110,7 @@ def _print(cells: Sequence[str]) -> None:
 
 
 def _try(cluster: Cluster, client: str, plan: Plan) -> Run | None:
-    """None for a client that did not get through: why is said, and the others have their turn."""
+    """None for a client that did not get through: it says why, and the others have their turn."""
     try:
         done = run(cluster, client, plan)
     except Exception:
