@@ -68,6 +68,8 @@ class Endpoint:
     fqdn: str | None = None
     zone: str | None = None
     node: str | None = None
+    priority: int = field(default=0, compare=False)
+    """Of its SRV record (RFC 2782): pickers take the lowest that has a peer to pick. Elsewhere 0."""
 
     def __post_init__(self) -> None:
         given = (self.addresses,) if isinstance(self.addresses, str) else tuple(self.addresses)
@@ -81,6 +83,8 @@ class Endpoint:
             raise ConfigurationError("Endpoint(addresses=()): an endpoint has at least one address")
         if type(self.port) is not int or not 0 < self.port < 65536:
             raise ConfigurationError(f"Endpoint(port={self.port!r}): a port lies between 1 and 65535")
+        if type(self.priority) is not int or self.priority < 0:
+            raise ConfigurationError(f"Endpoint(priority={self.priority!r}): expected an integer, 0 or more")
         object.__setattr__(self, "addresses", canonical)
 
     @classmethod

@@ -58,6 +58,8 @@ class Peer:
     node: str | None = field(default=None, compare=False)
     is_self: bool = field(default=False, compare=False)
     """Whether it is the pod that asks."""
+    priority: int = field(default=0, compare=False)
+    """Of its SRV record (RFC 2782): pickers take the lowest that has a peer to pick. Elsewhere 0."""
 
     def __post_init__(self) -> None:
         if not self.addresses:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from operator import attrgetter
 
 from peerdiscover.answers import Endpoint
 from peerdiscover.names import host_port
@@ -15,24 +16,22 @@ from peerdiscover.peers import Peer
 __all__ = ["peers_of", "same_metadata"]
 
 
+_METADATA = attrgetter("hostname", "fqdn", "ordinal", "zone", "node", "is_self", "priority")
+
+
 def same_metadata(a: Peer, b: Peer) -> bool:
-    """Whether equal peers have the same told about them, beside what makes them equal."""
-    return (a.hostname, a.fqdn, a.ordinal, a.zone, a.node, a.is_self) == (
-        b.hostname,
-        b.fqdn,
-        b.ordinal,
-        b.zone,
-        b.node,
-        b.is_self,
-    )
+    """Whether equal peers are alike in everything that equality ignores."""
+    return bool(_METADATA(a) == _METADATA(b))
 
 
 def peers_of(endpoints: Iterable[Endpoint]) -> dict[str, Peer]:
     """Peers under their keys, in the order they came."""
-    unique = list(dict.fromkeys(endpoints))
-    shared = {name for name, n in Counter(e.hostname for e in unique if e.hostname).items() if n > 1}
+    priorities: dict[Endpoint, int] = {}
+    for e in endpoints:
+        priorities[e] = min(e.priority, priorities.get(e, e.priority))
+    shared = {name for name, n in Counter(e.hostname for e in priorities if e.hostname).items() if n > 1}
     peers: dict[str, Peer] = {}
-    for e in unique:
+    for e, priority in priorities.items():
         address = e.addresses[0]
         if e.hostname is None:
             key = host_port(address, e.port)
@@ -43,5 +42,15 @@ def peers_of(endpoints: Iterable[Endpoint]) -> dict[str, Peer]:
         else:
             key = e.hostname
         if key not in peers:
-            peers[key] = Peer(key, address, e.port, e.addresses, e.hostname, e.fqdn, zone=e.zone, node=e.node)
+            peers[key] = Peer(
+                key,
+                address,
+                e.port,
+                e.addresses,
+                e.hostname,
+                e.fqdn,
+                zone=e.zone,
+                node=e.node,
+                priority=priority,
+            )
     return peers

@@ -664,6 +664,18 @@ def test_the_same_endpoint_twice_is_one_peer() -> None:
     assert Told().hears(texts("10.0.0.1:80", "10.0.0.1:80")).keys == ["10.0.0.1:80"]
 
 
+def test_a_peer_has_the_lowest_priority_that_it_is_listed_with() -> None:
+    twice = [Endpoint(("10.0.0.1",), 80, priority=priority) for priority in (20, 10, 30)]
+    told = Told().hears(Answer.of([*twice, Endpoint(("10.0.0.2",), 80)]))
+    assert [(peer.key, peer.priority) for peer in told.core.peers] == [
+        ("10.0.0.1:80", 10),
+        ("10.0.0.2:80", 0),
+    ]
+    told.hears(Answer.of([Endpoint(("10.0.0.1",), 80, priority=5), Endpoint(("10.0.0.2",), 80)]), at=5)
+    assert [peer.priority for peer in told.core.peers] == [5, 0]
+    assert told.generation == 1
+
+
 def test_ipv6_keys_have_brackets() -> None:
     assert Told().hears(texts("[fd00::1]:80")).keys == ["[fd00::1]:80"]
 
