@@ -32,7 +32,8 @@ from peerdiscover import (
     PeerSet,
     Policy,
 )
-from peerdiscover.discovery.attempts import Attempt, Failover, Pause
+from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery.attempts import Attempt, Failover
 from peerdiscover.peers import View
 from peerdiscover.pickers import Picker, RoundRobin
 from tests.unit.tables import peer

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
+import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
 from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery, Identity, Peer, PeerSet, Policy
-from peerdiscover.discovery.broadcast import Broadcast, call_in_tasks, call_in_threads
+from peerdiscover.discovery._drivers import call_in_tasks, call_in_threads
+from peerdiscover.discovery.broadcast import Broadcast
 from tests.unit.tables import peer, peers
 
+QUICK = Policy(min_refresh=0.05, max_refresh=0.1)
 NAMES = ("web-0=10.0.0.10:80", "web-1=10.0.0.11:80", "web-2=10.0.0.12:80")
 
 
@@ -77,7 +83,7 @@ def test_once_it_is_over_no_result_counts() -> None:
     """Between the end of the time and the receipt something may still come in."""
     steps: Broadcast[int] = Broadcast(peers(0, 1))
     steps.returned(peer(0), 5)
-    steps.over = True
+    steps.closed = True
     steps.returned(peer(1), 6)
     assert steps.next() is None
     assert steps.receipt(peers(0, 1), 1).results == {peer(0): 5}
@@ -148,6 +154,19 @@ def test_no_errors_raise_nothing() -> None:
     steps: Broadcast[int] = Broadcast(peers(0))
     steps.returned(peer(0), 0)
     steps.receipt(peers(0), None).raise_errors()
+
+
+def test_a_receipt_pickles_and_copies() -> None:
+    steps: Broadcast[int] = Broadcast(peers(0, 1))
+    steps.returned(peer(0), 7)
+    steps.raised(peer(1), OSError("refused"))
+    receipt = steps.receipt(peers(0, 1), None)
+    for twin in pickle.loads(pickle.dumps(receipt)), copy.copy(receipt), copy.deepcopy(receipt):
+        assert twin.results == {peer(0): 7}
+        assert [repr(e) for e in twin.errors.values()] == ["OSError('refused')"]
+        assert (twin.generation, twin.joined, twin.left) == (receipt.generation, (), ())
+        with pytest.raises(TypeError):
+            twin.results[peer(1)] = 8  # type: ignore[index]
 
 
 # in threads
@@ -260,6 +279,50 @@ def test_threads_say_who_joined_left_and_moved_meanwhile() -> None:
         assert not receipt.complete
 
 
+def test_threads_call_late_peers_too() -> None:
+    source = Changing(NAMES[0])
+    called: list[str] = []
+
+    def call(p: Peer) -> str:
+        if not called:
+            source.entries = NAMES
+            web.refresh()
+        called.append(p.key)
+        return p.key
+
+    with Discovery("web", source=source, policy=QUICK) as web:
+        receipt = web.broadcast(call, late="include", timeout=20)
+        assert sorted(called) == sorted(receipt.results.values()) == ["web-0", "web-1", "web-2"]
+        assert receipt.complete
+        with pytest.raises(ConfigurationError, match="late='maybe': expected 'report' or 'include'"):
+            web.broadcast(call, late="maybe")  # type: ignore[arg-type]
+
+
+async def _awaited(p: Peer) -> int:
+    return p.port
+
+
+class _Awaited:
+    async def __call__(self, p: Peer) -> int:
+        return p.port
+
+
+@pytest.mark.parametrize("call", [_awaited, functools.partial(_awaited), _Awaited()])
+@pytest.mark.parametrize("late", ["report", "include"])
+def test_threads_refuse_a_coroutine_function(call: Any, late: Any) -> None:
+    """It would report `complete` without having called any peer."""
+    refused = pytest.raises(ConfigurationError, match="a coroutine function; use AsyncDiscovery")
+    with Discovery("web", source=Changing(*NAMES)) as web, refused:
+        web.broadcast(call, late=late)
+
+
+def test_threads_and_a_coroutine_that_nothing_awaits() -> None:
+    with Discovery("web", source=Changing(*NAMES)) as web:
+        receipt = web.broadcast(lambda p: _awaited(p) if p.port else None)
+        assert receipt.results == {}
+        assert {type(error) for error in receipt.errors.values()} == {ConfigurationError}
+
+
 def test_threads_call_suspects_too() -> None:
     source = Changing(*NAMES)
     with Discovery("web", source=source, policy=Policy(hold=600)) as web:
@@ -290,6 +353,24 @@ async def test_tasks_call_everybody() -> None:
         assert {p.key: value for p, value in receipt.results.items()} == {"web-0": 80, "web-2": 82}
         assert receipt.complete
         assert len((await web.broadcast(call, include_self=True)).results) == 3
+
+
+@pytest.mark.anyio
+async def test_tasks_call_late_peers_too() -> None:
+    source = Changing(NAMES[0])
+    called: list[str] = []
+
+    async def call(p: Peer) -> str:
+        if not called:
+            source.entries = NAMES
+            await web.refresh()
+        called.append(p.key)
+        return p.key
+
+    async with AsyncDiscovery("web", source=source, policy=QUICK) as web:
+        receipt = await web.broadcast(call, late="include", timeout=20)
+        assert sorted(called) == sorted(receipt.results.values()) == ["web-0", "web-1", "web-2"]
+        assert receipt.complete
 
 
 @pytest.mark.anyio

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import inspect
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from peerdiscover.membership import Membership, Status
 
     from .attempts import Failover
-    from .broadcast import Broadcast
+    from .broadcast import Broadcast, Late, RollingBroadcast
 
 __all__ = ["Callback", "State", "_BaseDiscovery", "as_service_name", "identity_for", "log"]
 
@@ -233,11 +234,18 @@ class _BaseDiscovery(_PickerMixin):
             patience=self._policy.ready_timeout,
         )
 
-    def _broadcast(self, limit: int, include_self: bool) -> Broadcast[Any]:
-        from .broadcast import Broadcast
+    def _broadcast(
+        self, late: Late, timeout: float | None, limit: int, include_self: bool
+    ) -> Broadcast[Any] | RollingBroadcast[Any]:
+        from .broadcast import Broadcast, RollingBroadcast
 
         self._require_open()
-        return Broadcast(self.peers, limit=limit, include_self=include_self)
+        if late == "report":
+            return Broadcast(self.peers, limit=limit, include_self=include_self)
+        if late != "include":
+            raise ConfigurationError(f"late={late!r}: expected 'report' or 'include'")
+        deadline = math.inf if timeout is None else self._now() + timeout
+        return RollingBroadcast(lambda: self.peers, limit, include_self, deadline)
 
     def _reader(self) -> ChangeReader:
         self._require_open()

@@ -1,20 +1,29 @@
-"""Reading changes: what one reader was told last, and what it is told next.
+"""Changes as one reader sees them: what it was given last, and what it is given next.
 
-A reader is told differences between sets, never what happened in between: so a slow one misses no peer,
-and no queue grows.
+A reader is given differences between sets, never the history between them: so a slow reader misses no
+peer, and no queue grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from peerdiscover.peers import Change, PeerSet
 
-__all__ = ["ChangeCursor", "ChangeReader"]
+__all__ = ["ChangeCursor", "ChangeReader", "Pause"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for so many seconds, or until the set has another generation than this one."""
+
+    seconds: float
+    generation: int
 
 
 class ChangeCursor:
-    """What one reader of changes was told last."""
+    """The set that one reader saw last."""
 
     __slots__ = ("last",)
 
@@ -22,7 +31,7 @@ class ChangeCursor:
         self.last: PeerSet = last
 
     def advance(self, now: PeerSet) -> Change | None:
-        """The difference to what was told last, or None; what is returned counts as told."""
+        """The difference to the set that the reader saw last, or None if there is none."""
         if now is self.last:
             return None
         change = Change.between(self.last, now)
@@ -33,16 +42,16 @@ class ChangeCursor:
 class ChangeReader:
     """One iteration over changes: the first adds what is known, each later one is the difference."""
 
-    __slots__ = ("_cursor", "_over", "_peers", "change")
+    __slots__ = ("_closed", "_cursor", "_peers", "change")
 
-    def __init__(self, peers: Callable[[], PeerSet], over: Callable[[], bool]) -> None:
+    def __init__(self, peers: Callable[[], PeerSet], closed: Callable[[], bool]) -> None:
         self._peers = peers
-        self._over = over
+        self._closed = closed
         self._cursor = ChangeCursor(PeerSet(peers().service))
         self.change: Change | None = None
-        """What is to be handed over next; None at the end."""
+        """The next change to hand over; None at the end."""
 
     def ready(self) -> bool:
-        """Whether there is a change to hand over, or the end."""
+        """Whether there is a change to hand over, or the discovery is closed."""
         self.change = self._cursor.advance(self._peers())
-        return self.change is not None or self._over()
+        return self.change is not None or self._closed()

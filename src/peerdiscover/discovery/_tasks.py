@@ -23,8 +23,7 @@ from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
 
 from ._base import State, _BaseDiscovery
-from ._changes import ChangeReader
-from .attempts import Pause
+from ._changes import ChangeReader, Pause
 
 __all__ = ["Changes", "TaskRuntime"]
 

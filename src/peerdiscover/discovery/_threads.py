@@ -18,15 +18,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.sources import _calling
 
 from ._base import State, _BaseDiscovery, log
-
-if TYPE_CHECKING:
-    from .attempts import Pause
+from ._changes import Pause
 
 __all__ = ["ThreadedRuntime"]
 

@@ -18,9 +18,10 @@ import anyio
 from peerdiscover import _forks
 from peerdiscover.peers import Change, Peer, PeerSet
 
+from ._drivers import broadcast_in_tasks
 from ._tasks import Changes, TaskRuntime
 from .attempts import AsyncAttempts
-from .broadcast import Broadcast, Receipt, call_in_tasks
+from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -105,18 +106,18 @@ class AsyncDiscovery(TaskRuntime):
         self,
         call: Callable[[Peer], Awaitable[T]],
         *,
+        late: Late = "report",
         timeout: float | None = None,
         limit: int = 32,
         include_self: bool = False,
     ) -> Receipt[T]:
         """Call `await call(peer)` for every peer, at most `limit` at a time, each in a task.
 
-        The `Receipt` says who answered and who failed. What is not done after `timeout` seconds is
-        cancelled and counts as failed.
+        The `Receipt` has the results and the errors by peer. A call that has not finished after `timeout`
+        seconds is cancelled and counts as failed. `late` as with `Discovery.broadcast`.
         """
-        steps: Broadcast[T] = self._broadcast(limit, include_self)
-        await call_in_tasks(steps, call, timeout)
-        return steps.receipt(self.peers, timeout)
+        steps: Broadcast[T] | RollingBroadcast[T] = self._broadcast(late, timeout, limit, include_self)
+        return await broadcast_in_tasks(self, steps, call, timeout)
 
     def attempts(
         self,

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.pickers import Picker, pickable
+
+from ._changes import Pause
 
 if TYPE_CHECKING:
     from tenacity import Future
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from peerdiscover.peers import View
 
-__all__ = ["AsyncAttempts", "Attempt", "Attempts", "Failover", "Pause"]
+__all__ = ["AsyncAttempts", "Attempt", "Attempts", "Failover"]
 
 
 class Reports(Protocol):
@@ -48,14 +49,6 @@ class Reports(Protocol):
     def peers(self) -> PeerSet: ...
     def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
     def report_success(self, peer: Peer) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait so many seconds, or until the set is no longer of this generation."""
-
-    seconds: float
-    generation: int
 
 
 class Failover:

@@ -1,55 +1,65 @@
 """Calling every peer at once, and the receipt for it.
 
-Rules of this room:
+Invariants:
 
-* The peers called are those of one generation; who joined or left meanwhile stands in the receipt.
-* Everybody who was called is in the receipt once: with a result, or with an error.
-* Suspects are called, too: a broadcast that leaves out a living pod is a lie.
-* What is not done by `timeout` is an error (`TimeoutError`). A thread cannot be stopped: its late
-  result is discarded. A task is cancelled.
+* A peer that was called appears in the receipt once: with a result, or with an error.
+* Suspects are called, too: a broadcast that leaves out a living pod would report a lie.
+* A call that has not finished by `timeout` counts as an error (`TimeoutError`). A thread cannot be
+  stopped, so its late result is discarded. A task is cancelled.
+* With `late="report"` the peers of one generation are called; the receipt lists those that joined or left
+  meanwhile. With `late="include"` those that join are called, too, until the set has stayed the same for
+  as long as the discovery waits between two lookups, and a lookup that began after that confirms it.
+  (Before that time the nameserver's cache would only repeat its answer.)
 
-`Broadcast` says who is called and keeps the results; `call_in_threads` and `call_in_tasks` only call.
+`Broadcast` and `RollingBroadcast` decide whom to call and keep the results; they are given the time, and do
+no I/O. `_drivers` calls and waits.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.peers import Peer, PeerSet
+from peerdiscover.peers import Change, Peer, PeerSet
 
-__all__ = ["Broadcast", "Receipt", "call_in_tasks", "call_in_threads"]
+__all__ = ["Broadcast", "Late", "Receipt", "RollingBroadcast"]
 
 T = TypeVar("T")
+Late = Literal["report", "include"]
+"""What happens to peers that join during a broadcast: the receipt lists them, or they are called, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt(Generic[T]):
-    """What became of a broadcast."""
+    """The outcome of a broadcast."""
 
     results: Mapping[Peer, T]
-    """What the call returned, for each peer that it returned for."""
+    """What the call returned, by peer."""
     errors: Mapping[Peer, BaseException]
-    """What it raised; `TimeoutError` for those that were not done in time."""
+    """What the call raised, by peer; `TimeoutError` for the calls that did not finish in time."""
     generation: int
-    """Of the set that was called."""
+    """The generation of the set that was called (with `late="include"`: of the set at the end)."""
     joined: tuple[Peer, ...]
-    """Peers that came while it ran (or moved, at their new address): not called."""
+    """Peers that joined, or moved to another address, while it ran and were not called there."""
     left: tuple[Peer, ...]
-    """Peers that went while it ran, called all the same."""
+    """Peers that were called and have left the set since."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A mappingproxy neither pickles nor copies; a dict does.
+        parts = dict(self.results), dict(self.errors), self.generation, self.joined, self.left
+        return _receipt, parts
 
     @property
     def complete(self) -> bool:
-        """Everybody who is there was called and none failed: no error, and nobody joined."""
+        """Whether every peer of the set was called and none failed: no error, and no peer joined uncalled."""
         return not self.errors and not self.joined
 
     def raise_errors(self) -> None:
-        """Raise the errors as one `ExceptionGroup` (`BaseExceptionGroup` where one is no `Exception`)."""
+        """Raise the errors as one `ExceptionGroup` (`BaseExceptionGroup` if one is not an `Exception`)."""
         if self.errors:
             n = len(self.errors)
             raise BaseExceptionGroup(
@@ -57,8 +67,19 @@ class Receipt(Generic[T]):
             )
 
 
+def _receipt(
+    results: Mapping[Peer, T],
+    errors: Mapping[Peer, BaseException],
+    generation: int,
+    joined: tuple[Peer, ...],
+    left: tuple[Peer, ...],
+) -> Receipt[T]:
+    """A receipt that nothing can change."""
+    return Receipt(MappingProxyType(dict(results)), MappingProxyType(dict(errors)), generation, joined, left)
+
+
 class Broadcast(Generic[T]):
-    """Who is to be called, and what came of it. Not for several threads at once: the driver locks."""
+    """One round: the peers to call, and their results. Not thread-safe: the driver locks."""
 
     def __init__(self, peers: PeerSet, *, limit: int = 32, include_self: bool = False) -> None:
         if limit < 1:
@@ -69,8 +90,8 @@ class Broadcast(Generic[T]):
         self._waiting: Iterator[Peer] = iter(self._peers)
         self._results: dict[Peer, T] = {}
         self._errors: dict[Peer, BaseException] = {}
-        self.over: bool = False
-        """Nobody else is to be called, and no result counts any more."""
+        self.closed: bool = False
+        """No further peer is called, and no further result counts."""
         self.width: int = min(limit, len(self._peers))
         """How many calls run at once."""
 
@@ -79,101 +100,116 @@ class Broadcast(Generic[T]):
 
     @property
     def done(self) -> bool:
-        """Whether everybody has answered or failed."""
+        """Whether every peer has answered or failed."""
         return len(self._results) + len(self._errors) == len(self._peers)
 
     def next(self) -> Peer | None:
-        """The next one to call, or None."""
-        return None if self.over else next(self._waiting, None)
+        """The next peer to call, or None."""
+        return None if self.closed else next(self._waiting, None)
 
     def returned(self, peer: Peer, value: T) -> None:
         """The call for `peer` returned."""
-        if not self.over:
+        if not self.closed:
             self._results[peer] = value
 
     def raised(self, peer: Peer, error: BaseException) -> None:
         """The call for `peer` raised."""
-        if not self.over:
+        if not self.closed:
             error.add_note(f"broadcast to {peer!r}")
             self._errors[peer] = error
 
     def receipt(self, after: PeerSet, timeout: float | None) -> Receipt[T]:
-        """End it; `after` is the set as it is now."""
-        self.over = True
+        """Close the round; `after` is the set as it is now."""
+        self.closed = True
         for peer in self._peers:
             if peer not in self._results and peer not in self._errors:
-                self._errors[peer] = TimeoutError(f"{peer!r} was not done in {timeout} s")
-        now_there, called = set(self._of(after)), set(self._peers)
-        return Receipt(
-            results=MappingProxyType({p: self._results[p] for p in self._peers if p in self._results}),
-            errors=MappingProxyType({p: self._errors[p] for p in self._peers if p in self._errors}),
+                self._errors[peer] = TimeoutError(f"{peer!r} did not finish within {timeout} s")
+        present, called = set(self._of(after)), set(self._peers)
+        return _receipt(
+            results={p: self._results[p] for p in self._peers if p in self._results},
+            errors={p: self._errors[p] for p in self._peers if p in self._errors},
             generation=self._generation,
             joined=tuple(peer for peer in self._of(after) if peer not in called),
-            left=tuple(peer for peer in self._peers if peer not in now_there),
+            left=tuple(peer for peer in self._peers if peer not in present),
         )
 
 
-def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: float | None) -> None:
-    """Call everybody, each in one of `width` threads; back when all are done, or after `timeout` seconds."""
-    state = threading.Condition()
+class RollingBroadcast(Generic[T]):
+    """`late="include"`: a first round for the peers that are there, and one for each batch that joins.
 
-    def work() -> None:
-        while True:
-            with state:
-                peer = broadcast.next()
-            if peer is None:
-                return
-            try:
-                value = call(peer)
-            except BaseException as error:  # noqa: BLE001 - all of it is the caller's
-                with state:
-                    broadcast.raised(peer, error)
-                    state.notify_all()
-            else:
-                with state:
-                    broadcast.returned(peer, value)
-                    state.notify_all()
+    A peer that was in the set at any moment is in the receipt: with a result, with an error, or as one
+    that joined and was not called.
+    """
 
-    # Daemons: a call that never ends must not keep the process from ending.
-    workers = [
-        threading.Thread(target=work, name=f"peerdiscover-broadcast-{i}", daemon=True)
-        for i in range(broadcast.width)
-    ]
-    end = None if timeout is None else time.monotonic() + timeout
-    for worker in workers:
-        worker.start()
-    with state:
-        try:
-            state.wait_for(lambda: broadcast.done, None if end is None else max(0.0, end - time.monotonic()))
-        finally:
-            broadcast.over = broadcast.over or not broadcast.done
-    if broadcast.done:
-        for worker in workers:
-            worker.join()
+    def __init__(
+        self, peers: Callable[[], PeerSet], limit: int, include_self: bool, deadline: float = math.inf
+    ) -> None:
+        self._peers = peers
+        self._deadline = deadline
+        self._generation = -1
+        self._settled = False
+        self._limit = limit
+        self._include_self = include_self
+        self._seen: dict[Peer, None] = {}
+        self._results: dict[Peer, T] = {}
+        self._errors: dict[Peer, BaseException] = {}
+        Broadcast(peers(), limit=limit)  # refuses a limit that cannot work
 
+    def on_change(self, change: Change) -> None:
+        """The set changed while the broadcast runs."""
+        for peer in (*change.added, *(new for _, new in change.moved)):
+            if self._include_self or not peer.is_self:
+                self._seen[peer] = None
 
-async def call_in_tasks(
-    broadcast: Broadcast[T], call: Callable[[Peer], Awaitable[T]], timeout: float | None
-) -> None:
-    """Call everybody, each in one of `width` tasks; return when all are done, or after `timeout` seconds."""
-    import anyio
-    from anyio.lowlevel import checkpoint_if_cancelled
+    def step(self, now: float, next_refresh: float) -> Broadcast[T] | float | None:
+        """A round to run; or for how many seconds the set has to stay the same; or None at the end."""
+        left = self._deadline - now
+        if self._settled or left <= 0:
+            return None
+        if (due := self._due()) is not None:
+            return due
+        self._generation = self._peers().generation
+        # A source that is watched, or never asked again, needs no wait.
+        return min(next_refresh if math.isfinite(next_refresh) else 0.0, left)
 
-    cancelled = anyio.get_cancelled_exc_class()
+    def left(self, now: float) -> float | None:
+        """How many seconds a round may take; None: no limit."""
+        return None if self._deadline == math.inf else max(0.0, self._deadline - now)
 
-    async def work() -> None:
-        while (peer := broadcast.next()) is not None:
-            try:
-                value = await call(peer)
-            except cancelled as error:
-                await checkpoint_if_cancelled()
-                broadcast.raised(peer, error)  # the call's own doing: it awaited what another cancelled
-            except Exception as error:  # noqa: BLE001 - whatever a call raises belongs to the caller
-                broadcast.raised(peer, error)
-            else:
-                broadcast.returned(peer, value)
+    def unchanged(self) -> bool:
+        """Whether the set is still that of the last wait."""
+        return self._peers().generation == self._generation
 
-    with anyio.move_on_after(timeout):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(broadcast.width):
-                tasks.start_soon(work)
+    def refreshed(self) -> None:
+        """A lookup that began after a quiet wait was answered."""
+        self._settled = self.unchanged()
+
+    def _due(self) -> Broadcast[T] | None:
+        """The peers that were not called yet; None: every peer was."""
+        peers = self._peers()
+        for peer in peers if self._include_self else peers.others:
+            self._seen[peer] = None
+        due = [peer for peer in self._seen if not self._called(peer) and peer in peers]
+        if not due:
+            return None
+        chosen = PeerSet(peers.service, due, generation=peers.generation)
+        return Broadcast(chosen, limit=self._limit, include_self=True)
+
+    def record(self, receipt: Receipt[T]) -> None:
+        """Add the results of a round."""
+        self._results.update(receipt.results)
+        self._errors.update(receipt.errors)
+
+    def receipt(self) -> Receipt[T]:
+        """The receipt for all rounds."""
+        peers = self._peers()
+        return _receipt(
+            results=self._results,
+            errors=self._errors,
+            generation=peers.generation,
+            joined=tuple(peer for peer in self._seen if not self._called(peer)),
+            left=tuple(peer for peer in self._seen if self._called(peer) and peer not in peers),
+        )
+
+    def _called(self, peer: Peer) -> bool:
+        return peer in self._results or peer in self._errors

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from peerdiscover.pickers import Picker
 
     from .attempts import Attempts
-    from .broadcast import Receipt
+    from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
 
 __all__ = ["Discovery"]
 
@@ -115,20 +115,22 @@ class Discovery(ThreadedRuntime):
         self,
         call: Callable[[Peer], T],
         *,
+        late: Late = "report",
         timeout: float | None = None,
         limit: int = 32,
         include_self: bool = False,
     ) -> Receipt[T]:
         """Call `call(peer)` for every peer, at most `limit` at a time, each in a thread.
 
-        The `Receipt` says who answered and who failed. What is not done after `timeout` seconds counts as
-        failed; its thread runs on, and its result is discarded.
+        The `Receipt` has the results and the errors by peer. A call that has not finished after `timeout`
+        seconds counts as failed; its thread runs on, and its result is discarded. Peers that join while it
+        runs are listed in the receipt, or with `late="include"` called, too: until the set has stayed the
+        same for the time between two lookups. A coroutine function raises `ConfigurationError`.
         """
-        from .broadcast import call_in_threads  # loaded when it is used: few programs do
+        from ._drivers import broadcast_in_threads  # few programs broadcast, so it is loaded here
 
-        steps = self._broadcast(limit, include_self)
-        call_in_threads(steps, call, timeout)
-        return steps.receipt(self.peers, timeout)
+        steps: Broadcast[T] | RollingBroadcast[T] = self._broadcast(late, timeout, limit, include_self)
+        return broadcast_in_threads(self, steps, call, timeout)
 
     def attempts(
         self,

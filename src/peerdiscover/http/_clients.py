@@ -9,25 +9,20 @@ Rules of this room:
 from __future__ import annotations
 
 import inspect
-import math
 import threading
-import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-import anyio
+from typing import TYPE_CHECKING, Any, Self
 
 from peerdiscover.discovery._base import as_service_name
 from peerdiscover.discovery.aio import AsyncDiscovery
-from peerdiscover.discovery.broadcast import Broadcast, Receipt, call_in_tasks, call_in_threads
+from peerdiscover.discovery.broadcast import Late, Receipt
 from peerdiscover.discovery.sync import Discovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy
 
 from ._async import AsyncPodTransport
-from ._broadcast import RollingBroadcast
 from ._httpx import preferred
 from ._options import host_of
 from ._sync import PodTransport
@@ -44,7 +39,6 @@ else:
 __all__ = ["AsyncClient", "Client", "_AsyncPodClientMixin", "_PodClientMixin"]
 
 _TRANSPORT = inspect.signature(PodTransport).parameters.keys() - {"discovery", "trust_env"}
-Late = Literal["report", "include"]
 
 
 class _ClientConfig:
@@ -182,29 +176,9 @@ class _PodClientMixin:
         def call(peer: Any) -> Any:
             return self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
 
-        if _reports(late):
-            return self.discovery.broadcast(call, timeout=timeout, limit=limit, include_self=include_self)
-        until = math.inf if timeout is None else time.monotonic() + timeout
-        rounds: RollingBroadcast[Any] = RollingBroadcast(
-            lambda: self.discovery.peers, limit, include_self, until
+        return self.discovery.broadcast(
+            call, late=late, timeout=timeout, limit=limit, include_self=include_self
         )
-        unsubscribe = self.discovery.on_change(rounds.on_change)
-        try:
-            while (step := rounds.step(time.monotonic(), self.discovery.status.next_refresh)) is not None:
-                if isinstance(step, Broadcast):
-                    seconds = rounds.left(time.monotonic())
-                    call_in_threads(step, call, seconds)
-                    rounds.record(step.receipt(self.discovery.peers, seconds))
-                    continue
-                for _ in self.discovery.changes(timeout=step):
-                    if not rounds.was_still():
-                        break
-                else:
-                    self.discovery.refresh()
-                    rounds.refreshed()
-        finally:
-            unsubscribe()
-        return rounds.receipt()
 
 
 class _AsyncPodClientMixin:
@@ -281,31 +255,9 @@ class _AsyncPodClientMixin:
         async def call(peer: Any) -> Any:
             return await self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
 
-        if _reports(late):
-            return await self.discovery.broadcast(
-                call, timeout=timeout, limit=limit, include_self=include_self
-            )
-        until = math.inf if timeout is None else anyio.current_time() + timeout
-        rounds: RollingBroadcast[Any] = RollingBroadcast(
-            lambda: self.discovery.peers, limit, include_self, until
+        return await self.discovery.broadcast(
+            call, late=late, timeout=timeout, limit=limit, include_self=include_self
         )
-        unsubscribe = self.discovery.on_change(rounds.on_change)
-        try:
-            while (step := rounds.step(anyio.current_time(), self.discovery.status.next_refresh)) is not None:
-                if isinstance(step, Broadcast):
-                    seconds = rounds.left(anyio.current_time())
-                    await call_in_tasks(step, call, seconds)
-                    rounds.record(step.receipt(self.discovery.peers, seconds))
-                    continue
-                async for _ in self.discovery.changes(timeout=step):
-                    if not rounds.was_still():
-                        break
-                else:
-                    await self.discovery.refresh()
-                    rounds.refreshed()
-        finally:
-            unsubscribe()
-        return rounds.receipt()
 
 
 _BODY = ("content", "data", "files", "json")
@@ -326,12 +278,6 @@ def _with_body(options: Mapping[str, Any], request: Any, body: bytes) -> dict[st
         "content": body,
         "headers": headers,
     }
-
-
-def _reports(late: str) -> bool:
-    if late not in ("report", "include"):
-        raise ConfigurationError(f"late={late!r}: one of 'report' and 'include' is wanted")
-    return late == "report"
 
 
 class Client(_PodClientMixin, _Client):

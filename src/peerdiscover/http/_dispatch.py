@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.peers import Peer
 
 from ._attempts import Attempt, release
 from ._httpx import HttpxFlavor
 from ._outcomes import ReadOnce, classify, counts_as_pod_failure
-from ._retry import AttemptOutcome, FailedAttempt, Pause, RetryState, is_idempotent
+from ._retry import AttemptOutcome, FailedAttempt, RetryState, is_idempotent
 from ._state import TransportState
 
 __all__ = ["Dispatch"]

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
 
-__all__ = ["AttemptOutcome", "Budget", "FailedAttempt", "Pause", "RetryState", "is_idempotent"]
+__all__ = ["AttemptOutcome", "Budget", "FailedAttempt", "RetryState", "is_idempotent"]
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
 _WINDOW = 10.0  # seconds over which the budget forgets
@@ -87,14 +87,6 @@ class FailedAttempt:
     def __str__(self) -> str:
         sent = "sent" if self.sent else "not sent"
         return f"{self.peer!r}: {self.what} after {self.seconds:.3f} s, {sent}"
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait so many seconds, or until the set is no longer of this generation."""
-
-    seconds: float
-    generation: int
 
 
 class Budget:

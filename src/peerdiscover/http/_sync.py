@@ -6,6 +6,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from peerdiscover.discovery._changes import Pause
 from peerdiscover.pickers import Picker
 
 from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
@@ -13,7 +14,6 @@ from ._connections import PodBackend
 from ._dispatch import Dispatch
 from ._httpx import libraries
 from ._options import TransportOptions
-from ._retry import Pause
 from ._state import TransportState
 
 if TYPE_CHECKING:
