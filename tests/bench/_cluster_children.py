@@ -116,7 +116,9 @@ def program(
     if source == "dns":
         options = {"nameservers": [cluster.nameserver], "cluster_domain": cluster.cluster_domain, **options}
     elif "server" not in options:
-        options = {"kubeconfig": str(cluster.kubeconfig), **options}
+        options = {
+            "server": cluster.server, "ca": str(cluster.ca), "token": cluster.admin_token, **options,
+        }  # fmt: skip
     told = {
         "how": how, "shell": shell, "service": service, "source": source, "options": options, "least": least,
         "times": times, "warm": warm,

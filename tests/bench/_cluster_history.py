@@ -19,7 +19,7 @@ CHANGES, A_SECOND = 500, 20
 def figures(cluster: Cluster) -> Iterator[Row]:
     namespace = cluster.namespace()
     with cluster.inside():
-        source = Kubernetes(kubeconfig=cluster.kubeconfig)
+        source = Kubernetes(cluster.server, cluster.ca, cluster.admin_token)
         done = run(
             cluster, namespace, source, loops=["asyncio"], changes=CHANGES, a_second=A_SECOND, stretch=100
         )

@@ -42,9 +42,7 @@ def blocks() -> list[Any]:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HeadlessService]:
     """The service that the documents speak of, as the pods' surroundings would tell of it: by DNS alone."""
-    monkeypatch.setenv("HOME", str(tmp_path))  # no kubeconfig is there
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
         monkeypatch.setenv("PEERDISCOVER_NAMESERVERS", svc.nameserver)
         monkeypatch.setenv("PEERDISCOVER_NAMESPACE", "prod")

@@ -57,11 +57,6 @@ class Authority:
         )
         return certificate, key
 
-    def with_passphrase(self, key: Path) -> Path:
-        locked = key.with_suffix(".locked")
-        self._openssl("ec", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
-        return locked
-
     def _openssl(self, *arguments: object) -> None:
         subprocess.run(
             [require("openssl"), *map(str, arguments)], check=True, capture_output=True, timeout=60

@@ -21,7 +21,7 @@ DNS is asked; k8s: reads EndpointSlices of the API server instead, auto: where t
 _SURROUNDINGS = """\
 Where options are missing, PEERDISCOVER_NAMESERVERS, PEERDISCOVER_NAMESPACE and
 PEERDISCOVER_CLUSTER_DOMAIN count, then what the pod tells (resolv.conf, its service account).
-The API server is that of KUBECONFIG, of the pod, or of ~/.kube/config.
+The API server that k8s: asks is the pod's (KUBERNETES_SERVICE_HOST, its service account).
 """
 
 _STATUS = """\

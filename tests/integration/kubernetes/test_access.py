@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
 from pathlib import Path
 
 import httpx
@@ -108,43 +106,6 @@ def test_without_credentials_no_role_is_offered(cluster: Cluster) -> None:
     assert "kind:" not in text
 
 
-def test_a_client_certificate_in_a_kubeconfig(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    certificate, key = cluster.client_certificate("reader@example.com", ["readers"])
-    (tmp_path / "config").write_text(
-        json.dumps(
-            {
-                "current-context": "c",
-                "clusters": [
-                    {
-                        "name": "k",
-                        "cluster": {"server": cluster.server, "certificate-authority": str(cluster.ca)},
-                    }
-                ],
-                "users": [
-                    {
-                        "name": "u",
-                        "user": {
-                            "client-certificate-data": b64encode(certificate.read_bytes()).decode(),
-                            "client-key-data": b64encode(key.read_bytes()).decode(),
-                        },
-                    }
-                ],
-                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": namespace}}],
-            }
-        )
-    )
-    access = find_cluster(kubeconfig=tmp_path / "config")
-    assert access.namespace == namespace
-    text = refusal(ask(access, slices(namespace)), namespace)
-    assert "by reader@example.com." in text
-    cluster.api.apply(to_apply(text))
-    eventually(lambda: ask(access, slices(namespace)).status_code == 200)
-
-
-def test_the_kubeconfig_of_the_cluster(cluster: Cluster) -> None:
-    assert ask(find_cluster(kubeconfig=cluster.kubeconfig), slices("default")).status_code == 200
-
-
 def test_another_ca_than_the_clusters(cluster: Cluster, tmp_path: Path) -> None:
     another = Authority(tmp_path, "another-ca").ca
     access = find_cluster(cluster.server, another, "any")
@@ -159,7 +120,7 @@ def test_a_token_that_is_over_is_read_again(cluster: Cluster, namespace: str, tm
     (tmp_path / "ca.crt").write_bytes(cluster.ca.read_bytes())
     host, _, port = cluster.server.removeprefix("https://").partition(":")
     environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
-    access = find_cluster(surroundings=Environment(environ=environ, namespace_file=tmp_path / "namespace"))
+    access = find_cluster(environment=Environment(environ=environ, namespace_file=tmp_path / "namespace"))
     token.write_text(cluster.api.token(namespace, ACCOUNT))
     eventually(lambda: ask(access, slices(namespace)).status_code == 200)
     token.write_text(cluster.api.token(namespace, ACCOUNT, -10))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,11 +21,13 @@ from peerdiscover import (
     PeerDiscoverError,
     resolve,
 )
-from peerdiscover.sources.environment import Environment
-from tests.cli.running import run
+from tests.cli.running import COMMAND, SECONDS, environment
 from tests.tools.certificates import Authority
 from tests.tools.cluster import ApiError, Cluster
+from tests.tools.cluster._account import ENVIRONMENT, with_account
 from tests.waiting import eventually
+
+from ._pod import Pod
 
 MANIFESTS = Path(__file__).parents[3] / "examples" / "manifests"
 ACCOUNT = "read-endpointslices"
@@ -81,24 +82,6 @@ def reader(cluster: Cluster, namespace: str) -> str:
     return namespace
 
 
-class Pod:
-    """The folder of a service account, as the kubelet makes it, where the test exchanges the token."""
-
-    def __init__(self, folder: Path, cluster: Cluster, namespace: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self.token = folder / "token"
-        (folder / "ca.crt").write_bytes(cluster.ca.read_bytes())
-        (folder / "namespace").write_text(namespace)
-        host, _, port = cluster.server.removeprefix("https://").partition(":")
-        self._here = Environment(
-            environ={"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port},
-            namespace_file=folder / "namespace",
-        )
-
-    def source(self, **options: Any) -> Kubernetes:
-        return Kubernetes(surroundings=self._here, **options)
-
-
 def test_in_a_pod_nothing_is_set(cluster: Cluster, reader: str, secrets: Secrets, tmp_path: Path) -> None:
     pod = Pod(tmp_path, cluster, reader)
     pod.token.write_text(secrets.keep(cluster.api.token(reader, ACCOUNT)))
@@ -126,17 +109,13 @@ def test_what_a_refusal_says_is_what_to_apply(
 def test_the_command_line_shows_what_to_apply_once(
     cluster: Cluster, namespace: str, tmp_path: Path, command: str
 ) -> None:
-    path, token = tmp_path / "kubeconfig", cluster.api.token(namespace)
-    content = {
-        "current-context": "c",
-        "clusters": [
-            {"name": "k", "cluster": {"server": cluster.server, "certificate-authority": str(cluster.ca)}}
-        ],
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": namespace}}],
-        "users": [{"name": "u", "user": {"token": token}}],
-    }
-    path.write_text(json.dumps(content))
-    done = run(command, "k8s:web:http", KUBECONFIG=str(path))
+    token = cluster.api.token(namespace)
+    in_pod = with_account(
+        tmp_path / "account", cluster.ca, token, namespace, [COMMAND, command, "k8s:web:http"]
+    )
+    done = subprocess.run(
+        in_pod, capture_output=True, text=True, env=environment(**ENVIRONMENT), timeout=SECONDS
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("kind: RoleBinding") == 1
     assert token not in done.stderr

@@ -13,7 +13,6 @@ import pytest
 
 from peerdiscover import Discovery, Kubernetes
 from tests.tools.cluster import Cluster
-from tests.tools.cluster._certificates import ADMIN_TOKEN
 from tests.waiting import eventually
 
 from ._followed import addresses, run
@@ -23,7 +22,7 @@ from ._writing import endpoint, revisions, service, slice_of
 
 
 def test_nothing_is_lost_while_the_api_server_restarts_twice(cluster: Cluster, namespace: str) -> None:
-    source = Kubernetes(kubeconfig=cluster.kubeconfig)
+    source = Kubernetes(cluster.server, cluster.ca, cluster.admin_token)
     done = run(cluster, namespace, source, loops=["asyncio", "trio"], changes=200, a_second=20, stretch=20)
     assert done.told == revisions(cluster, namespace, done.told[-1][1])
     assert done.retries, "no write met an API server that was away"
@@ -39,7 +38,7 @@ def test_a_missed_end_does_not_last(cluster: Cluster, namespace: str) -> None:
     api.post(slices, slice_of(namespace, "stays", "web", [stays]))
     there = frozenset(stays["addresses"])
     with Proxy(cluster) as proxy:
-        source = Kubernetes(proxy.server, str(cluster.ca), ADMIN_TOKEN, timeout_seconds=2)
+        source = Kubernetes(proxy.server, str(cluster.ca), cluster.admin_token, timeout_seconds=2)
         with Discovery(f"web.{namespace}:http", source=source) as web:
             proxy.swallow = tells_no_end
             while not proxy.swallowed:  # it may go just between two watches

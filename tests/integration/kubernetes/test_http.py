@@ -57,7 +57,8 @@ class Story:
 
     def watching(self) -> dict[str, Any]:
         """The options of a client over EndpointSlices."""
-        return {"source": Kubernetes(kubeconfig=str(self.cluster.kubeconfig))}
+        cluster = self.cluster
+        return {"source": Kubernetes(cluster.server, cluster.ca, cluster.admin_token)}
 
     def client(self, **options: Any) -> tuple[str, dict[str, Any]]:
         """The arguments for a client."""

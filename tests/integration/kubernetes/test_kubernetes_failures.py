@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import select
 import socket
@@ -32,6 +31,8 @@ from peerdiscover import (
 from peerdiscover.sources.kubernetes import _reflector
 from tests.tools.cluster import Cluster
 from tests.waiting import eventually
+
+from ._pod import Pod
 
 
 class Made:
@@ -76,7 +77,7 @@ def made(cluster: Cluster) -> Iterator[Made]:
 
 @pytest.fixture
 def source(cluster: Cluster) -> Kubernetes:
-    return Kubernetes(kubeconfig=cluster.kubeconfig)
+    return Kubernetes(cluster.server, cluster.ca, cluster.admin_token)
 
 
 _numbers = itertools.count(1)
@@ -156,7 +157,7 @@ def test_a_version_that_is_too_old(
     """A connection breaks, and when it is made anew the history since then is gone."""
     with through(cluster.server) as way:
         monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
-        there = Kubernetes(kubeconfig=way.kubeconfig(cluster))
+        there = Kubernetes(way.server, cluster.ca, cluster.admin_token)
         with Discovery(made.service, source=there) as web:
             way.swallow()
             made.scale(4)
@@ -173,7 +174,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_was(
     cluster: Cluster, made: Made, asked: list[str]
 ) -> None:
     with through(cluster.server) as way:
-        there = Kubernetes(kubeconfig=way.kubeconfig(cluster))
+        there = Kubernetes(way.server, cluster.ca, cluster.admin_token)
         with Discovery(made.service, source=there) as web:
             way.swallow()
             made.scale(4)
@@ -192,7 +193,7 @@ def test_a_proxy_that_swallows_events_is_found_out(
     """An open connection on which nothing comes: the set is read anew when the watch's time is over."""
     monkeypatch.setattr(_reflector, "GRACE", 0.5)
     with through(cluster.server) as way:
-        there = Kubernetes(kubeconfig=way.kubeconfig(cluster), timeout_seconds=2)
+        there = Kubernetes(way.server, cluster.ca, cluster.admin_token, timeout_seconds=2)
         with Discovery(made.service, source=there) as web:
             way.swallow()
             began = time.monotonic()
@@ -204,7 +205,7 @@ def test_a_proxy_that_swallows_events_is_found_out(
 
 def test_an_api_server_that_hangs(cluster: Cluster, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_reflector, "GRACE", 0.5)
-    source = Kubernetes(kubeconfig=cluster.kubeconfig, timeout_seconds=1)
+    source = Kubernetes(cluster.server, cluster.ca, cluster.admin_token, timeout_seconds=1)
     policy = Policy(timeout=1)
     with Discovery(made.service, source=source, policy=policy) as web:
         with without(cluster, "apiserver", "pause"):
@@ -219,7 +220,7 @@ def test_an_api_server_that_hangs(cluster: Cluster, made: Made, monkeypatch: pyt
 
 
 def test_the_end_of_a_watch_is_a_whole_sync(cluster: Cluster, made: Made, asked: list[str]) -> None:
-    source = Kubernetes(kubeconfig=cluster.kubeconfig, timeout_seconds=1)
+    source = Kubernetes(cluster.server, cluster.ca, cluster.admin_token, timeout_seconds=1)
     with Discovery(made.service, source=source) as web:
         answered = web.status.lookups
         eventually(lambda: len(asked) >= 4)
@@ -231,7 +232,7 @@ def test_the_end_of_a_watch_is_a_whole_sync(cluster: Cluster, made: Made, asked:
 
 def test_bookmarks_confirm_the_set(cluster: Cluster, made: Made, asked: list[str]) -> None:
     """The API server sends one a minute, and one shortly before the end of a watch, if any slice changed."""
-    source = Kubernetes(kubeconfig=cluster.kubeconfig, timeout_seconds=8)
+    source = Kubernetes(cluster.server, cluster.ca, cluster.admin_token, timeout_seconds=8)
     other = Made(cluster)
     with Discovery(made.service, source=source) as web:
         other.scale(1)
@@ -252,12 +253,10 @@ def test_a_token_that_is_not_accepted_any_more(cluster: Cluster, made: Made, tmp
         )
         user = f"system:serviceaccount:default:{account}"
         cluster.api.apply(forbidden_text("default", "web", user).partition(":\n")[2])
-    config = json.loads(cluster.kubeconfig.read_text())
-    token = tmp_path / "token"
-    config["users"][0]["user"] = {"tokenFile": str(token)}
-    (tmp_path / "config").write_text(json.dumps(config))
+    pod = Pod(tmp_path, cluster, "default")
+    token = pod.token
     token.write_text(cluster.api.token("default", "first"))
-    source = Kubernetes(kubeconfig=tmp_path / "config", timeout_seconds=1)
+    source = pod.source(timeout_seconds=1)
 
     def may_read() -> bool:
         with suppress(ConfigurationError):
@@ -413,16 +412,10 @@ class Way:
         self._thread = threading.Thread(target=self._carry)
         self._thread.start()
 
-    def kubeconfig(self, cluster: Cluster) -> Path:
-        """The cluster's, by this way."""
-        config = json.loads(cluster.kubeconfig.read_text())
-        config["clusters"][0]["cluster"] |= {
-            "server": f"https://127.0.0.1:{self.port}",
-            "tls-server-name": "kubernetes.default.svc",
-        }
-        path = cluster.folder / f"kubeconfig-{self.port}"
-        path.write_text(json.dumps(config))
-        return path
+    @property
+    def server(self) -> str:
+        """The API server, by this way: its certificate is for this address, too."""
+        return f"https://127.0.0.1:{self.port}"
 
     def swallow(self) -> None:
         """Of the connections there are now, nothing comes through any more, their ends included."""

@@ -164,7 +164,8 @@ def test_pods_that_are_not_ready(reader: Reader, statefulset: Callable[..., Work
 
 def test_nobody_and_why(reader: Reader, statefulset: Callable[..., Workload]) -> None:
     """Who may only read slices is told less than who may read Services, too."""
-    admin = Kubernetes(kubeconfig=reader.cluster.kubeconfig)
+    cluster = reader.cluster
+    admin = Kubernetes(cluster.server, cluster.ca, cluster.admin_token)
     nothing, without = f"nothing.{reader.namespace}:80", f"without.{reader.namespace}:80"
     spec = {"clusterIP": "None", "ports": [{"port": 80}]}
     reader.cluster.api.apply(
@@ -281,7 +282,7 @@ def test_pages(cluster: Cluster, reader: Reader, monkeypatch: pytest.MonkeyPatch
     for n in range(1, 9):
         put(reader, f"made-{n}", [f"10.1.0.{n}"])
     source = reader.source()
-    source._memory.no_watch_list = True
+    source._server_state.no_watch_list = True
     with Discovery(f"made.{reader.namespace}:http", source=source) as web:
         assert len(web.peers) == 8
         assert [("continue=" in one, "limit=3" in one) for one in asked[:3]] == [
@@ -298,12 +299,12 @@ def test_a_server_that_refuses_watches_that_begin_with_all_that_is_there(
     own_cluster: Callable[..., Cluster],
 ) -> None:
     cluster = own_cluster(apiserver=("--feature-gates=WatchList=false",))
-    source = Kubernetes(kubeconfig=cluster.kubeconfig)
+    source = Kubernetes(cluster.server, cluster.ca, cluster.admin_token)
     with cluster.inside():
         pods = cluster.statefulset("web", 2, namespace=cluster.namespace())
         pods.wait()
         with Discovery(f"web.{pods.namespace}:http", source=source) as web:
-            assert source._memory.no_watch_list
+            assert source._server_state.no_watch_list
             assert len(web.peers) == 2
             pods.scale(3)
             web.wait(3, 30)

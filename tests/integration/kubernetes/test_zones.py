@@ -182,7 +182,7 @@ def test_a_service_without_endpoints_is_no_server_without_zones(
 
 
 def kubernetes(cluster: Cluster) -> Kubernetes:
-    return Kubernetes(kubeconfig=str(cluster.kubeconfig))
+    return Kubernetes(cluster.server, cluster.ca, cluster.admin_token)
 
 
 def test_over_the_api_everybodys_zone_is_told_and_the_own_one_is_that_of_oneself(

@@ -243,60 +243,62 @@ def test_what_cannot_work_is_a_failed_answer(take: Take, tmp_path: Path) -> None
     (answer,) = take(Kubernetes("https://127.0.0.1:1", ca=tmp_path / "none"), 1)
     assert isinstance(answer.error, ConfigurationError)
     assert str(tmp_path / "none") in str(answer.error)
-    (answer,) = take(Kubernetes(kubeconfig=tmp_path / "config"), 1)
+    nowhere = Environment(environ={}, namespace_file=tmp_path / "namespace")
+    (answer,) = take(Kubernetes(environment=nowhere), 1)
     assert isinstance(answer.error, ConfigurationError)
-    assert str(tmp_path / "config") in str(answer.error)
+    assert str(answer.error).startswith("no API server is known")
 
 
 @pytest.mark.parametrize(
-    ("given", "environ", "context", "pod", "asked"),
+    ("given", "environ", "pod", "asked"),
     [
-        ("given", "environ", "context", "pod", "given"),
-        (None, "environ", "context", "pod", "environ"),
-        (None, "", "context", "pod", "context"),
-        (None, "", None, "pod", "pod"),
-        (None, "", "default", "pod", "default"),
-        (None, "", None, None, "default"),
+        ("given", "environ", "pod", "given"),
+        (None, "environ", "pod", "environ"),
+        (None, "", "pod", "pod"),
     ],
 )
-def test_which_namespace_a_kubeconfig_means(
-    tmp_path: Path, given: str | None, environ: str, context: str | None, pod: str | None, asked: str
+def test_which_namespace_a_name_without_one_is_in(
+    tmp_path: Path, given: str | None, environ: str, pod: str, asked: str
 ) -> None:
-    """As for kubectl: of a context that names none the pod's, and outside of pods `default`."""
-    told = tmp_path / "namespace"
-    if pod is not None:
-        told.write_text(pod)
-    config = tmp_path / "config"
     with Fake(stays(OK, SYNCED)) as fake:
-        named = {"cluster": "c", **({"namespace": context} if context else {})}
-        content = {
-            "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {"server": fake.url}}],
-            "contexts": [{"name": "c", "context": named}],
-        }
-        config.write_text(json.dumps(content))
-        surroundings = Environment(
-            environ={"PEERDISCOVER_NAMESPACE": environ},
-            resolv_conf=ResolvConf(tmp_path / "resolv.conf"),
-            namespace_file=told,
-        )
-        source = Kubernetes(kubeconfig=config, namespace=given, surroundings=surroundings)
-        answers = source.watch(replace(ASK, service=ServiceName.parse("web:http")))
-        answer = next(answers)
-        answers.close()  # type: ignore[attr-defined]
+        source = Kubernetes(fake.url, namespace=given, environment=place(tmp_path, environ, pod))
+        answer = first_of(source, "web:http")
     assert f"/namespaces/{asked}/endpointslices?" in fake.lines[0]
     assert answer.name == f"web.{asked}.svc.cluster.local."
 
 
-def test_without_a_kubeconfig_no_namespace_is_made_up(tmp_path: Path) -> None:
-    surroundings = Environment(
-        environ={}, resolv_conf=ResolvConf(tmp_path / "resolv.conf"), namespace_file=tmp_path / "none"
+def test_the_namespace_of_the_name_itself_counts_before_all_others(tmp_path: Path) -> None:
+    with Fake(stays(OK, SYNCED)) as fake:
+        for given in "given", None:
+            source = Kubernetes(fake.url, namespace=given, environment=place(tmp_path, "NONE", "pod"))
+            assert first_of(source, "web.prod:http").name == "web.prod.svc.cluster.local."
+        assert all("/namespaces/prod/endpointslices?" in line for line in fake.lines)
+        source = Kubernetes(fake.url, environment=place(tmp_path, "NONE", "pod"))
+        assert "PEERDISCOVER_NAMESPACE='NONE'" in str(first_of(source, "web:http").error)
+
+
+def test_no_namespace_is_made_up(tmp_path: Path) -> None:
+    source = Kubernetes("http://127.0.0.1:1", environment=place(tmp_path))
+    assert "the namespace is not known here" in str(first_of(source, "web:http").error)
+
+
+def place(folder: Path, environ: str = "", pod: str | None = None) -> Environment:
+    """Where the program runs, as far as namespaces go."""
+    if pod is not None:
+        (folder / "namespace").write_text(pod)
+    return Environment(
+        environ={"PEERDISCOVER_NAMESPACE": environ},
+        resolv_conf=ResolvConf(folder / "resolv.conf"),
+        namespace_file=folder / "namespace",
     )
-    source = Kubernetes("http://127.0.0.1:1", surroundings=surroundings)
-    answers = source.watch(replace(ASK, service=ServiceName.parse("web:http")))
+
+
+def first_of(source: Kubernetes, name: str) -> Answer:
+    """The first answer of a watch."""
+    answers = source.watch(replace(ASK, service=ServiceName.parse(name)))
     answer = next(answers)
     answers.close()  # type: ignore[attr-defined]
-    assert "the namespace is not known here" in str(answer.error)
+    return answer
 
 
 def test_proxies_of_the_environment_are_not_followed_unless_asked(
@@ -419,7 +421,6 @@ def sockets_of(fake: Fake) -> set[str]:
 def test_arguments() -> None:
     assert repr(Kubernetes()) == "Kubernetes()"
     assert repr(Kubernetes("https://a:1", token="s3cret")) == "Kubernetes(server='https://a:1')"
-    assert repr(Kubernetes(kubeconfig=Path("/c"))) == "Kubernetes(kubeconfig='/c')"
     wrong: dict[str, Any]
     for wrong in {"timeout_seconds": 0}, {"timeout_seconds": 1e9}, {"namespace": "A"}, {"token": "a b"}:
         with pytest.raises(ConfigurationError):

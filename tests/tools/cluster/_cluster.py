@@ -22,7 +22,7 @@ from typing import Any, Self
 from . import _registry
 from ._api import Api, ApiError, Json
 from ._binary import find
-from ._certificates import sign
+from ._certificates import ADMIN_TOKEN, sign
 from ._keeper import as_dict
 from ._manifests import workload
 from ._network import API, DNS, entered
@@ -43,6 +43,7 @@ class Cluster:
 
     server = f"https://{API}"
     nameserver = DNS
+    admin_token = ADMIN_TOKEN
 
     def __init__(self, name: str, folder: Path) -> None:
         """A cluster that runs already. `start` makes one."""

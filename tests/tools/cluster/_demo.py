@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dns.resolver
 
+from ._account import ENVIRONMENT, with_account
 from ._binary import build
 from ._cluster import Cluster
 from ._workload import Workload
@@ -61,10 +62,11 @@ def _ask_dns(cluster: Cluster, service: str, kind: str) -> list[str]:
 
 def _resolve(cluster: Cluster, name: str) -> None:
     print(f"\n$ peerdiscover resolve {name}", flush=True)
-    command = ["ip", "netns", "exec", cluster.name, sys.executable, "-m", "peerdiscover", "resolve", name]
+    command = [sys.executable, "-m", "peerdiscover", "resolve", name]
+    in_pod = with_account(cluster.folder / "account", cluster.ca, cluster.admin_token, "default", command)
     subprocess.run(
-        command,
-        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
+        ["ip", "netns", "exec", cluster.name, *in_pod],
+        env={**os.environ, **ENVIRONMENT},
         check=False,
         stderr=subprocess.STDOUT,
     )

@@ -52,7 +52,7 @@ class Target:
     namespace: str
     name: str
     """The Service's absolute DNS name."""
-    own_namespace: str | None = None
+    pod_namespace: str | None = None
 
 
 @dataclass(slots=True)

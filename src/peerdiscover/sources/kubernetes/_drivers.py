@@ -240,10 +240,7 @@ def _request(access: ClusterConfig, step: Get, now: float) -> httpcore.Request:
     }
     if authorization := access.authorization(now):
         headers["authorization"] = authorization
-    extensions = {"sni_hostname": access.tls_server_name} if access.tls_server_name else {}
-    return httpcore.Request(
-        "GET", access.server + step.target, headers=list(headers.items()), extensions=extensions
-    )
+    return httpcore.Request("GET", access.server + step.target, headers=list(headers.items()))
 
 
 def _retry_after(response: httpcore.Response) -> str | None:

@@ -381,7 +381,7 @@ class Reflector:
         if status == 403:
             who = who_was_refused(message_of(said))
             place = self._place
-            text = forbidden_text(place.namespace, self._service.service, who, place.own_namespace)
+            text = forbidden_text(place.namespace, self._service.service, who, place.pod_namespace)
             return self._failed(ConfigurationError(text), now)
         if status in (400, 422) and self._doing is _Phase.SYNC:
             self._memory.no_watch_list = True

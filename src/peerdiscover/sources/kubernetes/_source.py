@@ -1,19 +1,20 @@
-"""Kubernetes: the source that watches EndpointSlices over the API, and tells each change as it happens.
+"""The source that watches EndpointSlices over the API, and reports each change as it happens.
 
-The floors of this room, each in a module of its own:
+The modules of this package, from the top:
 
-    _kubeconfig     reading kubeconfigs
-    _access         where the API server is, and how one proves who one is
-    _rights         what to say where it lets us read nothing
-    _slices         from EndpointSlices to an answer                             no socket, no clock
-    _steps          the words: find, get, wait; what is remembered
-    _watching       the steps of a watch                                         no socket, no clock
-    _wakeable       connections that end at once when nobody waits any more
-    _streams        the waiting, once in threads and once awaited
+    _drivers          the waiting, once in threads and once awaited
+    _network          connections whose waiting ends at once when the caller cancels
+    _reflector        list and watch: what to ask next, and what follows       no socket, no clock
+    _events           reading what the server sends                             no socket, no clock
+    _commands         the words between these: find, get, wait; what is remembered
+    _endpointslices   from EndpointSlices to an answer                          no socket, no clock
+    _slices           reading one of them                                       no socket, no clock
+    _rbac             what to say if we may not read
+    _config           where the API server is, and which credentials it is shown
 
-Rules of this room:
+Invariants:
 
-* Nothing is read and nobody is asked before the watch begins; then what is wrong is a failed answer.
+* Nothing is read and no server is asked before the watch begins. What is wrong then is a failed answer.
 * One `Kubernetes` may serve any number of discoveries and threads.
 """
 
@@ -43,22 +44,29 @@ __all__ = ["Kubernetes"]
 class Kubernetes:
     """Watches the EndpointSlices of a Service, on the API server: changes come within milliseconds.
 
-    In a pod nothing needs to be given. Elsewhere `kubeconfig` is the path of one (else `$KUBECONFIG`, else
-    `~/.kube/config`), or `server`, `ca` (the path of a PEM file; else the system's trust store) and `token`
-    say it. `namespace` is the one that names without a namespace are in; else it is
-    `PEERDISCOVER_NAMESPACE`, the kubeconfig's, the pod's, and at last, with a kubeconfig, `default`, as for
-    kubectl. `cluster_domain` stands in `Peer.fqdn`; it is found as `DNS` finds it.
+    A pod needs no arguments. Outside of one, start `kubectl proxy` and write
+    `Kubernetes(server="http://127.0.0.1:8001")`, or give `server`, `ca` and `token`.
 
-    A port that is a number is the pods' own, used as it is. Of a Service with a cluster IP (`PeerSet.kind`
-    "cluster-ip") the pods are seen all the same. It needs the rights `list` and `watch` on `endpointslices`
-    (API group discovery.k8s.io) in the namespace of the Service; an error says what to apply. `trust_env`:
-    proxies of the environment are used, which they are not by default.
+    `server`: the URL of the API server, `https://HOST:PORT`; default: the pod's
+    `ca`: the path of a PEM file that the server's certificate must verify against; default: the pod's, or
+        with `server=` the system's trust store
+    `token`: the bearer token itself; default: the pod's, or with `server=` none
+    `namespace`: where names without a namespace are; default: `PEERDISCOVER_NAMESPACE`, else the pod's
+    `cluster_domain`: stands in `Peer.fqdn`; default: found as `DNS` finds it
+    `timeout_seconds`: after so many seconds the set is read again as a whole, from 1 to 3600; default: 300
+    `trust_env`: use the proxies of the environment; default: no
+    `environment`: what is read of the place where the program runs; default: the real one
 
-    A watch is open for `timeout_seconds` at most; then the set is read anew, as a whole. For so long can a
-    connection that has died without a word, or a proxy that swallows events, hide a change; `status.age`
-    grows meanwhile. A living one is confirmed about once a minute, if any slices of the cluster change.
+    A port that is a number is the pods' own, used as it is. The pods of a Service with a cluster IP
+    (`PeerSet.kind` "cluster-ip") are seen all the same. The source needs the rights `list` and
+    `watch` on `endpointslices` (API group discovery.k8s.io) in the Service's namespace; an error says what to
+    apply.
 
-    `ConfigurationError` where an argument cannot be right.
+    A connection that died without a word, or a proxy that swallows events, can hide a change for
+    `timeout_seconds` at most; `status.age` grows meanwhile. A watch that works is confirmed about once a
+    minute, if any slices of the cluster change.
+
+    `ConfigurationError` if an argument cannot be right.
     """
 
     kind = "k8s"
@@ -68,82 +76,73 @@ class Kubernetes:
         server: str | None = None,
         ca: str | os.PathLike[str] | None = None,
         token: str | None = None,
-        kubeconfig: str | os.PathLike[str] | None = None,
         *,
         namespace: str | None = None,
         cluster_domain: str | None = None,
         timeout_seconds: float = 300.0,
         trust_env: bool = False,
-        surroundings: Environment | None = None,
+        environment: Environment | None = None,
     ) -> None:
         from ._commands import ServerState
 
-        check_arguments(server, ca, token, kubeconfig)
+        check_arguments(server, ca, token)
         if not isinstance(timeout_seconds, int | float) or not 1 <= timeout_seconds <= 3600:
             raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): from 1 to 3600")
-        self._given = (server, ca, token, kubeconfig)
+        self._given = (server, ca, token)
         self._namespace = None if namespace is None else checked_namespace(namespace, "namespace=")
         self._cluster_domain = cluster_domain and checked_domain(cluster_domain, "cluster_domain=")
         self._timeout_seconds = timeout_seconds
         self._trust_env = trust_env
-        self._surroundings = surroundings or Environment()
-        self._memory = ServerState()
+        self._environment = environment or Environment()
+        self._server_state = ServerState()
 
     def __repr__(self) -> str:
-        server, _, _, kubeconfig = self._given
-        shown = (
-            f"server={server!r}" if server else f"kubeconfig={os.fspath(kubeconfig)!r}" if kubeconfig else ""
-        )
-        return f"Kubernetes({shown})"
+        server = self._given[0]
+        return f"Kubernetes(server={server!r})" if server else "Kubernetes()"
 
-    def watch(self, ask: LookupRequest) -> Iterator[Answer]:
-        """Whole answers, as they come, for a thread. Ends by itself only when nobody waits any more."""
+    def watch(self, request: LookupRequest) -> Iterator[Answer]:
+        """Whole answers, as they come, for a thread. It ends by itself only when the caller cancels."""
         from ._drivers import drive
 
-        return drive(self._watching(ask), self._finder(ask), ask, trust_env=self._trust_env)
+        return drive(self._reflector(request), self._finder(request), request, trust_env=self._trust_env)
 
-    def awatch(self, ask: LookupRequest) -> AsyncIterator[Answer]:
+    def awatch(self, request: LookupRequest) -> AsyncIterator[Answer]:
         """The same, awaited, under asyncio and trio. It never ends by itself."""
         from ._drivers import adrive
 
-        return adrive(self._watching(ask), self._finder(ask), trust_env=self._trust_env)
+        return adrive(self._reflector(request), self._finder(request), trust_env=self._trust_env)
 
-    def _watching(self, ask: LookupRequest) -> Reflector:
+    def _reflector(self, request: LookupRequest) -> Reflector:
         from ._reflector import Reflector
 
         return Reflector(
-            ask.service,
-            self._memory,
+            request.service,
+            self._server_state,
             random.random,
-            timeout=ask.timeout,
+            timeout=request.timeout,
             timeout_seconds=self._timeout_seconds,
         )
 
-    def _finder(self, ask: LookupRequest) -> Callable[[], tuple[ClusterConfig, Target]]:
+    def _finder(self, request: LookupRequest) -> Callable[[], tuple[ClusterConfig, Target]]:
         def find() -> tuple[ClusterConfig, Target]:
             from ._commands import Target
             from ._config import find_cluster
 
-            access = find_cluster(*self._given, surroundings=self._surroundings)
-            own = self._own_namespace()
-            told = self._namespace or self._told_namespace()
-            namespace = told or access.namespace or own or access.default_namespace
-            domain = self._cluster_domain or self._surroundings.cluster_domain()
-            name = ask.service.absolute(namespace, domain)
-            return access, Target(
-                server=urlsplit(access.server).netloc,
-                credentials=access.describe(),
-                namespace=ask.service.namespace or namespace or "",
+            config = find_cluster(*self._given, environment=self._environment)
+            namespace = request.service.namespace or self._namespace or self._environment.namespace()
+            domain = self._cluster_domain or self._environment.cluster_domain()
+            name = request.service.absolute(namespace, domain)
+            return config, Target(
+                server=urlsplit(config.server).netloc,
+                credentials=config.describe(),
+                namespace=namespace or "",
                 name=name,
-                own_namespace=own,
+                pod_namespace=self._pod_namespace(),
             )
 
         return find
 
-    def _told_namespace(self) -> str | None:
-        return self._surroundings.environ.get("PEERDISCOVER_NAMESPACE", "").strip() or None
-
-    def _own_namespace(self) -> str | None:
+    def _pod_namespace(self) -> str | None:
         with suppress(ConfigurationError):
-            return self._surroundings.namespace()
+            return self._environment.namespace()
         return None
