@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 
+from tests.waiting import LONG
+
 
 def run_script(text: str, *arguments: str, status: int = 0, stderr: str | None = "") -> str:
-    """What the program prints. It ends within 20 s, with this status, and says `stderr` (None: anything)."""
+    """What the program prints. It ends with this status, and says `stderr` (None: anything)."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", text, *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=LONG,
         env={**os.environ, "PYTHONFAULTHANDLER": "1"},
     )
     # The event loop's development mode remarks on a busy machine, which is nobody's fault here.

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from peerdiscover import Answer, Endpoint, LookupRequest, Outcome
+from tests.waiting import LONG
 
 Say = Answer | BaseException | Callable[[LookupRequest], Any]
 
@@ -63,7 +64,9 @@ class Script:
     def wait_asked(self, count: int) -> None:
         """Return once it was asked so often."""
         with self._asked:
-            assert self._asked.wait_for(lambda: len(self.asks) >= count, 20), f"asked {len(self.asks)} times"
+            assert self._asked.wait_for(lambda: len(self.asks) >= count, LONG), (
+                f"asked {len(self.asks)} times"
+            )
 
 
 class AsyncScript:
@@ -131,7 +134,7 @@ class Watch:
 
     def wait_begun(self, count: int) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: self.begun >= count, 20), f"begun {self.begun} times"
+            assert self._news.wait_for(lambda: self.begun >= count, LONG), f"begun {self.begun} times"
 
 
 class AsyncWatch:

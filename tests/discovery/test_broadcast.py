@@ -20,6 +20,7 @@ from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery, Identity
 from peerdiscover.discovery._drivers import call_in_tasks, call_in_threads
 from peerdiscover.discovery.broadcast import Broadcast
 from tests.unit.tables import peer, peers
+from tests.waiting import LONG
 
 QUICK = Policy(min_refresh=0.05, max_refresh=0.1)
 NAMES = ("web-0=10.0.0.10:80", "web-1=10.0.0.11:80", "web-2=10.0.0.12:80")
@@ -184,7 +185,7 @@ def test_threads_call_everybody() -> None:
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_threads_keep_the_limit_and_use_it(limit: int) -> None:
-    together = threading.Barrier(limit, timeout=10)  # nobody passes unless so many run at once
+    together = threading.Barrier(limit, timeout=LONG)  # nobody passes unless so many run at once
     running, most, lock = 0, 0, threading.Lock()
 
     def call(_: Peer) -> None:
@@ -223,7 +224,7 @@ def stuck() -> Iterator[threading.Event]:
     finally:
         release.set()
         for thread in set(threading.enumerate()) - before:
-            thread.join(10)
+            thread.join(LONG)
 
 
 def test_threads_discard_what_comes_late() -> None:
@@ -231,16 +232,16 @@ def test_threads_discard_what_comes_late() -> None:
 
     def call(p: Peer) -> str:
         if p.ordinal == 0:
-            release.wait(10)
+            release.wait(LONG)
             done.set()
         return p.key
 
     with stuck() as release:
         steps: Broadcast[str] = Broadcast(peers(0, 1, 2))
-        call_in_threads(steps, call, 0.05)
-        receipt = steps.receipt(peers(0, 1, 2), 0.05)
+        call_in_threads(steps, call, 1)
+        receipt = steps.receipt(peers(0, 1, 2), 1)
         release.set()
-        assert done.wait(10)
+        assert done.wait(LONG)
     assert set(receipt.errors) == {peer(0)}
     assert type(receipt.errors[peer(0)]) is TimeoutError
     assert receipt.results == {peer(1): "web-1", peer(2): "web-2"}
@@ -251,12 +252,12 @@ def test_threads_begin_nobody_after_the_timeout() -> None:
 
     def call(p: Peer) -> None:
         called.append(p.ordinal)
-        release.wait(10)
+        release.wait(LONG)
 
     with stuck() as release:
         steps: Broadcast[None] = Broadcast(peers(0, 1, 2), limit=1)
-        call_in_threads(steps, call, 0.05)
-        receipt = steps.receipt(peers(0, 1, 2), 0.05)
+        call_in_threads(steps, call, 1)
+        receipt = steps.receipt(peers(0, 1, 2), 1)
     assert called == [0]
     assert len(receipt.errors) == 3
 

@@ -22,9 +22,9 @@ from peerdiscover import (
     aresolve,
     resolve,
 )
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
-from ._clock import Run
+from ._clock import Run, SettableClock
 from ._sources import FAILED, NOT_FOUND, AsyncScript, AsyncWatch, Script, Watch, pods, told
 
 STEADY = Policy(jitter=0)
@@ -104,10 +104,10 @@ def test_in_threads_it_goes_over_and_comes_back() -> None:
         assert keys(web) == ["web-0"]
         assert dns.asks == []
         watch.tell(FAILED)
-        web.wait(2, timeout=20)
+        web.wait(2, timeout=LONG)
         dns.wait_asked(2)
         watch.tell(told(0, 1, 2))
-        web.wait(3, timeout=20)
+        web.wait(3, timeout=LONG)
         assert web.status.next_refresh == float("inf")
 
 
@@ -122,7 +122,7 @@ def test_in_threads_an_answer_that_comes_after_the_watch_works_again_counts_for_
     watch.tell(told(0))
     with Discovery("web", source=Fallback(watch, Script(late)), policy=QUICK) as web:
         watch.tell(FAILED)
-        web.wait(3, timeout=20)
+        web.wait(3, timeout=LONG)
         eventually(lambda: not web._asking)
         assert keys(web) == ["web-0", "web-1", "web-2"]
 
@@ -134,7 +134,7 @@ def test_in_threads_a_watch_that_raised_is_begun_anew() -> None:
         watch.wait_begun(2)
         dns.wait_asked(1)
         watch.tell(told(0, 1))
-        web.wait(2, timeout=20)
+        web.wait(2, timeout=LONG)
 
 
 # two that are asked
@@ -226,12 +226,17 @@ def test_it_shows_both() -> None:
     assert repr(Fallback(DNS(), DNS())) == "Fallback(DNS(), DNS())"
 
 
-def test_nobody_at_all_is_said_with_both_reasons() -> None:
+def test_nobody_at_all_is_said_with_both_reasons(clock: SettableClock) -> None:
     watch = Watch()
     watch.tell(FORBIDDEN)
-    policy = Policy(ready_timeout=0.3, retry_initial=0.01)
+
+    def nobody(_: object) -> Answer:
+        clock.forward(60)
+        return NOT_FOUND
+
+    policy = Policy(ready_timeout=60, retry_initial=0.01)
     with pytest.raises(Exception, match="not found") as caught:
-        Discovery("web", source=Fallback(watch, Script(NOT_FOUND)), policy=policy).start()
+        Discovery("web", source=Fallback(watch, Script(nobody)), policy=policy).start()
     assert "the watch is down: forbidden" in str(caught.value)
 
 
@@ -250,5 +255,5 @@ def test_a_source_of_ones_own_may_do_both() -> None:
 
     source = Both()
     with Discovery("web", source=source) as web:
-        assert web.wait(1, timeout=5)
+        assert web.wait(1, timeout=LONG)
         eventually(lambda: source.asked > 0)

@@ -23,6 +23,7 @@ import pytest
 
 from peerdiscover import DNS, Answer, AsyncDiscovery, Change, ClosedError, Discovery, LookupRequest, Policy
 from peerdiscover.testing import HeadlessService
+from tests.waiting import LONG
 
 from ._script import run_script
 from ._sources import FAILED, Script, pods, told
@@ -57,7 +58,7 @@ class Child:
         finally:
             os._exit(0)
 
-    def result(self, timeout: float = 20.0) -> Any:
+    def result(self, timeout: float = LONG) -> Any:
         """What it returned; its traceback where it raised; an error where it hangs."""
         heard = b""
         try:
@@ -113,7 +114,7 @@ def test_the_child_sees_what_comes_after_the_fork() -> None:
         def child() -> list[object]:
             kept = [len(web.peers), web.status.generation]
             os.write(writes, b".")
-            return [*kept, len(web.wait(4, timeout=15)), len(web.refresh()), web.status.stale]
+            return [*kept, len(web.wait(4, timeout=LONG)), len(web.refresh()), web.status.stale]
 
         one = Child(child)
         other = Child(child)
@@ -121,9 +122,9 @@ def test_the_child_sees_what_comes_after_the_fork() -> None:
             assert len(looked.read(1) + looked.read(1)) == 2  # before anything changed
         svc.scale(4)
         assert one.result() == other.result() == [2, generation, 4, 4, False]
-        assert len(web.wait(4, timeout=15)) == 4
+        assert len(web.wait(4, timeout=LONG)) == 4
         svc.scale(5)
-        assert len(web.wait(5, timeout=15)) == 5
+        assert len(web.wait(5, timeout=LONG)) == 5
 
 
 def test_children_begin_at_other_places() -> None:
@@ -163,7 +164,7 @@ def test_a_fork_while_lookups_are_under_way() -> None:
             assert Child(child).result() == [0, 1]
         finally:
             web.close()
-            entering.join(20)
+            entering.join(LONG)
 
 
 def test_a_fork_while_threads_wait() -> None:
@@ -172,7 +173,7 @@ def test_a_fork_while_threads_wait() -> None:
         got: list[int] = []
 
         def waits() -> None:
-            got.append(len(web.wait(3, timeout=20)))
+            got.append(len(web.wait(3, timeout=LONG)))
 
         def reads() -> None:
             got.append(next(len(change.after) for change in web.changes() if len(change.after) == 3))
@@ -183,7 +184,7 @@ def test_a_fork_while_threads_wait() -> None:
 
         def child() -> list[object]:
             source.__init__(pods(0, 1, ttl=SLOW))  # type: ignore[misc]  # with a lock of its own
-            found: list[object] = [len(web.refresh()), len(web.wait(2, timeout=5))]
+            found: list[object] = [len(web.refresh()), len(web.wait(2, timeout=LONG))]
             with pytest.raises(TimeoutError):
                 web.wait(3, timeout=0.1)
             web.close()
@@ -194,7 +195,7 @@ def test_a_fork_while_threads_wait() -> None:
         source.say(pods(0, 1, 2, ttl=SLOW))
         web.refresh()
         for thread in waiting:
-            thread.join(20)
+            thread.join(LONG)
         assert got == [3, 3, 3]
 
 
@@ -206,7 +207,7 @@ def test_a_fork_from_a_callback() -> None:
     def callback(change: Change) -> None:
         def child() -> list[object]:
             source.__init__(pods(0, 1, 2, 3, ttl=SLOW))  # type: ignore[misc]
-            found: list[object] = [len(change.after), len(web.refresh()), len(web.wait(4, timeout=5))]
+            found: list[object] = [len(change.after), len(web.refresh()), len(web.wait(4, timeout=LONG))]
             web.close()
             return found
 
@@ -219,7 +220,7 @@ def test_a_fork_from_a_callback() -> None:
             done.clear()
             source.say(pods(*range(n), ttl=SLOW))
             web.refresh()
-            assert done.wait(20)
+            assert done.wait(LONG)
         assert results == [[2, 4, 4], [3, 4, 4]]
         assert len(web.refresh()) == 3
 
@@ -250,13 +251,13 @@ def test_a_fork_with_a_watch() -> None:
 
         def child() -> list[object]:
             source.says.append(told(0, 1))
-            found: list[object] = [len(web.wait(2, timeout=5)), source.begun]
+            found: list[object] = [len(web.wait(2, timeout=LONG)), source.begun]
             web.close()
             return [*found, threading.active_count()]
 
         assert Child(child).result() == [2, 2, 1]
         source.says.append(told(0, 1, 2))
-        assert len(web.wait(3, timeout=20)) == 3
+        assert len(web.wait(3, timeout=LONG)) == 3
         assert source.begun == 1
 
 
@@ -314,11 +315,11 @@ def test_many_forks_while_many_threads_call() -> None:
             thread.start()
         try:
             for _ in range(15):
-                assert Child(lambda: [len(web.refresh()), len(web.wait(3, timeout=5))]).result() == [3, 3]
+                assert Child(lambda: [len(web.refresh()), len(web.wait(3, timeout=LONG))]).result() == [3, 3]
         finally:
             stop.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(LONG)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -350,7 +351,7 @@ def test_a_subprocess_with_something_to_do_before_it_begins() -> None:
 
     with Discovery("web", source=Script(pods(0, ttl=SLOW)), policy=PATIENT) as web:
         for _ in range(5):
-            assert subprocess.run(["true"], preexec_fn=os.getpid, timeout=20).returncode == 0
+            assert subprocess.run(["true"], preexec_fn=os.getpid, timeout=LONG).returncode == 0
         assert len(web.refresh()) == 1
 
 
@@ -364,9 +365,9 @@ web = None
 def child(nameserver, peers, said):
     if web is None:  # spawned: it has a discovery of its own
         with Discovery("web.prod:http", source=DNS(nameservers=[nameserver]), policy=POLICY) as mine:
-            said.put((len(peers), len(mine.wait(4, timeout=15))))
+            said.put((len(peers), len(mine.wait(4, timeout=60))))
     else:
-        said.put((len(peers), len(web.wait(4, timeout=15))))
+        said.put((len(peers), len(web.wait(4, timeout=60))))
 
 def main():
     global web
@@ -379,13 +380,13 @@ def main():
             process.start()
         print("scale", flush=True)
         sys.stdin.readline()
-        print([said.get(timeout=15) for _ in children], flush=True)
+        print([said.get(timeout=60) for _ in children], flush=True)
         for process in children:
-            process.join(15)
+            process.join(60)
             assert process.exitcode == 0, process.exitcode
         said.close()
         said.join_thread()
-        assert len(web.wait(4, timeout=15)) == 4
+        assert len(web.wait(4, timeout=60)) == 4
 
 if __name__ == "__main__":
     main()
@@ -412,7 +413,7 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
                 assert running.stdout is not None
                 assert running.stdout.readline() == "scale\n"
                 svc.scale(4)
-                out, errors = running.communicate("\n", timeout=30)
+                out, errors = running.communicate("\n", timeout=LONG)
             finally:
                 running.kill()
         assert (out, errors, running.returncode) == ("[(2, 4), (2, 4)]\n", "", 0)
