@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from .tools.cluster.fixtures import (  # noqa: F401  fixtures of all folders: there is one cluster a session
     cluster,
@@ -22,6 +23,7 @@ from .tools.cluster.fixtures import (  # noqa: F401  fixtures of all folders: th
     shared_cluster,
     statefulset,
 )
+from .waiting import LONG
 
 # Threads that a library keeps for reuse, by the beginning of their names.
 _KEPT_THREADS = ("Trio thread",)
@@ -29,6 +31,14 @@ _KEPT_THREADS = ("Trio thread",)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So it is for what a shell script starts with `&`; programs that the tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Hypothesis would fail an example that takes longer than 200 ms, or a strategy that is slow to draw: that
+# says how fast the machine is.
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -42,13 +52,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves a thread or a file descriptor behind.
 
-    What ends a moment after the test has some seconds to do so: the machine may be busy.
+    What ends a moment after the test has its time to do so: the machine may be busy.
     """
     threads, descriptors = _threads(), _descriptors()
     yield
     if request.node.get_closest_marker("may_leak"):
         return
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + LONG
     while left := _left(threads, descriptors):
         gc.collect()  # an object in a cycle closes its socket here, and warns
         if time.monotonic() > deadline:

@@ -22,6 +22,8 @@ from peerdiscover.discovery.broadcast import Broadcast
 from tests.unit.tables import peer, peers
 from tests.waiting import LONG
 
+from ._clock import Run
+
 QUICK = Policy(min_refresh=0.05, max_refresh=0.1)
 NAMES = ("web-0=10.0.0.10:80", "web-1=10.0.0.11:80", "web-2=10.0.0.12:80")
 
@@ -411,8 +413,7 @@ async def test_tasks_collect_what_is_raised() -> None:
     assert [str(e) for e in receipt.errors.values()] == ["refused"]
 
 
-@pytest.mark.anyio
-async def test_tasks_cancel_what_comes_late() -> None:
+def test_tasks_cancel_what_comes_late(run: Run) -> None:
     cancelled = []
 
     async def call(p: Peer) -> str:
@@ -425,7 +426,7 @@ async def test_tasks_cancel_what_comes_late() -> None:
         raise AssertionError("not reached")
 
     steps: Broadcast[str] = Broadcast(peers(0, 1, 2, 3), limit=3)
-    await call_in_tasks(steps, call, 0.05)
+    run(lambda: call_in_tasks(steps, call, 0.05))
     receipt = steps.receipt(peers(0, 1, 2, 3), 0.05)
     assert sorted(cancelled, key=str) == [1, 2, 3]
     assert receipt.results == {peer(0): "web-0"}

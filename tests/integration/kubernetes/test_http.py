@@ -241,7 +241,6 @@ def test_a_roll_within_one_ttl(story: Tell) -> None:
     rolled.check(rolled.run(20, events))
 
 
-@pytest.mark.timeout(200)
 def test_dns_is_out_for_a_minute(story: Tell, cluster: Cluster, subtests: pytest.Subtests) -> None:
     """Pods come, CoreDNS goes, and then most of the pods; others die and are replaced; others are watched."""
     scaled = story("deployment", "graceful", name="a")

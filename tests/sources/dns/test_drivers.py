@@ -85,7 +85,8 @@ def test_a_batch_may_be_larger_than_what_is_asked_at_once(look: Look) -> None:
     with Server(without_glue(12)) as server:
         answer = look(DNS([server.nameserver]))
     assert len(answer.endpoints) == 12
-    assert len(server.queries) == 25
+    # By their texts: on a busy machine one is sent again, with another id.
+    assert len({query[2:] for _, query, _ in server.queries}) == 25
 
 
 def test_junk_a_wrong_id_a_wrong_question_and_a_wrong_source_come_first(look: Look) -> None:
