@@ -17,6 +17,7 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery, Policy
 from peerdiscover.http import AsyncPodTransport, PodTransport
+from tests.waiting import LONG
 
 WAYS = [f"{kind}-{library}" for kind in ("threads", "asyncio", "trio") for library in ("httpx", "httpx2")]
 SLOW = Policy(min_refresh=600, max_refresh=600, jitter=0)
@@ -78,7 +79,7 @@ def web(
             pytest.fail(text)
         pytest.skip(text)
     api = import_module(library)
-    client_options: dict[str, Any] = {"timeout": 5, **(client or {})}
+    client_options: dict[str, Any] = {"timeout": LONG, **(client or {})}
     if kind == "threads":
         with ExitStack() as stack:
             discovery = stack.enter_context(Discovery(name, source=source, policy=policy))
@@ -136,4 +137,4 @@ def web(
         finally:
             portal.call(held.end.set)
             portal.call(held.leave.set)
-            future.result(10)
+            future.result(LONG)

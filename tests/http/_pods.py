@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from peerdiscover import Peer
+from tests.waiting import LONG
 
 Manner = Literal[
     "ok",  # answers
@@ -88,7 +89,7 @@ class Pod:
         self.refuse()
         self.cut()
         for thread in list(self._threads):
-            thread.join(5)
+            thread.join(LONG)
             assert not thread.is_alive()
         self._threads.clear()
 

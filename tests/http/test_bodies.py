@@ -9,6 +9,7 @@ import pytest
 
 from peerdiscover import ConfigurationError, Discovery
 from peerdiscover.http import Client, PodTransport
+from tests.waiting import LONG
 
 from ._flavors import web
 from ._http2 import Pod2, Pods2
@@ -103,12 +104,12 @@ def test_who_waits_for_a_stream_of_a_line_that_breaks_was_not_sent(way: str) -> 
         threads = [threading.Thread(target=post) for _ in range(5)]
         for thread in threads:
             thread.start()
-        assert one.heard.acquire(timeout=5)
+        assert one.heard.acquire(timeout=LONG)
         service.shown = [one, two]
         client.refresh()
         one.stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(LONG)
         assert statuses.count(200) == 4
         assert len(one.requests) == 1
         [error] = [status for status in statuses if status != 200]

@@ -16,6 +16,7 @@ import pytest
 from peerdiscover import AsyncDiscovery
 from peerdiscover.http import AsyncPodTransport
 from tests.tools.certificates import Authority
+from tests.waiting import LONG
 
 from ._flavors import SLOW
 from ._http2 import Pods2
@@ -77,7 +78,7 @@ async def test_at_any_step(protocol: str, kept: bool, context: ssl.SSLContext, a
             interrupted = 0
             for steps in range(30):
                 transport = AsyncPodTransport(discovery, picker=picker, **options)
-                async with httpx.AsyncClient(transport=transport, timeout=5) as client:
+                async with httpx.AsyncClient(transport=transport, timeout=LONG) as client:
                     interrupted += await cancelled_after(steps, client, url, kept)
                     assert picker.under_way == 0
                     if kept:
@@ -85,4 +86,4 @@ async def test_at_any_step(protocol: str, kept: bool, context: ssl.SSLContext, a
                 gc.collect()  # a line that was lost says so here
             assert interrupted
             for _ in range(at[0].accepted):
-                assert await anyio.to_thread.run_sync(at[0].ended.acquire, True, 5)
+                assert await anyio.to_thread.run_sync(at[0].ended.acquire, True, LONG)

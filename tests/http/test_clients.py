@@ -32,6 +32,7 @@ from peerdiscover.http import (
     HttpxNoPeersError,
 )
 from peerdiscover.testing import HeadlessService
+from tests.waiting import LONG
 
 from ._pods import Pods, pods
 
@@ -96,7 +97,7 @@ def test_one_that_is_not_entered_waits_with_each_request() -> None:
                 web.get("/")
             assert isinstance(error.value, NoPeersError)
         told.append([service[0].text])
-        web.discovery.wait(timeout=10)
+        web.discovery.wait(timeout=LONG)
         assert web.get("/").status_code == 200
         assert web.broadcast("GET", "/").complete
         web.close()
@@ -173,7 +174,7 @@ def test_httpx2_alone() -> None:
         "assert issubclass(Client, httpx2.Client)\n"
         "assert 'httpx' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=LONG)
 
 
 # Broadcast
@@ -220,7 +221,7 @@ def over(request: pytest.FixtureRequest) -> Any:
 def test_broadcast_asks_everybody_once(over: Any) -> None:
     with pods() as service, over(service) as web:
         service[1].manner = "error"
-        receipt = web.broadcast("POST", "/invalidate", content=b"k", timeout=5)
+        receipt = web.broadcast("POST", "/invalidate", content=b"k", timeout=LONG)
     assert {peer.key: response.status_code for peer, response in receipt.results.items()} == {
         "web-0": 200,
         "web-1": 500,
@@ -234,7 +235,7 @@ def test_broadcast_names_who_failed(over: Any) -> None:
     with pods() as service, over(service) as web:
         service[0].stop()
         service[1].manner = "drop"
-        receipt = web.broadcast("POST", "/", timeout=5)
+        receipt = web.broadcast("POST", "/", timeout=LONG)
         assert not receipt.complete
         assert {peer.key for peer in receipt.errors} == {"web-0", "web-1"}
         assert len(service.requests) == 2  # nobody is asked twice, and nobody in another's place
@@ -256,7 +257,7 @@ def test_broadcast_gives_everybody_the_whole_body(over: Any, late: str) -> None:
         for options, kind in bodies:
             for pod in service.all:
                 pod.requests.clear()
-            receipt = web.broadcast("POST", "/x", late=late, timeout=10, **options)
+            receipt = web.broadcast("POST", "/x", late=late, timeout=LONG, **options)
             assert receipt.complete
             assert len(service.requests) == 3
             assert len({request.body for request in service.requests}) == 1
@@ -278,7 +279,7 @@ def grown(service: Pods, web: Broadcasting, late: str, **options: Any) -> Any:
     service[0].manner = "slow"
 
     def grow() -> None:
-        assert service[0].heard.acquire(timeout=5)
+        assert service[0].heard.acquire(timeout=LONG)
         service.shown = service.all
         while len(web.discovery.peers) < 3:
             threading.Event().wait(0.01)
@@ -301,13 +302,13 @@ def growing(over: Any) -> Iterator[tuple[Pods, Any]]:
 
 def test_late_is_reported(over: Any) -> None:
     with growing(over) as (service, web):
-        receipt = grown(service, web, "report", timeout=10)
+        receipt = grown(service, web, "report", timeout=LONG)
     assert [peer.key for peer in receipt.joined] == ["web-2"]
     assert not receipt.complete
     assert len(service.requests) == 2
 
 
-@pytest.mark.parametrize("timeout", [None, 10])
+@pytest.mark.parametrize("timeout", [None, LONG])
 def test_late_is_included(over: Any, timeout: float | None) -> None:
     with growing(over) as (service, web):
         receipt = grown(service, web, "include", timeout=timeout)
@@ -322,7 +323,7 @@ def test_who_came_and_went_is_named(over: Any) -> None:
         service[0].manner = "slow"
 
         def flicker() -> None:
-            assert service[0].heard.acquire(timeout=5)
+            assert service[0].heard.acquire(timeout=LONG)
             for shown, size in ((service.all, 3), (service.all[:2], 2)):
                 service.shown = shown
                 while len(web.discovery.peers) != size:
@@ -331,7 +332,7 @@ def test_who_came_and_went_is_named(over: Any) -> None:
 
         thread = threading.Thread(target=flicker)
         thread.start()
-        receipt = web.broadcast("POST", "/", late="include", timeout=10)
+        receipt = web.broadcast("POST", "/", late="include", timeout=LONG)
         thread.join()
     assert sorted(peer.key for peer in receipt.results) == ["web-0", "web-1"]
     assert [peer.key for peer in receipt.joined] == ["web-2"]
@@ -340,7 +341,7 @@ def test_who_came_and_went_is_named(over: Any) -> None:
 def test_include_ends_with_its_time(over: Any) -> None:
     with pods(2) as service, over(service) as web:
         service[1].manner = "silent"
-        receipt = web.broadcast("POST", "/", late="include", timeout=1.0)
+        receipt = web.broadcast("POST", "/", late="include", timeout=3)
         assert [peer.key for peer in receipt.results] == ["web-0"]
         assert [type(error) for error in receipt.errors.values()] == [TimeoutError]
         service[1].go.set()

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.waiting import LONG
+
 from ._flavors import Web, web
 from ._pods import Pods, pods
 from .test_connections import ends, lines_to, stream
@@ -49,7 +51,7 @@ class Child:
         os.write(self._tells, b".")
 
     def said(self) -> Any:
-        assert select.select([self._reads], [], [], 20)[0], "the child hangs"
+        assert select.select([self._reads], [], [], LONG)[0], "the child hangs"
         return json.loads(os.read(self._reads, 65536))
 
     def end(self) -> None:
@@ -138,7 +140,7 @@ def test_it_looks_after_pods_that_leave_by_itself() -> None:
             return errors[0]
 
         with child(run) as forked:
-            assert service[1].heard.acquire(timeout=10)
+            assert service[1].heard.acquire(timeout=LONG)
             forked.go()
             assert forked.said() == "RemoteProtocolError"
             service[1].go.set()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tools.certificates import Authority
+from tests.waiting import LONG
 
 from ._flavors import web
 from ._http2 import Pod2, Pods2
@@ -62,7 +63,7 @@ def test_certificates_for_the_pods(way: str, authority: Authority, of_the_pods: 
     with pods(2, of_the_pods) as service:
         with web(way, service.source, verify=verify, host="peer") as client:
             assert client.get(host=SECURE).text.startswith("web-")
-        with web(way, service.source, verify=verify, client={"timeout": 0.3}) as client:
+        with web(way, service.source, verify=verify, client={"timeout": 2}) as client:
             with pytest.raises(client.api.ConnectError, match=r"[Hh]ostname mismatch"):
                 client.get(host=SECURE)
             assert not service.requests[1:]
@@ -77,7 +78,7 @@ def test_a_certificate_of_a_stranger(way: str, of_the_service: ssl.SSLContext, t
         began = time.monotonic()
         with pytest.raises(client.api.ConnectError, match=r"CERTIFICATE_VERIFY_FAILED.*2 attempts.*mend"):
             client.post(host=SECURE)
-        assert time.monotonic() - began < 30  # each pod once, and not for a minute
+        assert time.monotonic() - began < 60  # each pod once, and not for all the time there is
         assert not service.requests
 
 
@@ -98,12 +99,12 @@ def test_a_pod_that_does_not_shake_hands(
     verify = trusting(authority.ca)
     with (
         pods(2, of_the_service) as service,
-        web(way, service.source, verify=verify, connect_timeout=0.3) as client,
+        web(way, service.source, verify=verify, connect_timeout=1) as client,
     ):
         service[0].manner = "deaf"
         began = time.monotonic()
         assert [client.post(host=SECURE).text[:5] for _ in range(3)] == ["web-1"] * 3
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < LONG
         service[0].go.set()
 
 
