@@ -8,7 +8,7 @@ help:
 	@echo "make venv    a virtual environment with an editable install, the test and the lint tools"
 	@echo "make test    the tests (T=tests/... for some of them)"
 	@echo "make cluster the binary of the control plane that some tests run on (Go; ten minutes, once)"
-	@echo "make cluster-demo   the README's classic example on a real control plane (Linux, root, Go)"
+	@echo "make cluster-demo   the tutorial's classic example on a real control plane (Linux, root, Go)"
 	@echo "make lint    ruff, import-linter, mypy, pyright"
 	@echo "make format  mend what ruff can mend"
 	@echo "make ci      everything, in clean copies, on each Python there is"

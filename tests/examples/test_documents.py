@@ -1,7 +1,8 @@
 """Every Python block of README.md and docs/ is run, and every link inside the project leads somewhere.
 
 A block may use what its text says is there: `web`, an entered discovery of `web-headless.prod:8080`
-(an `AsyncDiscovery` where the block awaits). Functions named `test_…` are called, as pytest does.
+(an `AsyncDiscovery` if the block awaits). Functions named `test_…` are called, as pytest does, and an
+`app` gets a request for /hello, as its server would pass it on.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery
+from peerdiscover.http import Client
 from peerdiscover.testing import HeadlessService
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^\$ (peerdiscover resolve (.*))\n((?:(?!\$|```).+\n)+)", re.MULTILINE)
 PODS = ["10.244.0.10", "10.244.0.9", "10.244.0.11"]
+FRAMEWORKS = ("fastapi", "flask")  # used by the README alone
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -40,8 +45,8 @@ def blocks() -> list[Any]:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HeadlessService]:
-    """The service that the documents speak of, as the pods' surroundings would tell of it: by DNS alone."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeadlessService]:
+    """The service of the documents, as a pod's environment describes it: by DNS alone."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
         monkeypatch.setenv("PEERDISCOVER_NAMESERVERS", svc.nameserver)
@@ -82,16 +87,45 @@ def test_block_runs(
     code = compile(
         "\n" * line + text, str(document), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
     )
+    for module in FRAMEWORKS:
+        if f"from {module} import" in text:
+            pytest.importorskip(module, reason=f"{module} is not installed: pip install '.[test]'")
     run(code, names)
+    if "app" in names:
+        assert hello_from(names["app"])["pod"] in {"web-0", "web-1", "web-2"}
+    if isinstance(names.get("pods"), Client):  # of a module: a program keeps it open
+        names["pods"].close()
     for name, value in list(names.items()):
         if name.startswith("test_"):
             value(headless_service)
 
 
+def hello_from(app: Any) -> Any:
+    """What the application answers to GET /hello: a Flask one, or an ASGI one with its lifespan."""
+    if hasattr(app, "test_client"):
+        return app.test_client().get("/hello").get_json()
+
+    async def served() -> Any:
+        async with app.router.lifespan_context(app) as state:
+
+            async def with_state(scope: Any, receive: Any, send: Any) -> None:
+                await app({**scope, "state": dict(state or {})}, receive, send)
+
+            transport = httpx.ASGITransport(with_state)
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+                return (await client.get("/hello")).json()
+
+    return asyncio.run(served())
+
+
 def test_readme_shows_code_early() -> None:
-    first = BLOCK.search((ROOT / "README.md").read_text())
+    first = BLOCK.search(README.read_text())
     assert first is not None
-    assert (ROOT / "README.md").read_text().count("\n", 0, first.end()) < 40
+    assert README.read_text().count("\n", 0, first.end()) < 40
+
+
+def test_readme_stays_short() -> None:
+    assert len(README.read_text().splitlines()) <= 180
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -100,7 +134,7 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert not missing
 
 
-def test_manifests_differ_where_the_readme_says() -> None:
+def test_manifests_differ_where_the_tutorial_says() -> None:
     trap, right = (
         re.sub(r"(?m)^#.*\n", "", (ROOT / "examples" / "manifests" / f"{name}.yaml").read_text())
         for name in ("trap", "right")
@@ -110,8 +144,8 @@ def test_manifests_differ_where_the_readme_says() -> None:
 
 
 def classic() -> list[Any]:
-    """What the README shows of the classic example: command, output, and the targetPort of that moment."""
-    text = (ROOT / "README.md").read_text()
+    """What the tutorial shows of the classic example: command, output, and the targetPort of that moment."""
+    text = TUTORIAL.read_text()
     mended = text.index("is the same with `targetPort: 80`")
     return [
         pytest.param(

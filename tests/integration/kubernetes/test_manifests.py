@@ -1,4 +1,4 @@
-"""The README's example and its trap: examples/manifests as they stand, asked from a pod without settings."""
+"""The tutorial's example and its trap: examples/manifests as they stand, from a pod without settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "examples" / "manifests"
-README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 HEADLESS, REGULAR = "headless-svc.moon", "regular-svc.moon"
 
 pytestmark = pytest.mark.usefixtures("short_ttl")
@@ -63,16 +63,16 @@ def applied(cluster: Cluster, app: Workload, manifest: str, port: int) -> set[st
     return {pod.ip for pod in pods}
 
 
-def said_in_readme(command: str, number: int = 0) -> str:
-    """What the README shows below that command, where it stands for the nth time."""
-    shown = [block for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if command in block]
-    told: list[str] = []
+def shown_in_tutorial(command: str, number: int = 0) -> str:
+    """What the tutorial shows below that command, at its nth place."""
+    shown = [block for block in re.findall(r"```console\n(.*?)```", TUTORIAL, re.DOTALL) if command in block]
+    outputs: list[str] = []
     for block in shown:
         for part in ("\n" + block).split("\n$ ")[1:]:
             line, _, output = part.partition("\n")
             if line == command:
-                told.append(output.strip("\n"))
-    return told[number]
+                outputs.append(output.strip("\n"))
+    return outputs[number]
 
 
 def shape(output: str) -> list[str]:
@@ -86,7 +86,7 @@ def found(output: str) -> set[str]:
     return set(re.findall(r"10\.\d+\.\d+\.\d+", output))
 
 
-def test_the_trap_as_the_readme_tells_it(cluster: Cluster, app: Workload, run: Run) -> None:
+def test_the_trap_as_the_tutorial_shows_it(cluster: Cluster, app: Workload, run: Run) -> None:
     pods = applied(cluster, app, "trap.yaml", 8080)
     assert ask(cluster, f"{HEADLESS}.svc.cluster.local").records == tuple(sorted(pods))
     (virtual,) = ask(cluster, f"{REGULAR}.svc.cluster.local").records
@@ -95,13 +95,13 @@ def test_the_trap_as_the_readme_tells_it(cluster: Cluster, app: Workload, run: R
     assert found(looked_up.stdout) == pods
 
     output = peerdiscover(run, "resolve", HEADLESS)
-    assert shape(output) == shape(said_in_readme(f"peerdiscover resolve {HEADLESS}"))
+    assert shape(output) == shape(shown_in_tutorial(f"peerdiscover resolve {HEADLESS}"))
     assert found(output) == pods
     output = peerdiscover(run, "resolve", f"{HEADLESS}:80")
-    assert shape(output) == shape(said_in_readme(f"peerdiscover resolve {HEADLESS}:80"))
+    assert shape(output) == shape(shown_in_tutorial(f"peerdiscover resolve {HEADLESS}:80"))
     assert "no SRV record" in output
     output = peerdiscover(run, "resolve", f"{REGULAR}:80")
-    assert shape(output) == shape(said_in_readme(f"peerdiscover resolve {REGULAR}:80"))
+    assert shape(output) == shape(shown_in_tutorial(f"peerdiscover resolve {REGULAR}:80"))
     assert found(output) == {virtual}
 
     address = min(pods)
@@ -110,12 +110,12 @@ def test_the_trap_as_the_readme_tells_it(cluster: Cluster, app: Workload, run: R
         httpx.get(f"http://{address}:8080/", trust_env=False)
 
 
-def test_right_as_the_readme_tells_it(cluster: Cluster, app: Workload, run: Run) -> None:
+def test_right_as_the_tutorial_shows_it(cluster: Cluster, app: Workload, run: Run) -> None:
     pods = applied(cluster, app, "right.yaml", 80)
     output = peerdiscover(run, "resolve", HEADLESS)
-    assert shape(output) == shape(said_in_readme(f"peerdiscover resolve {HEADLESS}", 1))
+    assert shape(output) == shape(shown_in_tutorial(f"peerdiscover resolve {HEADLESS}", 1))
     assert found(output) == pods
     again = peerdiscover(run, "resolve", f"{HEADLESS}:80")
     assert again.replace(f"{HEADLESS}:80:", f"{HEADLESS}:") == output, "no warning: that is the port"
     output = peerdiscover(run, "resolve", f"{REGULAR}:80")
-    assert shape(output) == shape(said_in_readme(f"peerdiscover resolve {REGULAR}:80"))
+    assert shape(output) == shape(shown_in_tutorial(f"peerdiscover resolve {REGULAR}:80"))
