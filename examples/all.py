@@ -11,11 +11,11 @@ import os
 
 import httpx
 
-from peerdiscover import AsyncDiscovery, Peer
+from peerdiscover import AsyncDiscovery, Peer, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
-async def main(service: str, source: object = None) -> None:
+async def main(service: str, source: SourceLike | None = None) -> None:
     async with AsyncDiscovery(service, source=source) as web, httpx.AsyncClient() as client:
 
         async def reload(peer: Peer) -> int:

@@ -12,11 +12,11 @@ import logging
 import os
 import sys
 
-from peerdiscover import Discovery, Fallback, Kubernetes
+from peerdiscover import Discovery, Fallback, Kubernetes, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
-def main(service: str, source: object = None) -> None:
+def main(service: str, source: SourceLike | None = None) -> None:
     with Discovery(service, source=source) as web:
         for peer in web.peers:
             print(f"{peer.key} at {peer.hostport}, zone {peer.zone or 'not told'}")

@@ -11,13 +11,13 @@ import socket
 
 from tenacity import stop_after_attempt
 
-from peerdiscover import Discovery
+from peerdiscover import Discovery, SourceLike
 from peerdiscover.testing import HeadlessService
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
 
 
-def main(service: str, source: object = None) -> None:
+def main(service: str, source: SourceLike | None = None) -> None:
     with Discovery(service, source=source) as web:
         for n in range(4):
             # `on` has no default: only you know what is safe to repeat. This GET is.

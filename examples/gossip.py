@@ -11,7 +11,7 @@ import os
 
 import httpx
 
-from peerdiscover import AsyncDiscovery, Identity, Peer
+from peerdiscover import AsyncDiscovery, Identity, Peer, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
@@ -36,7 +36,7 @@ async def invalidate(cache: AsyncDiscovery, key: str, rounds: int = 5) -> set[st
     return told
 
 
-async def main(service: str, source: object = None, me: Identity | None = None) -> None:
+async def main(service: str, source: SourceLike | None = None, me: Identity | None = None) -> None:
     # In a pod nothing has to be said about oneself: its hostname or its address tells.
     async with AsyncDiscovery(service, source=source, me=me) as cache:
         print(f"this pod is {cache.peers.me}")

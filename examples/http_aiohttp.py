@@ -13,7 +13,7 @@ import socket
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from peerdiscover import AsyncDiscovery
+from peerdiscover import AsyncDiscovery, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
@@ -35,7 +35,7 @@ class Pods(AbstractResolver):
         pass
 
 
-async def main(service: str, source: object = None) -> None:
+async def main(service: str, source: SourceLike | None = None) -> None:
     async with AsyncDiscovery(service, source=source) as web:
         # Its connections are kept by host: without force_close the first pod would get everything.
         connector = aiohttp.TCPConnector(resolver=Pods(web), use_dns_cache=False, force_close=True)

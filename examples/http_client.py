@@ -10,11 +10,14 @@ import asyncio
 import os
 from collections.abc import Callable
 
+from peerdiscover import SourceLike
 from peerdiscover.http import AsyncClient, Client
 from peerdiscover.testing import HeadlessService
 
 
-def main(service: str, source: object = None, trouble: Callable[[], object] = lambda: None) -> None:
+def main(
+    service: str, source: SourceLike | None = None, trouble: Callable[[], object] = lambda: None
+) -> None:
     with Client(service, source=source, timeout=5) as web:  # was: httpx.Client(base_url=…)
         for n in range(6):
             if n == 3:
@@ -26,7 +29,7 @@ def main(service: str, source: object = None, trouble: Callable[[], object] = la
             print(f"{told['peer'].key}: {response.status_code} at attempt {told['attempts']}")
 
 
-async def asynchronous(service: str, source: object = None) -> None:
+async def asynchronous(service: str, source: SourceLike | None = None) -> None:
     async with AsyncClient(service, source=source, timeout=5) as web:
         receipt = await web.broadcast("POST", "/invalidate", timeout=5)  # to every pod, once each
         print("told", *(peer.key for peer in receipt.results))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc  # type: ignore[import-untyped]
 
-from peerdiscover import Change, Discovery, Peer
+from peerdiscover import Change, Discovery, Peer, SourceLike
 
 
 class UnreachableError(Exception):
@@ -27,7 +27,7 @@ def say(channel: grpc.Channel, text: str) -> str:
         raise
 
 
-def main(service: str, source: object = None) -> None:
+def main(service: str, source: SourceLike | None = None) -> None:
     channels: dict[Peer, grpc.Channel] = {}
 
     def follow(change: Change) -> None:

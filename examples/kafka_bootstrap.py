@@ -8,7 +8,7 @@ Run it with pods of its own on this machine, or in a cluster:
 
 import os
 
-from peerdiscover import Peer, resolve
+from peerdiscover import Peer, SourceLike, resolve
 from peerdiscover.testing import HeadlessService
 
 
@@ -17,11 +17,11 @@ def address(peer: Peer) -> str:
     return f"{peer.fqdn.removesuffix('.')}:{peer.port}" if peer.fqdn else peer.hostport
 
 
-def bootstrap_servers(service: str, source: object = None) -> list[str]:
+def bootstrap_servers(service: str, source: SourceLike | None = None) -> list[str]:
     return [address(peer) for peer in resolve(service, source=source)]
 
 
-def main(service: str, source: object = None) -> None:
+def main(service: str, source: SourceLike | None = None) -> None:
     servers = bootstrap_servers(service, source)
     # With kafka-python: KafkaProducer(bootstrap_servers=servers)
     print("bootstrap.servers=" + ",".join(servers))

@@ -9,7 +9,7 @@ Run it with pods of its own on this machine, or in a cluster:
 import asyncio
 import os
 
-from peerdiscover import AsyncDiscovery, Peer
+from peerdiscover import AsyncDiscovery, Peer, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
@@ -29,7 +29,7 @@ async def hold(peer: Peer, web: AsyncDiscovery) -> None:
 
 
 async def main(
-    service: str, source: object = None, quiet: float = 60, svc: HeadlessService | None = None
+    service: str, source: SourceLike | None = None, quiet: float = 60, svc: HeadlessService | None = None
 ) -> None:
     tasks: dict[str, asyncio.Task[None]] = {}
     async with AsyncDiscovery(service, source=source) as web, asyncio.TaskGroup() as group:

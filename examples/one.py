@@ -10,11 +10,11 @@ import os
 
 import httpx
 
-from peerdiscover import Discovery
+from peerdiscover import Discovery, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
-def main(service: str, source: object = None) -> None:
+def main(service: str, source: SourceLike | None = None) -> None:
     with Discovery(service, source=source) as web:  # returns once somebody is there, or raises
         turns = web.round_robin()
         for _ in range(6):

@@ -10,7 +10,7 @@ import os
 
 import httpx
 
-from peerdiscover import Discovery
+from peerdiscover import Discovery, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
@@ -32,7 +32,7 @@ class Database:
                 print(f"read {key} from {replica.key}")
 
 
-def main(service: str, source: object = None, svc: HeadlessService | None = None) -> None:
+def main(service: str, source: SourceLike | None = None, svc: HeadlessService | None = None) -> None:
     with Discovery(service, source=source) as pods:
         database = Database(pods)
         database.write("a", "1")

@@ -13,6 +13,7 @@ WITH_DISCOVERY = {
     "_exports", "_forks", "answers", "discovery", "discovery._base", "discovery._changes",
     "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "names", "peers", "pickers",
     "pickers._base", "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",
+    "sources._cancellation", "sources._failures",
 }  # fmt: skip
 CORE = {
     "membership", "membership.core", "membership.evidence", "membership.explaining", "membership.health",

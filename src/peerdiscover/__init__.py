@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .sources.dns import DNS
     from .sources.fallback import Fallback
+    from .sources.function import SourceLike
     from .sources.kubernetes import Kubernetes
     from .sources.static import Static
 
@@ -67,6 +68,7 @@ __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can che
     "ResolutionTimeoutError",
     "ServiceName",
     "Source",
+    "SourceLike",
     "Static",
     "Status",
     "aresolve",
@@ -97,6 +99,7 @@ _EXPORTS = {
     "policy": ("Policy",),
     "sources.dns": ("DNS",),
     "sources.fallback": ("Fallback",),
+    "sources.function": ("SourceLike",),
     "sources.kubernetes": ("Kubernetes",),
     "sources.static": ("Static",),
 }

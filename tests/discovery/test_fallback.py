@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
@@ -215,7 +216,7 @@ def test_once_awaited(run: Run) -> None:
 
 
 @pytest.mark.parametrize("given", [None, 7, "dns", Script], ids=repr)
-def test_what_is_no_source_is_refused(given: object) -> None:
+def test_what_is_no_source_is_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="source"):
         Fallback(given, DNS())
     with pytest.raises(ConfigurationError, match="source"):

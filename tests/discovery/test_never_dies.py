@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -283,7 +283,7 @@ def test_a_resolv_conf_that_comes_late_vanishes_and_is_empty(tmp_path: Path) -> 
     path = tmp_path / "resolv.conf"
     with HeadlessService("web.prod", replicas=2, ttl=1) as svc:
         host, _, port = svc.nameserver.rpartition(":")
-        source = DNS(surroundings=Environment(environ={}, resolv_conf=OnPort(path, int(port))))
+        source = DNS(environment=Environment(environ={}, resolv_conf=OnPort(path, int(port))))
         web = Discovery("web.prod:http", source=source, policy=replace(QUICK, retry_max=0.01))
         entering = threading.Thread(target=web.start)
         entering.start()
@@ -395,7 +395,7 @@ def test_a_watch_that_raises_while_it_is_closed(anyio_backend: str) -> None:
     class Source:
         kind = "test"
 
-        async def watch(self, _ask: LookupRequest) -> Any:
+        async def watch(self, _ask: LookupRequest) -> AsyncIterator[Answer]:
             try:
                 yield told(0)
                 await anyio.sleep_forever()

@@ -31,7 +31,7 @@ class Place:
         self.resolv = folder / "resolv.conf"
         self.account = folder / "namespace"
 
-    def surroundings(
+    def environment(
         self, environ: Mapping[str, str] | None = None, hostname: str = "web-1", addresses: Sequence[str] = ()
     ) -> Environment:
         return Environment(
@@ -51,7 +51,7 @@ def place(tmp_path: Path) -> Place:
 def test_a_pod_tells_all(place: Place) -> None:
     place.resolv.write_text(POD)
     place.account.write_text("theirs\n")
-    found = place.surroundings()
+    found = place.environment()
     assert found.nameservers() == (Server("10.96.0.10"), Server("fd00::a"))
     assert found.namespace() == "theirs"
     assert found.cluster_domain() == "corp.example"
@@ -62,7 +62,7 @@ def test_a_pod_tells_all(place: Place) -> None:
 def test_the_environment_goes_first(place: Place) -> None:
     place.resolv.write_text(POD)
     place.account.write_text("theirs")
-    found = place.surroundings(
+    found = place.environment(
         {
             "PEERDISCOVER_NAMESERVERS": "127.0.0.1:5353, ::1  [::1]:54",
             "PEERDISCOVER_NAMESPACE": "other",
@@ -72,30 +72,30 @@ def test_the_environment_goes_first(place: Place) -> None:
     assert found.nameservers() == (Server("127.0.0.1", 5353), Server("::1"), Server("::1", 54))
     assert found.namespace() == "other"
     assert found.cluster_domain() == "other.local"
-    empty = place.surroundings(dict.fromkeys(("PEERDISCOVER_NAMESERVERS", "PEERDISCOVER_NAMESPACE"), " "))
+    empty = place.environment(dict.fromkeys(("PEERDISCOVER_NAMESERVERS", "PEERDISCOVER_NAMESPACE"), " "))
     assert empty.namespace() == "theirs"
     assert empty.nameservers()
 
 
 def test_the_zone_is_what_the_environment_says(place: Place) -> None:
     service = ServiceName.parse("web")
-    assert place.surroundings().zone() is None
-    assert place.surroundings({"PEERDISCOVER_ZONE": ""}).zone() is None  # a node without the label
-    found = place.surroundings({"PEERDISCOVER_ZONE": " eu-west-1a "})
+    assert place.environment().zone() is None
+    assert place.environment({"PEERDISCOVER_ZONE": ""}).zone() is None  # a node without the label
+    found = place.environment({"PEERDISCOVER_ZONE": " eu-west-1a "})
     assert found.zone() == found.identity(service).zone == "eu-west-1a"
     with pytest.raises(ConfigurationError, match="PEERDISCOVER_ZONE='eu west'"):
-        place.surroundings({"PEERDISCOVER_ZONE": "eu west"}).zone()
+        place.environment({"PEERDISCOVER_ZONE": "eu west"}).zone()
 
 
 def test_nothing_is_made_up(place: Place) -> None:
-    found = place.surroundings()
+    found = place.environment()
     assert (found.nameservers(), found.namespace(), found.cluster_domain()) == ((), None, None)
     place.resolv.write_text("search corp.example svc.example\nnameserver 192.0.2.53\n")
     assert (found.namespace(), found.cluster_domain()) == (None, None)
 
 
 def test_resolv_conf_is_read_again_when_it_changes(place: Place) -> None:
-    found = place.surroundings()
+    found = place.environment()
     place.resolv.write_text("nameserver 10.0.0.1\n")
     assert found.nameservers() == (Server("10.0.0.1"),)
     other = place.resolv.with_name("new")
@@ -114,7 +114,7 @@ def test_resolv_conf_is_read_again_when_it_changes(place: Place) -> None:
 
 
 def test_without_a_nameserver_a_lookup_fails_and_says_what_to_set(place: Place) -> None:
-    dns = DNS(surroundings=place.surroundings())
+    dns = DNS(environment=place.environment())
     answer = dns.lookup(LookupRequest(ServiceName.parse("web.prod:80")))
     assert answer.outcome is Outcome.FAILED
     assert "PEERDISCOVER_NAMESERVERS" in str(answer.error)
@@ -128,9 +128,7 @@ def test_an_unknown_namespace_and_a_bad_setting_are_failed_answers(place: Place)
         ({"PEERDISCOVER_NAMESERVERS": "dns.example"}, "web.prod:80", "dns.example"),
         ({"PEERDISCOVER_CLUSTER_DOMAIN": "a..b"}, "web.prod:80", "a..b"),
     ]:
-        answer = DNS(surroundings=place.surroundings(environ)).lookup(
-            LookupRequest(ServiceName.parse(service))
-        )
+        answer = DNS(environment=place.environment(environ)).lookup(LookupRequest(ServiceName.parse(service)))
         assert isinstance(answer.error, ConfigurationError)
         assert said in str(answer.error)
 
@@ -179,7 +177,7 @@ def test_nameservers_as_texts(text: str, server: Server, shown: str) -> None:
 def name_in(
     place: Place, service: str, environ: Mapping[str, str] | None = None, hostname: str = "web-1"
 ) -> str | None:
-    return place.surroundings(environ, hostname).identity(ServiceName.parse(service)).name
+    return place.environment(environ, hostname).identity(ServiceName.parse(service)).name
 
 
 def test_the_own_name_counts_in_the_own_namespace_only(place: Place) -> None:
@@ -203,7 +201,7 @@ def test_where_the_own_name_comes_from(place: Place) -> None:
 
 def test_own_addresses(place: Place) -> None:
     environ = {"POD_IP": "10.0.0.1", "POD_IPS": "10.0.0.1,fd00:0::1 nonsense"}
-    found = place.surroundings(environ, addresses=["127.0.0.1", "10.0.0.9", "::1", "fe80::1", "0.0.0.0"])
+    found = place.environment(environ, addresses=["127.0.0.1", "10.0.0.9", "::1", "fe80::1", "0.0.0.0"])
     assert found.identity(ServiceName.parse("web")).addresses == ("10.0.0.1", "fd00::1", "10.0.0.9")
 
 

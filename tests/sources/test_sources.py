@@ -53,7 +53,7 @@ def test_a_fixed_list_that_is_wrong(entries: Any) -> None:
 
 
 @pytest.mark.parametrize("returned", [None, [], ()])
-def test_a_callable_that_knows_nobody(returned: object) -> None:
+def test_a_callable_that_returns_no_peers(returned: list[str] | None) -> None:
     answer = ask(FunctionSource(lambda: returned))
     assert (answer.outcome, answer.ttl, answer.kind) == (Outcome.EMPTY, None, "callable")
 
@@ -79,14 +79,22 @@ def test_a_coroutine_function() -> None:
 
 
 @pytest.mark.parametrize("returned", ["10.0.0.1:80", b"10.0.0.1:80", 7, ["10.0.0.1"], [None]])
-def test_a_callable_that_returns_what_is_no_list_of_addresses(returned: object) -> None:
+def test_a_callable_that_returns_what_is_no_list_of_addresses(returned: Any) -> None:
     with pytest.raises(ConfigurationError):
         FunctionSource(lambda: returned).lookup(ASK)
 
 
-def test_what_a_callable_raises_is_left_to_whoever_asks() -> None:
+def test_what_a_callable_raises_is_left_to_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        FunctionSource(lambda: 1 / 0).lookup(ASK)
+        FunctionSource(lambda: [f"10.0.0.1:{1 // 0}"]).lookup(ASK)
+
+
+def test_what_is_no_source_is_a_type_error_too() -> None:
+    """mypy warns of an `ignore` that it does not need."""
+    with pytest.raises(ConfigurationError):
+        source_for(ServiceName.parse("web"), 7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError):
+        FunctionSource(lambda: [7]).lookup(ASK)  # type: ignore[list-item]
 
 
 # Which source
@@ -147,7 +155,7 @@ def test_a_source_that_is_given() -> None:
         ("web", ["10.0.0.1:80"]),
     ],
 )
-def test_a_source_that_disagrees_or_is_none(service: str, source: object) -> None:
+def test_a_source_that_disagrees_or_is_none(service: str, source: Any) -> None:
     with pytest.raises(ConfigurationError):
         source_for(ServiceName.parse(service), source)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
-from peerdiscover.sources.dns.addresses import Addresses, Found
+from peerdiscover.sources.dns.addresses import Addresses, ResolvedName
 from peerdiscover.sources.environment import Environment
 
 __all__ = ["WHY", "Oneself", "oneself", "wait_for_own_name"]
@@ -86,7 +86,7 @@ def wait_for_own_name(
     addresses = Addresses(nameservers)
     while True:
         left = end - time.monotonic()
-        found = addresses.of(me.fqdn, max(0.1, min(left, _SECONDS)))
+        found = addresses.resolve(me.fqdn, max(0.1, min(left, _SECONDS)))
         if me.addresses & found.addresses:
             return
         left = end - time.monotonic()
@@ -95,7 +95,7 @@ def wait_for_own_name(
         time.sleep(min(_APART, left))
 
 
-def _said(found: Found) -> str:
+def _said(found: ResolvedName) -> str:
     if found.addresses:
         return f"it gives {', '.join(sorted(found.addresses))}"
     return f"the last answer was: {found.outcome}" + (f", {found.error}" if found.error else "")

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tenacity.wait import WaitBaseT
 
     from peerdiscover.membership import Membership, Status
+    from peerdiscover.sources import SourceLike
 
     from .attempts import Failover
     from .broadcast import Broadcast, Late, RollingBroadcast
@@ -92,7 +93,7 @@ class _BaseDiscovery(_PickerMixin):
         self,
         service: str | ServiceName,
         *,
-        source: object = None,
+        source: SourceLike | None = None,
         policy: Policy = Policy(),  # noqa: B008 - frozen
         me: Identity | None = None,
     ) -> None:

@@ -62,7 +62,7 @@ class TaskRuntime(_BaseDiscovery):
 
     def _begin_refreshing(self) -> None:
         self._core.start(self._now())
-        self._blocked: set[object] = set()
+        self._stuck_calls: set[object] = set()
         self._tasks.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -73,7 +73,7 @@ class TaskRuntime(_BaseDiscovery):
                 if self._core.watched:
                     self._tasks.start_soon(self._feed, due)
                 else:
-                    answer = await _calling.alookup(self._source, due, self._blocked)
+                    answer = await _calling.apull(self._source, due, self._stuck_calls)
                     self._take(answer, self._now() - began)
             elif not self._has_pending():
                 with anyio.move_on_after(due):
@@ -81,7 +81,7 @@ class TaskRuntime(_BaseDiscovery):
 
     async def _feed(self, ask: LookupRequest) -> None:
         """Hand on what a source tells by itself, until it ends."""
-        self._watch_ended(await _calling.awatch(self._source, ask, self._watch_told))
+        self._watch_ended(await _calling.afollow(self._source, ask, self._watch_told))
 
     # For `_forks`
 

@@ -109,7 +109,7 @@ class ThreadedRuntime(_BaseDiscovery):
         self._asking, lock = True, self._changed
         lock.release()
         try:
-            answer = _calling.lookup(self._source, ask)
+            answer = _calling.pull(self._source, ask)
         finally:
             lock.acquire()
             self._asking = False
@@ -122,7 +122,7 @@ class ThreadedRuntime(_BaseDiscovery):
             with self._lock:
                 self._watch_told(answer)
 
-        ended = _calling.watch(self._source, ask, take)
+        ended = _calling.follow(self._source, ask, take)
         with self._lock:
             self._watch_ended(ended)
 

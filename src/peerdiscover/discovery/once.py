@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from peerdiscover.peers import Identity, PeerSet
+    from peerdiscover.sources import SourceLike
 
 __all__ = ["aresolve", "resolve"]
 
@@ -40,7 +41,7 @@ _LAST = 0.3
 def resolve(
     service: str | ServiceName,
     *,
-    source: object = None,
+    source: SourceLike | None = None,
     timeout: float = 5.0,
     me: Identity | None = None,
 ) -> PeerSet:
@@ -56,7 +57,7 @@ def resolve(
 
     def ask() -> PeerSet | None:
         question = once.ask(time.monotonic())
-        return once.take(_calling.once(once.source, question), time.monotonic())
+        return once.take(_calling.first_answer(once.source, question), time.monotonic())
 
     once.began = time.monotonic()
     return once.found(tenacity.Retrying(**once.retrying())(ask))
@@ -65,7 +66,7 @@ def resolve(
 async def aresolve(
     service: str | ServiceName,
     *,
-    source: object = None,
+    source: SourceLike | None = None,
     timeout: float = 5.0,
     me: Identity | None = None,
 ) -> PeerSet:
@@ -77,7 +78,9 @@ async def aresolve(
 
     async def ask() -> PeerSet | None:
         question = once.ask(anyio.current_time())
-        return once.take(await _calling.aonce(once.source, question, once.blocked), anyio.current_time())
+        return once.take(
+            await _calling.afirst_answer(once.source, question, once.stuck_calls), anyio.current_time()
+        )
 
     once.began = anyio.current_time()
     return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))
@@ -87,7 +90,7 @@ class OneShot:
     """The steps of resolving once."""
 
     def __init__(
-        self, service: str | ServiceName, source: object, timeout: float, me: Identity | None
+        self, service: str | ServiceName, source: SourceLike | None, timeout: float, me: Identity | None
     ) -> None:
         if not timeout > 0:
             raise ConfigurationError(f"timeout={timeout!r}: must be above 0")
@@ -103,7 +106,7 @@ class OneShot:
         self._failure: Answer | None = None
         self._now = 0.0
         self.began: float = 0.0
-        self.blocked: set[object] = set()
+        self.stuck_calls: set[object] = set()
 
     def retrying(self) -> dict[str, Any]:
         """How tenacity is to repeat."""

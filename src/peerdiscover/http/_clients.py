@@ -30,6 +30,8 @@ from ._sync import PodTransport
 if TYPE_CHECKING:
     import httpx
 
+    from peerdiscover.sources import SourceLike
+
     _Client = httpx.Client
     _AsyncClient = httpx.AsyncClient
 else:
@@ -48,7 +50,7 @@ class _ClientConfig:
         self,
         service: str | ServiceName,
         kind: Any,
-        source: object,
+        source: SourceLike | None,
         policy: Policy | None,
         discovery: Any,
         options: Any,
@@ -85,7 +87,7 @@ class _PodClientMixin:
         self,
         service: str | ServiceName,
         *,
-        source: object = None,
+        source: SourceLike | None = None,
         policy: Policy | None = None,
         discovery: Discovery | None = None,
         **httpx_options: Any,
@@ -188,7 +190,7 @@ class _AsyncPodClientMixin:
         self,
         service: str | ServiceName,
         *,
-        source: object = None,
+        source: SourceLike | None = None,
         policy: Policy | None = None,
         discovery: AsyncDiscovery | None = None,
         **httpx_options: Any,

@@ -1,9 +1,9 @@
 """Sources: where answers come from. `source_for` finds the one that a name and an argument mean.
 
-Rules of this room:
+Invariants:
 
-* A name's scheme and the source given must not disagree. A name without a scheme is no more than a
-  label where the source needs none.
+* A name's scheme and the `source=` argument must not disagree. Without a scheme the name is only a label
+  for sources that need no name.
 * Nothing is imported before it is used: a program with a fixed list never loads DNS.
 """
 
@@ -19,14 +19,24 @@ from peerdiscover.names import ServiceName, parse_static
 if TYPE_CHECKING:
     from .dns import DNS
     from .fallback import Fallback
-    from .function import FunctionSource, as_source
+    from .function import AddressLike, FunctionSource, SourceLike, as_source
     from .kubernetes import Kubernetes
     from .static import Static
 
-__all__ = ["DNS", "Fallback", "FunctionSource", "Kubernetes", "Static", "as_source", "source_for"]
+__all__ = [
+    "DNS",
+    "AddressLike",
+    "Fallback",
+    "FunctionSource",
+    "Kubernetes",
+    "SourceLike",
+    "Static",
+    "as_source",
+    "source_for",
+]
 
 _KIND_OF = {"auto": "fallback"}
-"""The kind of source that a scheme means, where it is not the scheme itself."""
+"""The kind of source that a scheme means, if it is not the scheme itself."""
 
 
 __getattr__, __dir__ = lazy(
@@ -34,33 +44,33 @@ __getattr__, __dir__ = lazy(
     {
         "dns": ("DNS",),
         "fallback": ("Fallback",),
-        "function": ("FunctionSource", "as_source"),
+        "function": ("AddressLike", "FunctionSource", "SourceLike", "as_source"),
         "kubernetes": ("Kubernetes",),
         "static": ("Static",),
     },
 )
 
 
-def source_for(service: ServiceName, source: object = None) -> Source:
-    """The source for a name: the one its scheme means, or `source`, a source or a callable.
+def source_for(service: ServiceName, source: SourceLike | None = None) -> Source:
+    """The source for a name: the one that its scheme means, or `source`, a source or a callable.
 
-    `ConfigurationError` where the scheme disagrees with `source`, or `source` is none.
+    Raises `ConfigurationError` if the scheme disagrees with `source`, or if `source` is no source.
     """
     kind = getattr(source, "kind", None)
     scheme = _written_scheme(service)
     if source is None:
-        return _meant_by(service)
+        return _from_scheme(service)
     if scheme is not None and (kind != _KIND_OF.get(scheme, scheme) or service.scheme == "static"):
         raise ConfigurationError(
             f"{str(service)!r} says where its pods come from ({scheme}:), and so does source={source!r}: "
-            "give one of them"
+            "give only one of the two"
         )
     from .function import as_source
 
     return as_source(source)
 
 
-def _meant_by(service: ServiceName) -> Source:
+def _from_scheme(service: ServiceName) -> Source:
     if service.scheme == "static":
         from .static import Static
 
@@ -80,13 +90,7 @@ def _meant_by(service: ServiceName) -> Source:
 
 
 def _written_scheme(service: ServiceName) -> str | None:
-    """The scheme that the text itself has; None where it has none."""
-    text = str(service)
-    return (
-        service.scheme if text.startswith(f"{service.scheme}:") and not _is_service_called_so(text) else None
-    )
-
-
-def _is_service_called_so(text: str) -> bool:
-    """`dns:8080` is a Service of the name dns, and its port."""
-    return text.partition(":")[2].isdigit()
+    """The scheme that is written in the name; None if it has none."""
+    written, _, rest = str(service).partition(":")
+    # `dns:8080` is a Service whose name is dns, and its port.
+    return service.scheme if written == service.scheme and not rest.isdigit() else None

@@ -1,212 +1,161 @@
-"""Asking any source once, from a thread or awaited: whatever it raises or returns is an answer.
+"""Calls sources of any kind, from a thread or awaited, and always comes back with an `Answer`.
 
-A source may block or be awaited, pull or push; the shells need not know which. SystemExit and the like
-are failures, too: raised by a source they would end a refresher in silence. Only who asks can be
-cancelled: a source that raises the same of its own accord has failed. In the main thread, where no
-refresher runs, what is no `Exception` passes: handlers of signals raise there (Ctrl-C during `resolve`).
+A source may pull or push, block or be awaited: the callers of this module need not know. Each function
+has an awaited twin (`pull` and `apull`). What a source raises becomes a failed answer (see `_failures`).
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
-from peerdiscover.errors import ConfigurationError, PeerDiscoverError
+from peerdiscover.errors import ConfigurationError
+
+from ._cancellation import Cancellation
+from ._failures import answer_from, answer_from_awaitable, belongs_to_program, checked, failed
 
 __all__ = [
     "Cancellation",
-    "alookup",
-    "aonce",
-    "awatch",
+    "afirst_answer",
+    "afollow",
+    "apull",
     "failed",
-    "lookup",
+    "first_answer",
+    "follow",
     "merge_fallback",
-    "once",
-    "watch",
+    "pull",
 ]
 
-_log = logging.getLogger("peerdiscover")
-
 _GRACE = 1.0
-"""Seconds that a source has over its time before it is cancelled: it can say more about why it failed."""
+"""Seconds past its timeout before a source is cancelled. It can say better than we can why it failed."""
 
 _MAX_STUCK = 2
-"""How many lookups of one discovery may be stuck in threads before no more are tried."""
+"""Lookups of one discovery that may be stuck in threads before no more are started."""
 
 _POLL_INTERVAL = 0.1
-"""Seconds between looks at whether anybody still waits."""
+"""Seconds between looks at whether the request was cancelled."""
 
 
-class Cancellation:
-    """That nobody waits any more, and whom to wake then. See `LookupRequest.on_cancelled`."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._acts: dict[object, Callable[[], object]] = {}
-        self._over = False
-
-    def add_callback(self, act: Callable[[], object]) -> Callable[[], object]:
-        """Have `act` called when it comes, or at once; returns what forgets it."""
-        token = object()
-        with self._lock:
-            over = self._over
-            if not over:
-                self._acts[token] = act
-        if over:
-            act()
-        return lambda: self._acts.pop(token, None)
-
-    def cancel(self) -> None:
-        """It has come. What an act raises is logged."""
-        with self._lock:
-            self._over = True
-            acts = list(self._acts.values())
-            self._acts.clear()
-        for act in acts:
-            try:
-                act()
-            except Exception:  # noqa: BLE001 - a source is a stranger's code
-                _log.exception("a source could not be woken")
-
-
-def once(source: Source, ask: LookupRequest) -> Answer:
-    """One answer, whichever way it comes: of a source that tells by itself its first word, if that is good.
-
-    Of a source that can be asked, too, each way has half of the time.
-    """
+def first_answer(source: Source, request: LookupRequest) -> Answer:
+    """One answer. Of a source that pushes and pulls, each gets half of the time, the watch first."""
     if not (isinstance(source, PushSource) and isinstance(source, PullSource)):
-        return lookup(source, ask)
-    half = replace(ask, timeout=ask.timeout / 2)
-    told = _answer(lambda: _first(source, half))
-    return told if told.is_evidence else merge_fallback(told, lookup(source, half))
+        return pull(source, request)
+    half = replace(request, timeout=request.timeout / 2)
+    watched = answer_from(lambda: _first_watched(source, half))
+    return watched if watched.is_evidence else merge_fallback(watched, pull(source, half))
 
 
-async def aonce(source: Source, ask: LookupRequest, blocked: set[object]) -> Answer:
-    """The same, awaited."""
+async def afirst_answer(source: Source, request: LookupRequest, stuck_calls: set[object]) -> Answer:
+    """`first_answer`, awaited."""
     if not (isinstance(source, PushSource) and isinstance(source, PullSource)):
-        return await alookup(source, ask, blocked)
-    half = replace(ask, timeout=ask.timeout / 2)
-    told = await _in_time(lambda: _afirst(source, half), half)
-    return told if told.is_evidence else merge_fallback(told, await alookup(source, half, blocked))
+        return await apull(source, request, stuck_calls)
+    half = replace(request, timeout=request.timeout / 2)
+    watched = await _in_time(lambda: _afirst_watched(source, half), half)
+    return watched if watched.is_evidence else merge_fallback(watched, await apull(source, half, stuck_calls))
 
 
 def merge_fallback(failed: Answer, answer: Answer) -> Answer:
-    """The answer of who was asked after somebody else had failed; it says so."""
+    """The answer of a second source, with what the first one failed of."""
     if answer.is_evidence:
         why = str(failed.error).partition("\n")[0]
-        said = f"the first way to ask failed, and another one was taken: {why}"
-        return answer.replace(warnings=(*answer.warnings, said))
+        warning = f"the first source failed, the second one answered: {why}"
+        return answer.replace(warnings=(*answer.warnings, warning))
     errors = (failed.error, answer.error)
     text = " - and then: ".join(map(str, errors))
     hopeless = all(isinstance(error, ConfigurationError) for error in errors)
     return answer.replace(error=ConfigurationError(text) if hopeless else text)
 
 
-def lookup(source: Source, ask: LookupRequest) -> Answer:
-    """One answer. May block for as long as the source does."""
-    return _answer(lambda: _looked_up(source, ask))
+def pull(source: Source, request: LookupRequest) -> Answer:
+    """One answer. Blocks for as long as the source does."""
+    return answer_from(lambda: _lookup(source, request))
 
 
-def _looked_up(source: Source, ask: LookupRequest) -> object:
+def _lookup(source: Source, request: LookupRequest) -> object:
     if not isinstance(source, PullSource):
-        return _first(source, ask)
-    answer: Any = source.lookup(ask)
-    return _run(answer, ask) if hasattr(answer, "__await__") else answer
+        return _first_watched(source, request)
+    answer: Any = source.lookup(request)
+    return _run(answer, request) if hasattr(answer, "__await__") else answer
 
 
-def _answer(act: Callable[[], object]) -> Answer:
-    """What came of it; whatever it raises is a failed answer."""
-    try:
-        return checked(act())
-    except BaseException as error:
-        if _is_for_the_program(error):
-            raise
-        return failed(error)
+async def apull(source: Source, request: LookupRequest, stuck_calls: set[object]) -> Answer:
+    """`pull`, awaited. A source that only blocks is called in a thread.
 
-
-async def alookup(source: Source, ask: LookupRequest, blocked: set[object]) -> Answer:
-    """One answer. A source that only blocks is asked in a thread.
-
-    `blocked` keeps those threads between lookups. They cannot be ended: of a source that hangs there
-    are never more than `_HANGING`.
+    `stuck_calls` counts those threads between lookups. They cannot be ended, so a source that hangs gets
+    at most `_MAX_STUCK` of them.
     """
     if isinstance(source, PullSource):
-        return await _in_time(lambda: _pulled(source, ask, blocked), ask)
-    return await _in_time(lambda: _afirst(source, ask), ask)
+        return await _in_time(lambda: _alookup(source, request, stuck_calls), request)
+    return await _in_time(lambda: _afirst_watched(source, request), request)
 
 
-async def _in_time(act: Callable[[], Awaitable[object]], ask: LookupRequest) -> Answer:
-    """What came of it, or that it took too long."""
+async def _in_time(call: Callable[[], Awaitable[object]], request: LookupRequest) -> Answer:
+    """The answer of `call`, or a failed one if it takes too long."""
     import anyio
 
-    async def acting() -> object:
-        with anyio.move_on_after(ask.timeout + _GRACE):
-            return await act()
-        raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
+    async def limited() -> object:
+        with anyio.move_on_after(request.timeout + _GRACE):
+            return await call()
+        raise _timeout(request)
 
-    return await _outcome(acting)
+    return await answer_from_awaitable(limited)
 
 
-def watch(source: Source, ask: LookupRequest, take: Callable[[Answer], object]) -> Answer:
-    """Hand each answer of a source that tells by itself to `apply`, until it ends or `ask` is cancelled.
+def follow(source: Source, request: LookupRequest, on_answer: Callable[[Answer], object]) -> Answer:
+    """Pass each answer of a watch to `on_answer`, until the watch ends or `request` is cancelled.
 
     Returns the failed answer that it ends with.
     """
     try:
-        answers = iter(_watching(source, ask, "watch"))
+        answers = iter(_watch(source, request, "watch"))
         try:
             for answer in answers:
-                take(checked(answer))
-                if ask.cancelled():
+                on_answer(checked(answer))
+                if request.cancelled():
                     break
         finally:
-            getattr(answers, "close", _nothing)()
+            if hasattr(answers, "close"):
+                answers.close()
     except BaseException as error:
-        if _is_for_the_program(error):
+        if belongs_to_program(error):
             raise
         return failed(error)
     return Answer.failed("the watch ended")
 
 
-async def awatch(source: Source, ask: LookupRequest, take: Callable[[Answer], object]) -> Answer:
-    """The same, awaited."""
+async def afollow(source: Source, request: LookupRequest, on_answer: Callable[[Answer], object]) -> Answer:
+    """`follow`, awaited."""
 
-    async def act() -> Answer:
-        answers = aiter(_watching(source, ask, "awatch"))
+    async def watch() -> Answer:
+        answers = aiter(_watch(source, request, "awatch"))
         try:
             async for answer in answers:
-                take(checked(answer))
+                on_answer(checked(answer))
         finally:
             if hasattr(answers, "aclose"):
                 await answers.aclose()
         return Answer.failed("the watch ended")
 
-    return await _outcome(act)
+    return await answer_from_awaitable(watch)
 
 
-def _is_for_the_program(error: BaseException) -> bool:
-    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
+def _watch(source: Source, request: LookupRequest, method: str) -> Any:
+    """The iterator of answers. A source for threads and tasks has `awatch` beside `watch`."""
+    untyped: Any = source
+    return getattr(untyped, method, untyped.watch)(request)
 
 
-def _watching(source: Source, ask: LookupRequest, method: str) -> Any:
-    """What a source tells by itself. One that serves both shells has `awatch` beside `watch`."""
-    both: Any = source
-    return getattr(both, method, both.watch)(ask)
-
-
-def _first(source: Source, ask: LookupRequest) -> Answer:
+def _first_watched(source: Source, request: LookupRequest) -> Answer:
     first: list[Answer] = []
-    end = watch(source, replace(ask, cancelled=lambda: bool(first) or ask.cancelled()), first.append)
+    until_first = replace(request, cancelled=lambda: bool(first) or request.cancelled())
+    end = follow(source, until_first, first.append)
     return first[0] if first else end
 
 
-async def _afirst(source: Source, ask: LookupRequest) -> Any:
-    answers = aiter(_watching(source, ask, "awatch"))
+async def _afirst_watched(source: Source, request: LookupRequest) -> Any:
+    answers = aiter(_watch(source, request, "awatch"))
     try:
         return await anext(answers)
     finally:
@@ -214,128 +163,58 @@ async def _afirst(source: Source, ask: LookupRequest) -> Any:
             await answers.aclose()
 
 
-def _nothing() -> None:
-    """For an iterator that needs no closing."""
-
-
-def _run(answer: Awaitable[object], ask: LookupRequest) -> object:
-    """Await the answer of a coroutine function in a thread without an event loop of its own."""
+def _run(answer: Awaitable[object], request: LookupRequest) -> object:
+    """Await the answer of a coroutine function, in a thread that has no event loop of its own."""
     import asyncio
 
     async def awaited() -> object:
         return await answer
 
-    async def in_time() -> object:
+    async def limited() -> object:
         lookup = asyncio.ensure_future(awaited())
-        until = asyncio.get_running_loop().time() + ask.timeout + _GRACE
+        until = asyncio.get_running_loop().time() + request.timeout + _GRACE
         while not (await asyncio.wait({lookup}, timeout=_POLL_INTERVAL))[0]:
-            if ask.cancelled() or asyncio.get_running_loop().time() > until:
+            if request.cancelled() or asyncio.get_running_loop().time() > until:
                 lookup.cancel()
-                raise TimeoutError(f"no answer in {ask.timeout:.3g} s")
+                raise _timeout(request)
         return lookup.result()
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(in_time())
-    # `resolve()` from within a coroutine: it blocks, as it says, but it cannot share the event loop.
+        return asyncio.run(limited())
+    # `resolve()` inside a coroutine: it blocks, as documented, but it cannot share the running event loop.
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(in_time())).result()
+        return thread.submit(lambda: asyncio.run(limited())).result()
 
 
-async def _pulled(source: PullSource, ask: LookupRequest, blocked: set[object]) -> Any:
+async def _alookup(source: PullSource, request: LookupRequest, stuck_calls: set[object]) -> Any:
     import inspect
 
     import anyio.to_thread
 
-    both: Any = source
-    act = getattr(both, "alookup", both.lookup)
-    if inspect.iscoroutinefunction(act):
-        return await act(ask)
-    if len(blocked) >= _MAX_STUCK:
+    untyped: Any = source
+    lookup = getattr(untyped, "alookup", untyped.lookup)
+    if inspect.iscoroutinefunction(lookup):
+        return await lookup(request)
+    if len(stuck_calls) >= _MAX_STUCK:
         raise TimeoutError("the source has not returned from earlier lookups")
     token = object()
 
     def block() -> tuple[Any]:
-        blocked.add(token)
+        stuck_calls.add(token)
         try:
-            return (act(ask),)  # a tuple: trio wants no thread to return a coroutine, as a callable may
+            return (lookup(request),)  # in a tuple, since trio refuses a coroutine returned from a thread
         finally:
-            blocked.discard(token)
+            stuck_calls.discard(token)
 
-    # A limiter of its own: the program's threads are not for us to take.
-    one = anyio.CapacityLimiter(1)
-    (answer,) = await anyio.to_thread.run_sync(block, abandon_on_cancel=True, limiter=one)
+    # A limiter of our own, so that we never use up the threads of the program.
+    limiter = anyio.CapacityLimiter(1)
+    (answer,) = await anyio.to_thread.run_sync(block, abandon_on_cancel=True, limiter=limiter)
     return await answer if inspect.isawaitable(answer) else answer
 
 
-async def _outcome(act: Callable[[], Awaitable[object]]) -> Answer:
-    """What came of it; whatever it raises is a failed answer, unless we are cancelled ourselves."""
-    import anyio.lowlevel
-
-    cancelled = anyio.get_cancelled_exc_class()
-    try:
-        return checked(await act())
-    except KeyboardInterrupt:
-        raise  # event loops raise it wherever they happen to be
-    except BaseException as error:
-        if isinstance(error, GeneratorExit) and not _loop_is_running():
-            raise
-        if isinstance(error, cancelled):
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            if _task_is_cancelled():
-                raise
-        return failed(error)
-
-
-def _loop_is_running() -> bool:
-    """No: we are being thrown away, together with the event loop that we waited in."""
-    import anyio
-
-    try:
-        anyio.current_time()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _task_is_cancelled() -> bool:
-    """Whether asyncio itself cancels this task, as `asyncio.run` does with all of them at its end.
-
-    It does so once. anyio's scopes, and trio's, go on cancelling: they need no such question.
-    """
-    import asyncio
-
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # trio
-        return False
-    return task is not None and task.cancelling() > 0
-
-
-def failed(error: BaseException) -> Answer:
-    """What a source raised, as an answer."""
-    with suppress(Exception):  # a handler of the log is a stranger's code, too
-        _log.debug("the source raised", exc_info=error)
-    return checked(Answer.failed(error))
-
-
-def _text(error: BaseException) -> str:
-    """The error in one line. Its own text is a stranger's code, and may raise."""
-    kind = type(error).__name__
-    try:
-        return f"{kind}: {error}" if str(error) else kind
-    except BaseException:  # noqa: BLE001 - see the top
-        return kind
-
-
-def checked(answer: object) -> Answer:
-    """The answer, or a failed one where it is none; an error of somebody else's as text."""
-    if isinstance(answer, Answer):
-        error = answer.error
-        if isinstance(error, BaseException) and not isinstance(error, PeerDiscoverError):
-            return answer.replace(error=_text(error))
-        return answer
-    return Answer.failed(f"the source returned {type(answer).__name__}, no Answer")
+def _timeout(request: LookupRequest) -> TimeoutError:
+    return TimeoutError(f"no answer in {request.timeout:.3g} s")

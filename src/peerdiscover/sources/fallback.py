@@ -1,17 +1,17 @@
-"""Fallback: one source, and another one for when the first fails.
+"""Fallback: one source, and a second one for when the first fails.
 
-Rules of this room:
+Invariants:
 
-* The second is asked only while the first fails, and the first is tried again all the while.
-* What was known is kept: an answer of the second changes the set by the rules of its own kind.
-* A first that tells by itself is watched, and the second asked by the usual times while that watch is
-  down (the core says when: `membership.floor`). A first that is asked has half of the time.
+* The second source is asked only while the first fails. The first is tried again all the while.
+* What is known stays: an answer of the second changes the set by the rules of its own kind.
+* A first source that pushes is watched. While its watch is down, the second is asked at the usual times
+  (the core says when: `membership.watch_state`). A first source that pulls gets half of the time.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import ConfigurationError
@@ -19,54 +19,56 @@ from peerdiscover.errors import ConfigurationError
 from . import _calling
 from .function import as_source
 
+if TYPE_CHECKING:
+    from .function import SourceLike
+
 __all__ = ["Fallback"]
 
 
 class Fallback:
     """Asks `first`, and `second` while `first` fails: `Fallback(Kubernetes(), DNS())`.
 
-    Both are sources, or callables that return addresses. That the first fails is said once in the log,
-    at WARNING, and at INFO that it works again. `ConfigurationError` where one of them is no source.
+    Both are sources, or functions that return addresses. The log says once, at WARNING, that the first
+    fails, and at the same level that it works again. Raises `ConfigurationError` if one is no source.
     """
 
     kind = "fallback"
 
-    def __init__(self, first: object, second: object) -> None:
+    def __init__(self, first: SourceLike, second: SourceLike) -> None:
         self._first: Source = _source(first)
         self._second: Source = _source(second)
-        self._blocked: tuple[set[object], set[object]] = (set(), set())
+        self._stuck_calls: tuple[set[object], set[object]] = (set(), set())
         if isinstance(self._first, PushSource):
-            both: Any = self._first
-            self.watch = both.watch
-            self.awatch = getattr(both, "awatch", both.watch)
+            untyped: Any = self._first
+            self.watch = untyped.watch
+            self.awatch = getattr(untyped, "awatch", untyped.watch)
 
     def __repr__(self) -> str:
         return f"Fallback({self._first!r}, {self._second!r})"
 
-    def lookup(self, ask: LookupRequest) -> Answer:
-        """One answer: of the first where that is asked and answers, else of the second."""
+    def lookup(self, request: LookupRequest) -> Answer:
+        """One answer: of the first source if it pulls and answers, else of the second."""
         if not isinstance(self._first, PullSource):
-            return _calling.lookup(self._second, ask)
-        half = replace(ask, timeout=ask.timeout / 2)
-        answer = _calling.lookup(self._first, half)
-        return (
-            answer
-            if answer.is_evidence
-            else _calling.merge_fallback(answer, _calling.lookup(self._second, half))
-        )
-
-    async def alookup(self, ask: LookupRequest) -> Answer:
-        """The same, awaited, under asyncio and trio."""
-        if not isinstance(self._first, PullSource):
-            return await _calling.alookup(self._second, ask, self._blocked[1])
-        half = replace(ask, timeout=ask.timeout / 2)
-        answer = await _calling.alookup(self._first, half, self._blocked[0])
+            return _calling.pull(self._second, request)
+        half = replace(request, timeout=request.timeout / 2)
+        answer = _calling.pull(self._first, half)
         if answer.is_evidence:
             return answer
-        return _calling.merge_fallback(answer, await _calling.alookup(self._second, half, self._blocked[1]))
+        return _calling.merge_fallback(answer, _calling.pull(self._second, half))
+
+    async def alookup(self, request: LookupRequest) -> Answer:
+        """`lookup`, awaited, under asyncio and trio."""
+        if not isinstance(self._first, PullSource):
+            return await _calling.apull(self._second, request, self._stuck_calls[1])
+        half = replace(request, timeout=request.timeout / 2)
+        answer = await _calling.apull(self._first, half, self._stuck_calls[0])
+        if answer.is_evidence:
+            return answer
+        second = await _calling.apull(self._second, half, self._stuck_calls[1])
+        return _calling.merge_fallback(answer, second)
 
 
-def _source(given: object) -> Source:
+def _source(given: SourceLike | None) -> Source:
     if given is None:
-        raise ConfigurationError("Fallback(None, …): two sources are wanted, such as Kubernetes() and DNS()")
+        raise ConfigurationError("Fallback(None, …): expected two sources, such as Kubernetes() and DNS()")
     return as_source(given)

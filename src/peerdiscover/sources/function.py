@@ -1,10 +1,10 @@
-"""Called: a user's own function as a source.
+"""FunctionSource: a user's own function as a source, and what a `source=` argument may be.
 
-Rules of this room:
+Invariants:
 
-* Whatever the function returns is the whole list; nothing returned means that nobody is there.
-* What it raises is left to whoever asks: for a source, that is a failed answer.
-* One text is no list of one: it is refused, since its characters would be one.
+* What the function returns is the whole list. None or an empty list means that there are no pods.
+* What it raises passes through to the caller, which turns it into a failed answer.
+* A single string is refused: iterating over it would give its characters.
 """
 
 from __future__ import annotations
@@ -15,40 +15,48 @@ from typing import Any
 
 from peerdiscover.answers import Answer, Endpoint, LookupRequest, Source
 from peerdiscover.errors import ConfigurationError
+from peerdiscover.peers import Peer
 
 from .static import endpoint
 
-__all__ = ["FunctionSource", "as_source"]
+__all__ = ["AddressLike", "FunctionSource", "SourceLike", "as_source"]
+
+AddressLike = str | Peer | Endpoint
+"""One pod, as a function or a fixed list gives it: `"10.0.0.1:8080"`, a `Peer`, an `Endpoint`."""
+
+_Addresses = Iterable[AddressLike] | None
+
+SourceLike = Source | Callable[[], _Addresses] | Callable[[], Awaitable[_Addresses]]
+"""What a `source=` argument may be: a source, or a function (a coroutine function too) without arguments."""
 
 
 class FunctionSource:
-    """Calls `function()`, which returns addresses: `"ip:port"` texts, `Peer`s or `Endpoint`s.
+    """Calls `function()`, which returns addresses: `"ip:port"` strings, `Peer`s or `Endpoint`s.
 
     A coroutine function is awaited: then `lookup` returns an awaitable.
     """
 
     kind = "callable"
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[[], _Addresses] | Callable[[], Awaitable[_Addresses]]) -> None:
         if not callable(function):
-            raise ConfigurationError(f"{function!r}: a callable without arguments is wanted")
-        self._function = function
+            raise ConfigurationError(f"{function!r}: expected a callable without arguments")
+        self._function: Callable[[], Any] = function
         if inspect.iscoroutinefunction(function):
-            self.alookup: Callable[[LookupRequest], Awaitable[Answer]] = (
-                self._alookup
-            )  # no thread is needed to ask it
+            # Its presence says that no thread is needed to call this source.
+            self.alookup: Callable[[LookupRequest], Awaitable[Answer]] = self._alookup
 
     def __repr__(self) -> str:
-        return f"Called({self._function!r})"
+        return f"FunctionSource({self._function!r})"
 
-    def lookup(self, ask: LookupRequest) -> Answer | Awaitable[Answer]:  # noqa: ARG002 -- the protocol of a source: the function takes no arguments
-        """What the function says. Raises what it raises, and `ConfigurationError` for what is no address."""
+    def lookup(self, request: LookupRequest) -> Answer | Awaitable[Answer]:  # noqa: ARG002 - the protocol's
+        """What the function returns. Raises what it raises, and `ConfigurationError` for a wrong address."""
         returned = self._function()
         if inspect.isawaitable(returned):
             return self._awaited(returned)
         return self._answer(returned)
 
-    async def _alookup(self, ask: LookupRequest) -> Answer:  # noqa: ARG002 -- as above
+    async def _alookup(self, request: LookupRequest) -> Answer:  # noqa: ARG002 - as above
         return self._answer(await self._function())
 
     async def _awaited(self, returned: Awaitable[object]) -> Answer:
@@ -59,17 +67,17 @@ class FunctionSource:
             return Answer.of((), kind=self.kind)
         if isinstance(returned, str | bytes):
             raise ConfigurationError(
-                f"{self._function!r} returned {returned!r}: a list is wanted, [{returned!r}]"
+                f"{self._function!r} returned {returned!r}: expected a list, [{returned!r}]"
             )
         if isinstance(returned, Endpoint) or not isinstance(returned, Iterable):
             raise ConfigurationError(
-                f"{self._function!r} returned {returned!r}: a list of addresses is wanted"
+                f"{self._function!r} returned {returned!r}: expected a list of addresses"
             )
         return Answer.of(dict.fromkeys(map(endpoint, returned)), kind=self.kind)
 
 
-def as_source(given: object) -> Source:
-    """The source that is given: one that has `lookup` or `watch`, or a callable that returns addresses."""
+def as_source(given: SourceLike) -> Source:
+    """The source itself, or a `FunctionSource` around a callable; else `ConfigurationError`."""
     if isinstance(given, type):
         raise ConfigurationError(f"source={given.__name__}: a class; write {given.__name__}(…)")
     if callable(getattr(given, "lookup", None)) or callable(getattr(given, "watch", None)):
@@ -77,5 +85,5 @@ def as_source(given: object) -> Source:
     if callable(given):
         return FunctionSource(given)
     raise ConfigurationError(
-        f"source={given!r}: a source has `lookup` or `watch`; a callable that returns addresses will do, too"
+        f"source={given!r}: expected an object with `lookup` or `watch`, or a callable that returns addresses"
     )

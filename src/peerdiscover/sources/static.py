@@ -1,9 +1,9 @@
 """Static: a fixed list of pods, for laptops and tests.
 
-Rules of this room:
+Invariants:
 
-* The list is checked when it is given: what is wrong in it is said there and then.
-* It never changes, so it is never asked again (its TTL is infinite), and what it says is final.
+* The list is checked when it is given, so that an error shows there and then.
+* It never changes. It is never asked again (its TTL is infinite), and its answers are final.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ __all__ = ["Static", "endpoint"]
 
 
 class Static:
-    """A fixed list: texts (`"10.0.0.1:8080"`, `"db-0=10.0.0.2:8080"`), `Peer`s or `Endpoint`s.
+    """A fixed list: strings (`"10.0.0.1:8080"`, `"db-0=10.0.0.2:8080"`), `Peer`s or `Endpoint`s.
 
-    `ConfigurationError` shows an entry that is none.
+    Raises `ConfigurationError`, which shows the entry, for anything else.
     """
 
     kind = "static"
 
     def __init__(self, entries: Iterable[str | Peer | Endpoint | StaticEntry]) -> None:
         if isinstance(entries, str):
-            raise ConfigurationError(f"Static({entries!r}): a list is wanted, [{entries!r}]")
+            raise ConfigurationError(f"Static({entries!r}): expected a list, [{entries!r}]")
         self._endpoints = tuple(dict.fromkeys(map(endpoint, entries)))
 
     def __repr__(self) -> str:
         return f"Static({len(self._endpoints)} pods)"
 
-    def lookup(self, ask: LookupRequest) -> Answer:  # noqa: ARG002 -- the protocol of a source: the list answers whatever is asked
+    def lookup(self, request: LookupRequest) -> Answer:  # noqa: ARG002 - the protocol's; the list is always the same
         """The list. Never blocks, never fails."""
         return Answer.of(self._endpoints, ttl=math.inf, kind=self.kind)
 
 
 def endpoint(entry: object) -> Endpoint:
-    """One pod, from a text, a `Peer`, an `Endpoint` or a parsed entry; else `ConfigurationError`."""
+    """One pod, from a string, a `Peer`, an `Endpoint` or a parsed entry; else `ConfigurationError`."""
     if isinstance(entry, Endpoint):
         return entry
     if isinstance(entry, str):

@@ -211,7 +211,7 @@ def test_a_wildcard_in_a_search_domain_is_not_hit(tmp_path: Path) -> None:
         )
         for service in "web-headless:8080", f"{SERVICE}:8080", f"{SERVICE}:http":
             with pytest.raises(NameNotFoundError):
-                resolve(service, source=DNS(surroundings=here))
+                resolve(service, source=DNS(environment=here))
         assert proxy.seen
         assert all(seen.name.endswith(".svc.cluster.test.") for seen in proxy.seen)
         trap = dns.message.make_query(f"{SERVICE}.svc.cluster.test.corp.test.", "A")

@@ -10,7 +10,7 @@ from typing import Any
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.dns._lookup import lookup
+from peerdiscover.sources.dns._lookup import plan_lookup
 from peerdiscover.sources.dns._records import LookupConfig, NameHistory
 from peerdiscover.sources.dns._types import Batch, Question, RecordType, Reply, ReplyStatus, Srv
 
@@ -74,7 +74,7 @@ class Run:
         history: NameHistory | None = None,
         networks: Sequence[str] | None = None,
         zone: str | None = None,
-        **setting: Any,
+        **config: Any,
     ) -> None:
         name = ServiceName.parse(service)
         self.history = history or NameHistory()
@@ -82,14 +82,14 @@ class Run:
         self._table = table
         self._turns: dict[tuple[str, RecordType], int] = {}
         self._server = server
-        plan = lookup(
+        plan = plan_lookup(
             LookupRequest(name, known=known or {}, second_opinion=second_opinion, zone=zone),
             LookupConfig(
                 name.absolute("prod"),
                 name,
                 history=self.history,
                 networks=tuple(map(ip_network, networks)) if networks is not None else None,
-                **setting,
+                **config,
             ),
         )
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from peerdiscover import Outcome
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.sources.dns.addresses import Addresses, Found
+from peerdiscover.sources.dns.addresses import Addresses, ResolvedName
 from peerdiscover.sources.environment import Environment
 from peerdiscover.testing import HeadlessService
 from tests.tools.nameservers import Knot, Pod
@@ -20,16 +20,20 @@ def test_of_one_pod_both_families() -> None:
             "web-headless.prod", [Pod(("10.1.0.1", "fd00::1"), "web-0"), Pod(("10.1.0.2",), "web-1")]
         )
         addresses = Addresses([knot.nameserver])
-        assert addresses.of(f"web-0.{NAME}", 5) == Found(Outcome.RESOLVED, frozenset({"10.1.0.1", "fd00::1"}))
-        assert addresses.of(f"web-1.{NAME}", 5) == Found(Outcome.RESOLVED, frozenset({"10.1.0.2"}))
+        assert addresses.resolve(f"web-0.{NAME}", 5) == ResolvedName(
+            Outcome.RESOLVED, frozenset({"10.1.0.1", "fd00::1"})
+        )
+        assert addresses.resolve(f"web-1.{NAME}", 5) == ResolvedName(
+            Outcome.RESOLVED, frozenset({"10.1.0.2"})
+        )
 
 
 def test_nobody_is_no_error() -> None:
     with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
         addresses = Addresses([svc.nameserver])
-        assert addresses.of(f"web-7.{NAME}", 5) == Found(Outcome.NOT_FOUND)
+        assert addresses.resolve(f"web-7.{NAME}", 5) == ResolvedName(Outcome.NOT_FOUND)
         svc.answer("servfail")
-        found = addresses.of(f"web-0.{NAME}", 1)
+        found = addresses.resolve(f"web-0.{NAME}", 1)
     assert (found.outcome, found.addresses) == (Outcome.FAILED, frozenset())
     assert "SERVFAIL" in found.error
 
@@ -37,7 +41,7 @@ def test_nobody_is_no_error() -> None:
 def test_without_nameservers_the_pods_own_are_asked() -> None:
     with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
         around = Environment(environ={"PEERDISCOVER_NAMESERVERS": svc.nameserver})
-        assert Addresses(surroundings=around).of(f"web-0.{NAME}", 5).outcome is Outcome.RESOLVED
+        assert Addresses(environment=around).resolve(f"web-0.{NAME}", 5).outcome is Outcome.RESOLVED
 
 
 def test_no_nameserver() -> None:

@@ -18,7 +18,7 @@ from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.dns._drivers import AT_ONCE
+from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT
 from peerdiscover.sources.dns._sockets import _open
 from tests.sources.kubernetes._server import Answers, Server, closed_port, nothing, records
 
@@ -65,7 +65,7 @@ def without_glue(pods: int) -> Answers:
 
 
 def test_a_batch_is_asked_in_parallel_each_question_from_its_own_socket(look: Look) -> None:
-    bare, asked = without_glue(AT_ONCE // 2), AT_ONCE + 1
+    bare, asked = without_glue(MAX_IN_FLIGHT // 2), MAX_IN_FLIGHT + 1
 
     def when_all_are_there(query: bytes) -> list[bytes]:
         """Nobody is answered before: all sockets are open together, and none can have another's port."""
@@ -76,9 +76,9 @@ def test_a_batch_is_asked_in_parallel_each_question_from_its_own_socket(look: Lo
 
     with Server(when_all_are_there) as server:
         answer = look(DNS([server.nameserver]))
-    assert len(answer.endpoints) == AT_ONCE // 2
+    assert len(answer.endpoints) == MAX_IN_FLIGHT // 2
     assert len(server.queries) == asked
-    assert len({port for _, _, port in server.queries[1:]}) == AT_ONCE
+    assert len({port for _, _, port in server.queries[1:]}) == MAX_IN_FLIGHT
 
 
 def test_a_batch_may_be_larger_than_what_is_asked_at_once(look: Look) -> None:

@@ -25,26 +25,30 @@ class Story:
     """An exchange, and the time as the test tells it."""
 
     def __init__(
-        self, *servers: Server, memory: ServerStats | None = None, seconds: float = 5.0, fresh: bool = False
+        self,
+        *servers: Server,
+        stats: ServerStats | None = None,
+        seconds: float = 5.0,
+        bypass_cache: bool = False,
     ) -> None:
         self.now = 100.0
-        self.memory = memory or ServerStats()
+        self.stats = stats or ServerStats()
         self.tries: list[Transmission] = []
         self.exchange = Exchange(
-            ASKED, servers, self.memory, now=self.now, until=self.now + seconds, fresh=fresh
+            ASKED, servers, self.stats, now=self.now, until=self.now + seconds, bypass_cache=bypass_cache
         )
 
     @property
     def attempt(self) -> Transmission:
-        assert self.exchange.attempt is not None, self.exchange.reply
-        self.now = max(self.now, self.exchange.attempt.starts)
-        if self.exchange.attempt not in self.tries[-1:]:
-            self.tries.append(self.exchange.attempt)
-        return self.exchange.attempt
+        assert self.exchange.current is not None, self.exchange.reply
+        self.now = max(self.now, self.exchange.current.starts_at)
+        if self.exchange.current not in self.tries[-1:]:
+            self.tries.append(self.exchange.current)
+        return self.exchange.current
 
     @property
     def reply(self) -> Reply:
-        assert self.exchange.attempt is None
+        assert self.exchange.current is None
         assert self.exchange.reply is not None
         return self.exchange.reply
 
@@ -59,7 +63,7 @@ class Story:
         return self.exchange.received(attempt.message_id.to_bytes(2) + wire[2:], self.now, attempt)
 
     def silence(self) -> None:
-        self.now = self.attempt.ends
+        self.now = self.attempt.ends_at
         self.exchange.timed_out(self.now)
 
     def breaks(self, error: OSError | None = None) -> None:
@@ -74,7 +78,7 @@ def test_the_first_try_is_over_udp_with_edns() -> None:
     assert story.attempt.server == FIRST
     assert not story.attempt.tcp
     assert b"\x00\x00\x29\x04\xd0" in story.attempt.wire  # OPT, 1232 bytes
-    assert story.attempt.ends - story.attempt.starts == pytest.approx(0.4)
+    assert story.attempt.ends_at - story.attempt.starts_at == pytest.approx(0.4)
     assert story.hears(GOOD)
     assert story.reply.addresses == ("10.0.0.1",)
     assert (story.reply.server, story.reply.asked) == (FIRST, (FIRST,))
@@ -85,7 +89,7 @@ def test_a_lost_datagram_is_repaired_quickly_and_tries_grow_longer() -> None:
     for _ in range(3):
         story.silence()
     assert story.hears(GOOD)
-    assert [round(t.ends - t.starts, 2) for t in story.tries[:4]] == [0.4, 0.8, 1.6, 2.2]
+    assert [round(t.ends_at - t.starts_at, 2) for t in story.tries[:4]] == [0.4, 0.8, 1.6, 2.2]
     assert len({t.message_id for t in story.tries}) > 1, "a fresh id each"
     assert story.reply.status is ReplyStatus.ANSWER
 
@@ -121,7 +125,7 @@ def test_a_late_answer_that_is_cut_short_is_asked_for_over_tcp_where_it_came_fro
 
 def test_silence_of_all_servers() -> None:
     story = Story(FIRST, SECOND, seconds=2.0)
-    while story.exchange.attempt:
+    while story.exchange.current:
         story.silence()
     assert story.now == pytest.approx(102.0)
     assert story.reply.status is ReplyStatus.FAILED
@@ -169,14 +173,14 @@ def test_servers_that_refuse_are_asked_twice_with_a_pause() -> None:
         assert story.hears(answered(code="SERVFAIL"))
     assert story.reply.error == "10.96.0.10: SERVFAIL; 10.96.0.11: SERVFAIL"
     assert [t.server for t in story.tries[:4]] == [FIRST, SECOND, FIRST, SECOND]
-    assert story.tries[2].starts == pytest.approx(100.2)
+    assert story.tries[2].starts_at == pytest.approx(100.2)
     assert story.now < 100.3
 
 
 def test_a_server_that_refuses_does_not_end_the_wait_for_one_that_is_silent() -> None:
     story = Story(FIRST, SECOND, seconds=3.0)
-    while story.exchange.attempt:
-        if story.exchange.attempt.server == FIRST:
+    while story.exchange.current:
+        if story.exchange.current.server == FIRST:
             story.hears(answered(code="REFUSED"))
         else:
             story.silence()
@@ -225,9 +229,9 @@ def test_a_server_without_edns_is_asked_without_it_over_tcp_too() -> None:
     assert len(story.reply.addresses) == 2
 
 
-def _transports(memory: ServerStats, *heard: bytes | None) -> list[str]:
+def _transports(stats: ServerStats, *heard: bytes | None) -> list[str]:
     """How an exchange asks that hears this, one after the other; None: TCP breaks."""
-    story = Story(FIRST, memory=memory)
+    story = Story(FIRST, stats=stats)
     for wire in heard:
         if wire is None:
             story.breaks()
@@ -238,24 +242,24 @@ def _transports(memory: ServerStats, *heard: bytes | None) -> list[str]:
 
 
 def test_what_was_too_long_for_udp_is_asked_over_tcp_at_once_until_it_is_shorter() -> None:
-    memory = ServerStats()
-    assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
-    assert _transports(memory, LONG) == ["tcp"]
-    assert _transports(memory, WHOLE) == ["tcp"]
-    assert _transports(memory, WHOLE) == ["udp"]
+    stats = ServerStats()
+    assert _transports(stats, CUT, LONG) == ["udp", "tcp"]
+    assert _transports(stats, LONG) == ["tcp"]
+    assert _transports(stats, WHOLE) == ["tcp"]
+    assert _transports(stats, WHOLE) == ["udp"]
 
 
 def test_what_was_too_long_for_udp_is_asked_over_udp_where_tcp_fails() -> None:
-    memory = ServerStats()
-    assert _transports(memory, CUT, LONG) == ["udp", "tcp"]
-    assert _transports(memory, None, CUT, LONG) == ["tcp", "udp", "tcp"]
-    assert _transports(memory, LONG) == ["tcp"]
-    assert _transports(memory, None, WHOLE) == ["tcp", "udp"]
-    assert _transports(memory, WHOLE) == ["udp"]
+    stats = ServerStats()
+    assert _transports(stats, CUT, LONG) == ["udp", "tcp"]
+    assert _transports(stats, None, CUT, LONG) == ["tcp", "udp", "tcp"]
+    assert _transports(stats, LONG) == ["tcp"]
+    assert _transports(stats, None, WHOLE) == ["tcp", "udp"]
+    assert _transports(stats, WHOLE) == ["udp"]
     # Another question is none of it.
-    other = Exchange(Question(NAME, RecordType.AAAA), [FIRST], memory, now=0, until=5)
-    assert other.attempt is not None
-    assert not other.attempt.tcp
+    other = Exchange(Question(NAME, RecordType.AAAA), [FIRST], stats, now=0, until=5)
+    assert other.current is not None
+    assert not other.current.tcp
 
 
 def test_cut_short_over_tcp_as_well() -> None:
@@ -285,11 +289,11 @@ def test_no_tcp_to_be_had(silent: bool) -> None:
 
 
 def test_tcp_that_failed_last_time_gets_less_time() -> None:
-    memory = ServerStats()
+    stats = ServerStats()
     for expected in 1.5, 0.5:
-        story = Story(FIRST, memory=memory)
+        story = Story(FIRST, stats=stats)
         assert story.hears(CUT)
-        assert story.attempt.ends - story.attempt.starts == pytest.approx(expected, abs=0.01)
+        assert story.attempt.ends_at - story.attempt.starts_at == pytest.approx(expected, abs=0.01)
         story.silence()
         assert story.reply.truncated
 
@@ -311,26 +315,26 @@ def test_junk_over_tcp_ends_that_try() -> None:
 
 
 def test_servers_that_answered_last_time_are_asked_first() -> None:
-    memory = ServerStats()
-    story = Story(FIRST, SECOND, memory=memory)
+    stats = ServerStats()
+    story = Story(FIRST, SECOND, stats=stats)
     story.silence()
     assert story.hears(GOOD)
-    story = Story(FIRST, SECOND, memory=memory)
+    story = Story(FIRST, SECOND, stats=stats)
     assert story.attempt.server == SECOND
     story.silence()
     assert story.hears(GOOD)
-    assert Story(FIRST, SECOND, memory=memory).attempt.server == FIRST
+    assert Story(FIRST, SECOND, stats=stats).attempt.server == FIRST
 
 
 def test_a_second_opinion_begins_over_tcp_at_another_server() -> None:
-    story = Story(FIRST, SECOND, fresh=True)
+    story = Story(FIRST, SECOND, bypass_cache=True)
     assert (story.attempt.server, story.attempt.tcp) == (SECOND, True)
     assert story.hears(GOOD)
     assert story.reply.server == SECOND
 
 
 def test_a_second_opinion_falls_back_to_udp() -> None:
-    story = Story(FIRST, fresh=True)
+    story = Story(FIRST, bypass_cache=True)
     story.breaks()
     assert not story.attempt.tcp
     assert story.hears(GOOD)
@@ -338,7 +342,7 @@ def test_a_second_opinion_falls_back_to_udp() -> None:
 
 
 def test_a_server_that_says_no_over_tcp_is_not_asked_the_same_over_udp() -> None:
-    story = Story(FIRST, SECOND, fresh=True)
+    story = Story(FIRST, SECOND, bypass_cache=True)
     assert story.hears(answered(code="SERVFAIL"))
     assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
 
@@ -346,6 +350,6 @@ def test_a_server_that_says_no_over_tcp_is_not_asked_the_same_over_udp() -> None
 def test_no_server_and_no_time() -> None:
     assert Story().reply.error == "no nameserver is known"
     story = Story(FIRST, seconds=0.0)
-    if story.exchange.attempt:
+    if story.exchange.current:
         story.silence()
     assert story.reply.status is ReplyStatus.FAILED

@@ -77,12 +77,12 @@ def test_the_server_is_not_blamed_for_it(look: Look) -> None:
 
 def test_what_is_remembered_apart_is_nobody_elses_concern() -> None:
     one, two = Nameserver("10.0.0.1"), Nameserver("10.0.0.2")
-    memory = ServerStats()
-    memory.mark_down(one)
-    apart = memory.snapshot()
+    stats = ServerStats()
+    stats.mark_down(one)
+    apart = stats.snapshot()
     assert apart.order([one, two]) == [two, one]
     apart.mark_down(two)
     apart.mark_up(one)
     apart.no_tcp[one] = True
-    assert memory.order([one, two]) == [two, one]
-    assert not memory.no_tcp
+    assert stats.order([one, two]) == [two, one]
+    assert not stats.no_tcp

@@ -3,8 +3,9 @@
 Rules of this room:
 
 * The plan yields a batch of questions and is sent the replies, until it returns the answer.
-* The questions of a batch are asked at the same time, at most `AT_ONCE` of them, each on its own socket.
-* The blocking driver looks at `cancelled` at least every `GLANCE` seconds. It polls, without epoll,
+* The questions of a batch are asked at the same time, at most `MAX_IN_FLIGHT` of them, each on a socket
+  of its own.
+* The blocking driver looks at `cancelled` at least every `POLL_INTERVAL` seconds. It polls, without epoll,
   so that nothing is shared with the child of a fork. The other one is cancelled as any task is.
 * The clock is the driver's own: monotonic, or that of the event loop.
 """
@@ -27,26 +28,26 @@ from ._exchange import Exchange, ServerStats, Transmission
 from ._sockets import PendingQuery
 from ._types import OPTIONAL_TIMEOUT, Batch, Reply
 
-__all__ = ["Plan", "adrive", "drive"]
+__all__ = ["Plan", "arun_plan", "run_plan"]
 
 Plan = Generator[Batch, list[Reply], Answer]
 
-AT_ONCE = 16
-GLANCE = 0.1
+MAX_IN_FLIGHT = 16
+POLL_INTERVAL = 0.1
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def _exchanges(
-    batch: Batch, servers: Sequence[Server], memory: ServerStats, began: float, timeout: float, now: float
+    batch: Batch, servers: Sequence[Server], stats: ServerStats, began: float, timeout: float, now: float
 ) -> list[Exchange]:
     until = min(began + timeout * batch.share, now + batch.limit)
     return [
         *(
-            Exchange(question, servers, memory, now=now, until=until, fresh=batch.bypass_cache)
+            Exchange(question, servers, stats, now=now, until=until, bypass_cache=batch.bypass_cache)
             for question in batch.questions
         ),
         *(
-            Exchange(question, servers, memory.snapshot(), now=now, until=min(until, now + OPTIONAL_TIMEOUT))
+            Exchange(question, servers, stats.snapshot(), now=now, until=min(until, now + OPTIONAL_TIMEOUT))
             for question in batch.optional
         ),
     ]
@@ -65,10 +66,10 @@ def _replies(exchanges: list[Exchange]) -> list[Reply]:
     return [exchange.reply for exchange in exchanges if exchange.reply is not None]
 
 
-def drive(
+def run_plan(
     plan: Plan,
     servers: Sequence[Server],
-    memory: ServerStats,
+    stats: ServerStats,
     timeout: float,
     cancelled: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
@@ -80,7 +81,7 @@ def drive(
         step = _step(plan, replies)
         if isinstance(step, Answer):
             return step
-        exchanges = _exchanges(step, servers, memory, began, timeout, clock())
+        exchanges = _exchanges(step, servers, stats, began, timeout, clock())
         if not _SelectorDriver(exchanges, clock).run(cancelled):
             plan.close()
             return Answer.failed("cancelled")
@@ -93,7 +94,7 @@ class _SelectorDriver:
     def __init__(self, exchanges: list[Exchange], clock: Callable[[], float]) -> None:
         self._clock = clock
         self._waiting = deque(exchanges)
-        self._flights: dict[Exchange, PendingQuery] = {}
+        self._in_flight: dict[Exchange, PendingQuery] = {}
         """The present try of each."""
         self._late: dict[Exchange, list[PendingQuery]] = {exchange: [] for exchange in exchanges}
         """Tries that timed out, and may yet be answered."""
@@ -102,19 +103,19 @@ class _SelectorDriver:
     def run(self, cancelled: Callable[[], bool]) -> bool:
         """Until each exchange has its reply. Returns False where it was cancelled before."""
         try:
-            while self._waiting or self._flights:
+            while self._waiting or self._in_flight:
                 if cancelled():
                     return False
                 self._start_due()
                 for key, _ in self._selector.select(self._seconds()):
                     self._serve(*key.data)
                 now = self._clock()
-                for exchange in [e for e, f in self._flights.items() if f.attempt.ends <= now]:
+                for exchange in [e for e, f in self._in_flight.items() if f.attempt.ends_at <= now]:
                     exchange.timed_out(now)
                     self._proceed(exchange)
             return True
         finally:
-            for flight in (*self._flights.values(), *chain.from_iterable(self._late.values())):
+            for flight in (*self._in_flight.values(), *chain.from_iterable(self._late.values())):
                 flight.close()
             self._selector.close()
 
@@ -123,8 +124,8 @@ class _SelectorDriver:
         later = deque[Exchange]()
         while self._waiting:
             exchange = self._waiting.popleft()
-            while (attempt := exchange.attempt) is not None:
-                if len(self._flights) >= AT_ONCE or attempt.starts > self._clock():
+            while (attempt := exchange.current) is not None:
+                if len(self._in_flight) >= MAX_IN_FLIGHT or attempt.starts_at > self._clock():
                     later.append(exchange)
                     break
                 try:
@@ -132,7 +133,7 @@ class _SelectorDriver:
                 except OSError as error:
                     exchange.failed(error, self._clock())
                     continue
-                self._flights[exchange] = flight
+                self._in_flight[exchange] = flight
                 self._selector.register(flight, _events(flight), (exchange, flight))
                 break
             else:
@@ -142,12 +143,12 @@ class _SelectorDriver:
 
     def _seconds(self) -> float:
         """How long to wait for a socket."""
-        if not self._flights and not self._waiting:
+        if not self._in_flight and not self._waiting:
             return 0.0
-        times = [flight.attempt.ends for flight in self._flights.values()]
-        if len(self._flights) < AT_ONCE:
-            times += [exchange.attempt.starts for exchange in self._waiting if exchange.attempt]
-        return max(0.0, min(GLANCE, min(times) - self._clock()))
+        times = [flight.attempt.ends_at for flight in self._in_flight.values()]
+        if len(self._in_flight) < MAX_IN_FLIGHT:
+            times += [exchange.current.starts_at for exchange in self._waiting if exchange.current]
+        return max(0.0, min(POLL_INTERVAL, min(times) - self._clock()))
 
     def _serve(self, exchange: Exchange, flight: PendingQuery) -> None:
         if flight.fileno() < 0:
@@ -158,20 +159,20 @@ class _SelectorDriver:
             over = wire is not None and exchange.received(wire, self._clock(), flight.attempt)
         except OSError as error:
             over = True
-            if exchange.attempt is flight.attempt:
+            if exchange.current is flight.attempt:
                 exchange.failed(error, self._clock())
         if over and flight in self._late[exchange]:
             self._late[exchange].remove(flight)
             self._finish(flight)
         elif not over:
             self._selector.modify(flight, _events(flight), (exchange, flight))
-        present = self._flights.get(exchange)
-        if present is not None and present.attempt is not exchange.attempt:
+        present = self._in_flight.get(exchange)
+        if present is not None and present.attempt is not exchange.current:
             self._proceed(exchange, over=over and present is flight)
 
     def _proceed(self, exchange: Exchange, *, over: bool = False) -> None:
         """The present try gave way to the next. Unless it is over, it may still be answered."""
-        flight = self._flights.pop(exchange)
+        flight = self._in_flight.pop(exchange)
         if over or flight.attempt.tcp:
             self._finish(flight)
         else:
@@ -187,7 +188,7 @@ def _events(flight: PendingQuery) -> int:
     return selectors.EVENT_WRITE if flight.writing else selectors.EVENT_READ
 
 
-async def adrive(plan: Plan, servers: Sequence[Server], memory: ServerStats, timeout: float) -> Answer:
+async def arun_plan(plan: Plan, servers: Sequence[Server], stats: ServerStats, timeout: float) -> Answer:
     """The same, awaited. Cancelling it closes its sockets."""
     began = anyio.current_time()
     replies: list[Reply] | None = None
@@ -195,8 +196,8 @@ async def adrive(plan: Plan, servers: Sequence[Server], memory: ServerStats, tim
         step = _step(plan, replies)
         if isinstance(step, Answer):
             return step
-        exchanges = _exchanges(step, servers, memory, began, timeout, anyio.current_time())
-        room = anyio.Semaphore(AT_ONCE)
+        exchanges = _exchanges(step, servers, stats, began, timeout, anyio.current_time())
+        room = anyio.Semaphore(MAX_IN_FLIGHT)
         async with anyio.create_task_group() as group:
             for exchange in exchanges:
                 group.start_soon(_TaskDriver(exchange).run, room)
@@ -208,30 +209,30 @@ class _TaskDriver:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._news = anyio.Event()
+        self._changed = anyio.Event()
 
     async def run(self, room: anyio.Semaphore) -> None:
         """Until the exchange has its reply."""
         async with room, anyio.create_task_group() as group:
-            while (attempt := self._exchange.attempt) is not None:
-                await self._until(attempt.starts, attempt)
-                if self._exchange.attempt is attempt:
+            while (attempt := self._exchange.current) is not None:
+                await self._until(attempt.starts_at, attempt)
+                if self._exchange.current is attempt:
                     group.start_soon(self._listen, attempt)
-                    await self._until(attempt.ends, attempt)
-                if self._exchange.attempt is attempt:
+                    await self._until(attempt.ends_at, attempt)
+                if self._exchange.current is attempt:
                     self._exchange.timed_out(anyio.current_time())
             group.cancel_scope.cancel()
 
     async def _until(self, deadline: float, attempt: Transmission) -> None:
         """Wait until then, or until the exchange is past this try."""
         with anyio.CancelScope(deadline=deadline):
-            while self._exchange.attempt is attempt and anyio.current_time() < deadline:
-                self._news = anyio.Event()
-                await self._news.wait()
+            while self._exchange.current is attempt and anyio.current_time() < deadline:
+                self._changed = anyio.Event()
+                await self._changed.wait()
 
     async def _listen(self, attempt: Transmission) -> None:
         """Make a try, and take what comes for it; over UDP also what comes late."""
-        with anyio.CancelScope(deadline=attempt.ends if attempt.tcp else self._exchange.until):
+        with anyio.CancelScope(deadline=attempt.ends_at if attempt.tcp else self._exchange.until):
             try:
                 with closing(PendingQuery(attempt)) as flight:
                     over = False
@@ -241,6 +242,6 @@ class _TaskDriver:
                         now = anyio.current_time()
                         over = wire is not None and self._exchange.received(wire, now, attempt)
             except OSError as error:
-                if self._exchange.attempt is attempt:
+                if self._exchange.current is attempt:
                     self._exchange.failed(error, anyio.current_time())
-            self._news.set()
+            self._changed.set()

@@ -33,17 +33,17 @@ from ._types import Question, Reply
 
 __all__ = ["Exchange", "ServerStats", "Transmission"]
 
-FIRST_TRY = 0.4
+FIRST_TIMEOUT = 0.4
 """Seconds for the first UDP try of a server: many times what a cluster's DNS takes."""
-TCP_TRY = 1.5
+TCP_TIMEOUT = 1.5
 """Seconds for a TCP try: the kernel sends a lost SYN again after one."""
-TCP_TRY_AGAIN = 0.5
+TCP_RETRY_TIMEOUT = 0.5
 """… at a server whose TCP failed last time."""
-PAUSE = 0.2
+ROUND_INTERVAL = 0.2
 """Seconds between the beginnings of two rounds: CoreDNS refuses for about 0.3 s when it restarts."""
-REFUSALS = 2
+MAX_REFUSALS = 2
 """How often a server is asked that refuses."""
-TOO_SHORT = 0.01
+MIN_TIMEOUT = 0.01
 """Seconds in which no try is worth a socket."""
 
 
@@ -84,9 +84,9 @@ class Transmission:
     server: Server
     tcp: bool
     wire: bytes
-    starts: float
+    starts_at: float
     """When to send it: now, or after a pause."""
-    ends: float
+    ends_at: float
     """Until when to wait."""
     message_id: int
 
@@ -98,57 +98,57 @@ class Exchange:
         self,
         question: Question,
         servers: Sequence[Server],
-        memory: ServerStats,
+        stats: ServerStats,
         *,
         now: float,
         until: float,
-        fresh: bool = False,
+        bypass_cache: bool = False,
     ) -> None:
         self.question = question
         self.reply: Reply | None = None
-        self.attempt: Transmission | None = None
-        self._servers = memory.order(tuple(dict.fromkeys(servers)), rotate=fresh)
+        self.current: Transmission | None = None
+        self._servers = stats.order(tuple(dict.fromkeys(servers)), rotate=bypass_cache)
         self.until = until
         """Until when late answers count."""
-        self._memory = memory
+        self._stats = stats
         self._now = now
-        self._fresh = fresh
+        self._bypass_cache = bypass_cache
         self._cut: Reply | None = None
-        self._code = ""
+        self._rcode = ""
         self._refusals = Counter[Server]()
-        self._silence: dict[Server, float] = {}
-        self._said: dict[Server, str] = {}
-        self._junk: dict[Server, Counter[str]] = {}
-        self._steps = self._run()
+        self._silent_for: dict[Server, float] = {}
+        self._errors: dict[Server, str] = {}
+        self._mismatches: dict[Server, Counter[str]] = {}
+        self._transmissions = self._run()
         self._advance()
 
     # What a driver tells
 
     def received(self, wire: bytes, now: float, attempt: Transmission) -> bool:
         """A message came for the present try, or one that timed out. Returns whether that try is over."""
-        present = self.attempt
+        present = self.current
         if present is None or (present is not attempt and present.tcp):
             return True  # too late: it is settled, or something better is under way
         try:
             reply = read(wire, self.question, attempt.message_id)
         except MismatchedReply as junk:
-            self._junk.setdefault(attempt.server, Counter())[str(junk)] += 1
+            self._mismatches.setdefault(attempt.server, Counter())[str(junk)] += 1
             if not attempt.tcp:
                 return False
-            self._ended(attempt, f"over TCP: {junk}", now)
+            self._attempt_failed(attempt, f"over TCP: {junk}", now)
         except RcodeError as refused:
             if present is attempt:
-                self._code = str(refused)
-                self._ended(attempt, self._code, now)
+                self._rcode = str(refused)
+                self._attempt_failed(attempt, self._rcode, now)
         else:
-            self._memory.mark_up(attempt.server)
+            self._stats.mark_up(attempt.server)
             self._now = now
             if attempt.tcp:
-                self._memory.no_tcp.pop(attempt.server, None)
+                self._stats.no_tcp.pop(attempt.server, None)
                 if len(wire) > EDNS_SIZE:
-                    self._memory.too_long[self.question] = True
+                    self._stats.too_long[self.question] = True
                 else:
-                    self._memory.too_long.pop(self.question, None)
+                    self._stats.too_long.pop(self.question, None)
             if reply.truncated and not attempt.tcp:
                 self._cut = replace(reply, server=attempt.server)
             else:
@@ -159,89 +159,91 @@ class Exchange:
 
     def timed_out(self, now: float) -> None:
         """Nothing that counts came for the present try."""
-        attempt = self.attempt
+        attempt = self.current
         assert attempt is not None
-        self._silence[attempt.server] = self._silence.get(attempt.server, 0.0) + (
-            attempt.ends - attempt.starts
+        self._silent_for[attempt.server] = self._silent_for.get(attempt.server, 0.0) + (
+            attempt.ends_at - attempt.starts_at
         )
-        self._memory.mark_down(attempt.server)
+        self._stats.mark_down(attempt.server)
         self._now = now
         self._advance()
 
     def failed(self, error: OSError, now: float) -> None:
         """The present try could not be made, or broke off."""
-        attempt = self.attempt
+        attempt = self.current
         assert attempt is not None
         what = "connection refused" if isinstance(error, ConnectionRefusedError) else None
         what = what or error.strerror or str(error) or type(error).__name__
-        self._ended(attempt, f"{what} (TCP)" if attempt.tcp else what, now)
+        self._attempt_failed(attempt, f"{what} (TCP)" if attempt.tcp else what, now)
 
     # What follows from it
 
     @property
     def _asked(self) -> tuple[Server, ...]:
         return tuple(
-            dict.fromkeys((*self._silence, *self._said, *((self.attempt.server,) if self.attempt else ())))
+            dict.fromkeys(
+                (*self._silent_for, *self._errors, *((self.current.server,) if self.current else ()))
+            )
         )
 
-    def _ended(self, attempt: Transmission, why: str, now: float) -> None:
-        self._said[attempt.server] = why
+    def _attempt_failed(self, attempt: Transmission, why: str, now: float) -> None:
+        self._errors[attempt.server] = why
         self._refusals[attempt.server] += 1
-        self._memory.mark_down(attempt.server)
+        self._stats.mark_down(attempt.server)
         self._now = now
         self._advance()
 
     def _advance(self) -> None:
-        following = next(self._steps, None)
+        following = next(self._transmissions, None)
         if following is None and self.reply is None:
-            self.reply = Reply.failed(self.question, self._account(), self._asked)
-        elif following is None and self.reply is not None and self._junk:
+            self.reply = Reply.failed(self.question, self._failure_summary(), self._asked)
+        elif following is None and self.reply is not None and self._mismatches:
             self.reply = replace(self.reply, ignored=self._ignored())
-        self.attempt = following
+        self.current = following
 
     def _run(self) -> Iterator[Transmission]:
         """The tries, one after the other. Between two of them the driver told how the last one went."""
         for turn in itertools.count():
             began = self._now
             for server in self._servers:
-                if self._refusals[server] < REFUSALS:
+                if self._refusals[server] < MAX_REFUSALS:
                     starts = max(self._now, began)
-                    yield from self._one_server(server, FIRST_TRY * 2**turn, starts)
+                    yield from self._one_server(server, FIRST_TIMEOUT * 2**turn, starts)
                     if self.reply is not None:
                         return
-                    if self.until - self._now < TOO_SHORT:
+                    if self.until - self._now < MIN_TIMEOUT:
                         return
-            if all(self._refusals[server] >= REFUSALS for server in self._servers):
+            if all(self._refusals[server] >= MAX_REFUSALS for server in self._servers):
                 return
-            self._now = max(self._now, began + PAUSE)
+            self._now = max(self._now, began + ROUND_INTERVAL)
 
     def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Transmission]:
-        if self._fresh or self.question in self._memory.too_long:
+        if self._bypass_cache or self.question in self._stats.too_long:
             # Time is left for UDP, since TCP may be blocked without a word.
             refusals = self._refusals[server]
-            yield self._try(server, self._tcp_seconds(server), starts, tcp=True)
-            if self.reply is not None or self._code_came(server, refusals):
+            yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True)
+            if self.reply is not None or self._server_refused(server, refusals):
                 return
-            self._memory.no_tcp[server] = True
-            self._memory.too_long.pop(self.question, None)
+            self._stats.no_tcp[server] = True
+            self._stats.too_long.pop(self.question, None)
             starts = self._now
         for edns in True, False:
-            self._code = ""
+            self._rcode = ""
             refusals = self._refusals[server]
-            yield self._try(server, seconds, starts, edns=edns)
+            yield self._transmission(server, seconds, starts, edns=edns)
             if self._cut is not None:
-                yield from self._whole(edns=edns)
-            if self.reply is not None or self._code not in FORMERR_LIKE:
+                yield from self._retry_truncated(edns=edns)
+            if self.reply is not None or self._rcode not in FORMERR_LIKE:
                 return
             self._refusals[server] = refusals  # being asked in the wrong way is no refusal yet
             starts = self._now
 
-    def _code_came(self, server: Server, refusals: int) -> bool:
+    def _server_refused(self, server: Server, refusals: int) -> bool:
         """Whether the server itself said no, which it would say over UDP as well."""
-        code, self._code = self._code, ""
+        code, self._rcode = self._rcode, ""
         return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
 
-    def _whole(self, *, edns: bool) -> Iterator[Transmission]:
+    def _retry_truncated(self, *, edns: bool) -> Iterator[Transmission]:
         """What came was cut short: the same over TCP, there or at one other server."""
         cut, self._cut = self._cut, None
         assert cut is not None
@@ -249,12 +251,12 @@ class Exchange:
         server = cut.server
         others = [s for s in self._servers if s != server]
         for candidate in [server, *others][:2]:
-            yield self._try(candidate, self._tcp_seconds(candidate), self._now, tcp=True, edns=edns)
+            yield self._transmission(candidate, self._tcp_seconds(candidate), self._now, tcp=True, edns=edns)
             if self.reply is not None:
                 return
-            self._memory.no_tcp[candidate] = True
-        self._memory.mark_up(server)  # over UDP it answers
-        why = self._said.get(server, "no answer")
+            self._stats.no_tcp[candidate] = True
+        self._stats.mark_up(server)  # over UDP it answers
+        why = self._errors.get(server, "no answer")
         self.reply = replace(
             cut,
             asked=(*self._asked, *(() if server in self._asked else (server,))),
@@ -263,10 +265,10 @@ class Exchange:
         )
 
     def _tcp_seconds(self, server: Server) -> float:
-        limit = TCP_TRY_AGAIN if server in self._memory.no_tcp else TCP_TRY
+        limit = TCP_RETRY_TIMEOUT if server in self._stats.no_tcp else TCP_TIMEOUT
         return min(limit, (self.until - self._now) * 0.6)
 
-    def _try(
+    def _transmission(
         self, server: Server, seconds: float, starts: float, *, tcp: bool = False, edns: bool = True
     ) -> Transmission:
         message_id = int.from_bytes(os.urandom(2))
@@ -279,18 +281,18 @@ class Exchange:
         asked = f"{self.question.kind.name} {self.question.name}"
         return tuple(
             f"{junk.total()} ignored from {server}, no answer to {asked}: {', '.join(junk)}"
-            for server, junk in self._junk.items()
+            for server, junk in self._mismatches.items()
         )
 
-    def _account(self) -> str:
+    def _failure_summary(self) -> str:
         """What each server did."""
         parts = []
-        for server in dict.fromkeys((*self._said, *self._silence)):
-            did = [self._said[server]] if server in self._said else []
-            if server in self._silence:
-                seconds = f"{self._silence[server]:.1f}"
+        for server in dict.fromkeys((*self._errors, *self._silent_for)):
+            did = [self._errors[server]] if server in self._errors else []
+            if server in self._silent_for:
+                seconds = f"{self._silent_for[server]:.1f}"
                 did.append("no time was left to ask it" if seconds == "0.0" else f"no answer in {seconds} s")
-            if junk := self._junk.get(server):
+            if junk := self._mismatches.get(server):
                 kinds = ", ".join(junk)
                 did.append(f"{junk.total()} ignored: {kinds}")
             parts.append(f"{server}: {', '.join(did)}")

@@ -41,9 +41,9 @@ from . import _hints
 from ._queries import QueryMixin
 from ._records import LookupConfig, Target
 from ._types import Batch, Reply, ReplyStatus
-from ._zonal import Zonal, questions
+from ._zonal import Zonal, zonal_questions
 
-__all__ = ["OWN_NAMES", "lookup"]
+__all__ = ["OWN_NAMES", "plan_lookup"]
 
 Steps = Generator[Batch, list[Reply], Answer]
 
@@ -56,29 +56,29 @@ SRV_SHARE = 0.5
 HINT_SECONDS = 1.0
 
 
-def lookup(ask: LookupRequest, setting: LookupConfig) -> Steps:
+def plan_lookup(ask: LookupRequest, config: LookupConfig) -> Steps:
     """The plan for one question to the source."""
-    return _Lookup(ask, setting).run()
+    return Lookup(ask, config).run()
 
 
-class _Lookup(QueryMixin):
-    def __init__(self, ask: LookupRequest, setting: LookupConfig) -> None:
-        super().__init__(setting, doubted=ask.second_opinion)
+class Lookup(QueryMixin):
+    def __init__(self, ask: LookupRequest, config: LookupConfig) -> None:
+        super().__init__(config, second_opinion=ask.second_opinion)
         self._known: Mapping[str, tuple[str, ...]] = ask.known
         self._zone = ask.zone
-        self._service = setting.service
-        self._name = setting.name
+        self._service = config.service
+        self._name = config.name
         self._gone: dict[str, float | None] = {}
         """Known pods whose own names are not there, and for how long that holds."""
 
     def run(self) -> Steps:
-        if self._zone is None or self._second_opinion or not self._setting.in_cluster:
+        if self._zone is None or self._second_opinion or not self._config.in_cluster:
             return (yield from self._lookup())
-        zonal = self._setting.history.zonal.setdefault(self._zone, Zonal())
+        zonal = self._config.history.zonal.setdefault(self._zone, Zonal())
         if zonal.is_due():
-            self._optional = questions(self._zone, self._name, self._setting.families)
+            self._optional = zonal_questions(self._zone, self._name, self._config.families)
         answer = yield from self._lookup()
-        return zonal.told(self._zone, answer, self._optional_replies) if self._optional_replies else answer
+        return zonal.apply(self._zone, answer, self._optional_replies) if self._optional_replies else answer
 
     def _lookup(self) -> Steps:
         port = self._service.port
@@ -89,9 +89,9 @@ class _Lookup(QueryMixin):
         else:
             answer = yield from self._named(port)
         if self._second_opinion and answer.outcome is Outcome.NOT_FOUND:
-            questions = _hints.questions(self._setting)
+            questions = _hints.hint_questions(self._config)
             replies = yield from self._ask(questions, limit=HINT_SECONDS)
-            return answer.replace(hint=_hints.hint(self._setting, replies))
+            return answer.replace(hint=_hints.hint(self._config, replies))
         return answer
 
     # The three ways
@@ -99,16 +99,16 @@ class _Lookup(QueryMixin):
     def _named(self, port: str) -> Steps:
         srv = yield from self._ask_srv(f"_{port}._{self._service.protocol}.{self._name}")
         if srv.status is ReplyStatus.FAILED:
-            return self._reading.failed(srv.error)
+            return self._builder.failed(srv.error)
         if srv.is_negative:
-            return self._reading.nobody([srv])
-        targets = self._reading.targets(srv)
+            return self._builder.negative([srv])
+        targets = self._builder.targets(srv)
         if not targets and not srv.truncated:
-            return self._reading.refused()
+            return self._builder.all_rejected()
         return (yield from self._by_targets(srv, targets))
 
     def _numeric(self, number: int) -> Steps:
-        history = self._setting.history
+        history = self._config.history
         if history.skip_srv > 0 and not self._known and not self._second_opinion:
             history.skip_srv -= 1
             return (yield from self._by_address(number, None, {}))
@@ -116,8 +116,8 @@ class _Lookup(QueryMixin):
         history.skip_srv = 0
         if srv.status is not ReplyStatus.FAILED:
             history.srv_failures = 0
-        targets = self._reading.targets(srv)
-        self._reading.compare_ports(number, targets)
+        targets = self._builder.targets(srv)
+        self._builder.compare_ports(number, targets)
         missing = [t for t in targets.values() if not t.resolved and t.hostname]
         if targets and not srv.truncated and len(missing) <= OWN_NAMES:
             return (yield from self._by_targets(srv, targets, number))
@@ -126,50 +126,50 @@ class _Lookup(QueryMixin):
     def _bare(self) -> Steps:
         srv = yield from self._ask_srv(self._name)
         if srv.status is ReplyStatus.FAILED:
-            return self._reading.failed(srv.error)
-        targets = self._reading.targets(srv)
+            return self._builder.failed(srv.error)
+        targets = self._builder.targets(srv)
         if srv.is_negative:
             replies = yield from self._ask_addresses(self._name)
             if not any(reply.status is ReplyStatus.ANSWER for reply in replies.values()):
                 return self._verdict(replies, srv)
         if srv.is_negative or _ambiguous(targets):
-            srv = yield from self._ask_srv(self._name, fresh=True)
-            targets = self._reading.targets(srv)
+            srv = yield from self._ask_srv(self._name, bypass_cache=True)
+            targets = self._builder.targets(srv)
             if srv.status is ReplyStatus.FAILED:
-                return self._reading.failed(f"which port is meant could not be confirmed: {srv.error}")
+                return self._builder.failed(f"which port is meant could not be confirmed: {srv.error}")
             if srv.is_negative:
-                return self._reading.failed(self._reading.no_ports())
+                return self._builder.failed(self._builder.no_ports_error())
             if ports := _ambiguous(targets):
-                return self._reading.failed(self._reading.several_ports(ports))
+                return self._builder.failed(self._builder.several_ports_error(ports))
         if not targets and not srv.truncated:
-            return self._reading.refused()
+            return self._builder.all_rejected()
         return (yield from self._by_targets(srv, targets))
 
     # By SRV
 
     def _by_targets(self, srv: Reply, targets: dict[str, Target], number: int | None = None) -> Steps:
-        self._reading.rests_on(srv)
+        self._builder.count_ttl(srv)
         listed = {target.label for target in targets.values()}
         absent = [label for label in self._known if label not in listed] if srv.truncated else []
         room = OWN_NAMES // 2 if absent else OWN_NAMES
         failed = yield from self._fill([t for t in targets.values() if not t.resolved], room)
         unknown = [t for t in targets.values() if not t.resolved]
-        kind = self._reading.kind(targets)
-        found = self._reading.endpoints(targets, number)
+        kind = self._builder.kind(targets)
+        found = self._builder.endpoints(targets, number)
         if not srv.truncated and not unknown:
             if found:
                 return self._answer(Outcome.RESOLVED, found, kind=kind, failed_families=failed)
-            if self._reading.dropped and any(not t.addresses for t in targets.values()):
-                return self._reading.refused()
-            if any(srv.glue.values()) and self._setting.family != "any":
-                return self._reading.answer(Outcome.EMPTY, kind=kind)  # all have the other family only
-            return self._reading.failed("SRV names pods, but none of them has an address")
+            if self._builder.dropped and any(not t.addresses for t in targets.values()):
+                return self._builder.all_rejected()
+            if any(srv.glue.values()) and self._config.family != "any":
+                return self._builder.answer(Outcome.EMPTY, kind=kind)  # all have the other family only
+            return self._builder.failed("SRV names pods, but none of them has an address")
         ports = {port for target in targets.values() for port in target.ports}
         only = number if number is not None else ports.pop() if len(ports) == 1 else None
         found += yield from self._by_own_names(absent[: OWN_NAMES // 2], only)
         if not found:
             names = f"{len(unknown)} pods" if unknown else "nobody"
-            return self._reading.failed(f"SRV names {names}, and their addresses are not to be had")
+            return self._builder.failed(f"SRV names {names}, and their addresses are not to be had")
         return self._answer(Outcome.PARTIAL, found, kind=kind, ordered=True, failed_families=failed)
 
     def _fill(self, missing: list[Target], room: int) -> Generator[Batch, list[Reply], frozenset[int]]:
@@ -199,7 +199,7 @@ class _Lookup(QueryMixin):
 
     def _confirm(self, hosts: list[Target], others: list[Target], replies: Mapping[int, Reply]) -> None:
         """Fill in what the addresses of the service itself tell about its targets."""
-        found = {f: self._reading.accept(self._name, r.addresses, r.server) for f, r in replies.items()}
+        found = {f: self._builder.accept(self._name, r.addresses, r.server) for f, r in replies.items()}
         everything = {address for some in found.values() for address in some}
         for target in others:
             address = target.dashed
@@ -216,26 +216,26 @@ class _Lookup(QueryMixin):
             target.addresses = tuple(a for a in self._known.get(target.label, ()) if a in everything)
             target.resolved = bool(target.addresses)
         for reply in replies.values():
-            self._reading.rests_on(reply)
+            self._builder.count_ttl(reply)
 
     def _drop_target(self, target: Target) -> None:
-        self._reading.dropped[f"SRV {self._name} {target.name}: the target has no address"] = None
+        self._builder.dropped[f"SRV {self._name} {target.name}: the target has no address"] = None
 
     # By A and AAAA
 
     def _by_address(self, number: int, srv: Reply | None, targets: dict[str, Target]) -> Steps:
         replies = yield from self._ask_addresses(self._name)
         if not any(reply.status is ReplyStatus.ANSWER for reply in replies.values()):
-            if srv is not None and self._reading.endpoints(targets, number):
+            if srv is not None and self._builder.endpoints(targets, number):
                 return (yield from self._by_targets(srv, targets, number))
             return self._verdict(replies, srv)
-        found = {f: self._reading.accept(self._name, r.addresses, r.server) for f, r in replies.items()}
+        found = {f: self._builder.accept(self._name, r.addresses, r.server) for f, r in replies.items()}
         if not any(found.values()) and not any(reply.truncated for reply in replies.values()):
-            return self._reading.refused()
+            return self._builder.all_rejected()
         for reply in replies.values():
-            self._reading.rests_on(reply)
+            self._builder.count_ttl(reply)
         if srv is not None and srv.status is ReplyStatus.FAILED:
-            self._setting.history.srv_failures += 1
+            self._config.history.srv_failures += 1
         failed = frozenset(f for f, reply in replies.items() if reply.status is ReplyStatus.FAILED)
         cut = {f for f, reply in replies.items() if reply.truncated}
         # What SRV told of the pods before it was cut goes before what was known.
@@ -246,7 +246,7 @@ class _Lookup(QueryMixin):
         more = yield from self._by_own_names(absent[:OWN_NAMES], number)
         family = self._plain_family(replies, found)
         if family is None and not endpoints and not more:
-            return self._reading.failed(replies[4].error)
+            return self._builder.failed(replies[4].error)
         taken = {a for endpoint in (*endpoints, *more) for a in endpoint.addresses}
         rest = [a for a in found.get(family or 0, ()) if a not in taken]
         plain = [Endpoint((address,), number) for address in rest]
@@ -257,7 +257,7 @@ class _Lookup(QueryMixin):
         endpoints.sort(key=lambda e: min(place.get(a, len(place)) for a in e.addresses))
         partial = bool(cut) if known else family in cut
         if not endpoints and not more and not plain:
-            return self._reading.failed("the answer was cut short before the first address")
+            return self._builder.failed("the answer was cut short before the first address")
         return self._answer(
             Outcome.PARTIAL if partial else Outcome.RESOLVED,
             (*endpoints, *more),
@@ -283,7 +283,7 @@ class _Lookup(QueryMixin):
         for label, addresses in known.items():
             kept = [a for a in addresses if a in there or family_of(a) in failed | cut]
             if there.intersection(kept):
-                endpoints += self._reading.pods(kept, number, label, self._own_name(label))
+                endpoints += self._builder.pods(kept, number, label, self._own_name(label))
             elif not kept or cut.intersection(map(family_of, kept)):
                 absent.append(label)
         return endpoints, absent
@@ -299,15 +299,15 @@ class _Lookup(QueryMixin):
         if self._known:
             families = {family_of(a) for addresses in self._known.values() for a in addresses}
             return 6 if families == {6} else None
-        return 6 if self._setting.history.plain_family in (None, 6) else None
+        return 6 if self._config.history.plain_family in (None, 6) else None
 
     def _remember(self, srv: Reply | None, family: int | None, targets: dict[str, Target]) -> None:
-        history = self._setting.history
+        history = self._config.history
         history.plain_family = family
         if srv is not None and srv.is_negative:
             history.skip_srv = SKIP_SRV
         if any(target.hostname for target in targets.values()):
-            self._reading.warnings[
+            self._builder.warnings[
                 f"{self._name} has more pods than an SRV answer holds: they are known by address, "
                 "not by hostname"
             ] = None
@@ -322,7 +322,7 @@ class _Lookup(QueryMixin):
         for label, name in names.items():
             addresses, told = self._addresses(name, by_name[name])
             if addresses and port is not None:
-                endpoints += self._reading.pods(addresses, port, label, name)
+                endpoints += self._builder.pods(addresses, port, label, name)
             elif told and not any(r.status is ReplyStatus.ANSWER for r in by_name[name].values()):
                 self._is_gone(label, by_name[name])
         return endpoints
@@ -336,7 +336,7 @@ class _Lookup(QueryMixin):
         """The answer, with the names that are not there."""
         ttls = [ttl for ttl in self._gone.values() if ttl is not None]
         gone = {"gone": frozenset(self._gone), "gone_ttl": max(ttls, default=None)}
-        return self._reading.answer(outcome, endpoints, **gone, **rest)
+        return self._builder.answer(outcome, endpoints, **gone, **rest)
 
     def _own_name(self, label: str) -> str:
         return f"{label}." if "." in label else f"{label}.{self._parent}"
@@ -344,7 +344,7 @@ class _Lookup(QueryMixin):
     def _addresses(self, name: str, replies: Mapping[int, Reply]) -> tuple[tuple[str, ...], bool]:
         """The believed addresses of one pod, and whether the servers told all there is."""
         addresses = tuple(
-            a for r in replies.values() for a in self._reading.accept(name, r.addresses, r.server)
+            a for r in replies.values() for a in self._builder.accept(name, r.addresses, r.server)
         )
         told = all(reply.status is not ReplyStatus.FAILED for reply in replies.values())
         absent = any(reply.status is ReplyStatus.NXDOMAIN for reply in replies.values())
@@ -357,19 +357,19 @@ class _Lookup(QueryMixin):
         failed = [reply for reply in replies.values() if reply.status is ReplyStatus.FAILED]
         errors = "; ".join(dict.fromkeys(f"{r.question.kind.name}: {r.error}" for r in failed))
         if len(failed) == len(replies):
-            return self._reading.failed(errors)
+            return self._builder.failed(errors)
         if srv is not None and srv.status is ReplyStatus.ANSWER:
-            if self._reading.dropped and not any(srv.glue.values()):
-                return self._reading.refused()
-            return self._reading.failed("SRV names pods, while A and AAAA say that nobody is there")
+            if self._builder.dropped and not any(srv.glue.values()):
+                return self._builder.all_rejected()
+            return self._builder.failed("SRV names pods, while A and AAAA say that nobody is there")
         said = [r for r in (*replies.values(), srv) if r is not None and r.is_negative]
         families = frozenset(f for f, r in replies.items() if r.status is ReplyStatus.FAILED)
-        return self._reading.nobody(said).replace(failed_families=families, error=errors or None)
+        return self._builder.negative(said).replace(failed_families=families, error=errors or None)
 
     def _kind_by_address(self, targets: Mapping[str, Target]) -> str:
         if targets:
-            return self._reading.kind(targets)
-        if not self._setting.in_cluster:
+            return self._builder.kind(targets)
+        if not self._config.in_cluster:
             return "external"
         return "headless" if self._known else "unknown"
 

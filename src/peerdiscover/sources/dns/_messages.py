@@ -77,13 +77,13 @@ def read(wire: bytes, question: Question, message_id: int) -> Reply:
     message = parse_fast(wire) or _by_dnspython(wire, cut=bool(flags & _TC))
     if questions == 0 and message.code not in (NOERROR, NXDOMAIN):
         # Servers that cannot read a question do not repeat it.
-        raise RcodeError(_code(message.code))
+        raise RcodeError(_rcode_name(message.code))
     if len(message.questions) != 1 or message.questions[0][0] != question.name.lower():
         raise MismatchedReply("another question's name")
     if message.questions[0][1:] != (question.kind, IN):
         raise MismatchedReply("another question's type")
     if message.code not in (NOERROR, NXDOMAIN):
-        raise RcodeError(_code(message.code))
+        raise RcodeError(_rcode_name(message.code))
     return _reply(message, question, flags)
 
 
@@ -98,7 +98,7 @@ def _by_dnspython(wire: bytes, *, cut: bool) -> Message:
         )
     except (dns.exception.DNSException, ValueError, LookupError, struct.error) as error:
         raise MismatchedReply(f"malformed ({type(error).__name__})") from None
-    questions = [(_text(asked.name), int(asked.rdtype), int(asked.rdclass)) for asked in message.question]
+    questions = [(_to_name(asked.name), int(asked.rdtype), int(asked.rdclass)) for asked in message.question]
     return Message(int(message.rcode()), questions, *map(_section, message.sections[1:4]))
 
 
@@ -108,7 +108,7 @@ def _section(section: list[dns.rrset.RRset]) -> Section:
     for rrset in section:
         kind = int(rrset.rdtype)
         if rrset.rdclass == IN:
-            records = found[_text(rrset.name), kind] = Records(rrset.ttl)
+            records = found[_to_name(rrset.name), kind] = Records(rrset.ttl)
             records.data = dict.fromkeys(_data(kind, rdata) for rdata in rrset)
     return found
 
@@ -117,17 +117,17 @@ def _data(kind: int, rdata: Any) -> str | Srv | int:
     if kind in (RecordType.A, RecordType.AAAA):
         return str(rdata.address)
     if kind == RecordType.SRV:
-        return Srv(rdata.priority, rdata.weight, rdata.port, _text(rdata.target))
+        return Srv(rdata.priority, rdata.weight, rdata.port, _to_name(rdata.target))
     if kind in (CNAME, NS):
-        return _text(rdata.target)
+        return _to_name(rdata.target)
     return int(rdata.minimum) if kind == SOA else 0
 
 
-def _text(name: dns.name.Name) -> str:
+def _to_name(name: dns.name.Name) -> str:
     return name.to_text().lower()
 
 
-def _code(code: int) -> str:
+def _rcode_name(code: int) -> str:
     import dns.rcode
 
     return dns.rcode.to_text(dns.rcode.Rcode.make(code))
@@ -141,7 +141,7 @@ def _reply(message: Message, question: Question, flags: int) -> Reply:
         if hops > MAX_HOPS:
             raise RcodeError(f"more than {MAX_HOPS} CNAMEs in a row")
         ttls.append(alias.ttl)
-        (name,) = alias.texts()
+        (name,) = alias.strings()
     truncated = bool(flags & _TC)
     records = message.answer.get((name, question.kind))
     if records is None:
@@ -157,9 +157,9 @@ def _reply(message: Message, question: Question, flags: int) -> Reply:
             for (owner, kind), found in section.items():
                 if kind in (RecordType.A, RecordType.AAAA) and owner in targets:
                     ttls.append(found.ttl)
-                    glue[owner] = (*glue.get(owner, ()), *found.texts())
+                    glue[owner] = (*glue.get(owner, ()), *found.strings())
     else:
-        addresses = records.texts()
+        addresses = records.strings()
     return Reply(
         question, ReplyStatus.ANSWER, addresses, services, glue, name, truncated=truncated, ttl=min(ttls)
     )

@@ -56,7 +56,7 @@ class Records:
         self.data: dict[str | Srv | int, None] = {}
         """Addresses (texts), `Srv`s, the names that CNAME and NS lead to, or the least TTL of an SOA."""
 
-    def texts(self) -> tuple[str, ...]:
+    def strings(self) -> tuple[str, ...]:
         """Addresses, or names."""
         return tuple(one for one in self.data if isinstance(one, str))
 
@@ -85,7 +85,7 @@ class Message(NamedTuple):
 class _Part(NamedTuple):
     """A name from some place of the message to its end."""
 
-    text: str
+    name: str
     """Each label with a dot behind it."""
     length: int
     """Bytes that it takes without compression."""
@@ -101,12 +101,12 @@ def parse_fast(wire: bytes) -> Message | None:
     if questions != 1 or flags & 0xF not in (NOERROR, NXDOMAIN):
         return None
     try:
-        return _Reader(wire).read(flags & 0xF, answers, authorities, additionals)
+        return _MessageReader(wire).read(flags & 0xF, answers, authorities, additionals)
     except (_Unsupported, IndexError, struct.error):
         return None
 
 
-class _Reader:
+class _MessageReader:
     def __init__(self, wire: bytes) -> None:
         self._wire = wire
         self._at = 12
@@ -119,7 +119,7 @@ class _Reader:
         self._at = part.end + 4
         return Message(
             code,
-            [(part.text or ".", kind, of_class)],
+            [(part.name or ".", kind, of_class)],
             self._section(answers),
             self._section(authorities),
             self._section(additionals, additional=True),
@@ -206,9 +206,9 @@ class _Reader:
         if wire[at] >= 192:
             part = self._parts.get((wire[at] & 0x3F) << 8 | wire[at + 1])
             if part is not None and part.end <= at and part.pointers < MAX_POINTERS:
-                return part.text or ".", at + 2
+                return part.name or ".", at + 2
         part = self._part(at)
-        return part.text or ".", part.end
+        return part.name or ".", part.end
 
     def _name(self, start: int, end: int) -> str:
         """The name that is all there is from `start` to `end`."""
@@ -218,7 +218,7 @@ class _Reader:
         part = self._part(start)
         if part.end != end:
             raise _Unsupported
-        return part.text or "."
+        return part.name or "."
 
     def _part(self, start: int, pointers: int = 0) -> _Part:
         """The name at `start`, found by so many pointers; what it points to lies before it, as a whole."""
@@ -240,7 +240,7 @@ class _Reader:
             rest = self._part(target, pointers + 1)
             if rest.end > start or rest.pointers >= MAX_POINTERS:
                 raise _Unsupported
-            part = _Part(text + rest.text, taken + rest.length, at + 2, rest.pointers + 1)
+            part = _Part(text + rest.name, taken + rest.length, at + 2, rest.pointers + 1)
         else:
             raise _Unsupported
         if part.length > 255 or part.end > len(wire):

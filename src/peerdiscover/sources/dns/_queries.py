@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
-from ._records import AnswerBuilder, LookupConfig, without_port
+from ._records import AnswerBuilder, LookupConfig, without_service_labels
 from ._types import MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
 
 __all__ = ["QueryMixin"]
@@ -26,21 +26,21 @@ _KINDS = {4: RecordType.A, 6: RecordType.AAAA}
 class QueryMixin:
     """What a lookup asks with; `doubted`: over TCP throughout, for a second opinion."""
 
-    def __init__(self, setting: LookupConfig, *, doubted: bool) -> None:
-        self._setting = setting
-        self._second_opinion = doubted
-        self._parent = setting.name
+    def __init__(self, config: LookupConfig, *, second_opinion: bool) -> None:
+        self._config = config
+        self._second_opinion = second_opinion
+        self._parent = config.name
         """Beneath which the pods' own names are: another service, where a CNAME leads there."""
-        self._reading = AnswerBuilder(setting)
+        self._builder = AnswerBuilder(config)
         self._optional: tuple[Question, ...] = ()
         """What is to be asked along with the next questions."""
         self._optional_replies: list[Reply] = []
         """What came of it."""
 
     def _ask_srv(
-        self, name: str, share: float = 1.0, *, fresh: bool = False
+        self, name: str, share: float = 1.0, *, bypass_cache: bool = False
     ) -> Generator[Batch, list[Reply], Reply]:
-        (reply,) = yield from self._ask([Question(name, RecordType.SRV)], share, fresh=fresh)
+        (reply,) = yield from self._ask([Question(name, RecordType.SRV)], share, bypass_cache=bypass_cache)
         return reply
 
     def _ask_addresses(self, name: str) -> Generator[Batch, list[Reply], dict[int, Reply]]:
@@ -48,7 +48,7 @@ class QueryMixin:
 
     def _ask_many(self, names: list[str]) -> Generator[Batch, list[Reply], dict[str, dict[int, Reply]]]:
         """Addresses of names: for each its replies by family."""
-        families = self._setting.families
+        families = self._config.families
         replies = yield from self._ask([Question(n, _KINDS[f]) for n in names for f in families])
         by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
         for reply in replies:
@@ -62,14 +62,14 @@ class QueryMixin:
         share: float = 1.0,
         *,
         limit: float = float("inf"),
-        fresh: bool = False,
+        bypass_cache: bool = False,
     ) -> Replies:
         """The replies, CNAMEs followed to their end."""
         if not questions:
             return []
-        fresh = fresh or self._second_opinion
+        bypass_cache = bypass_cache or self._second_opinion
         asides, self._optional = self._optional, ()
-        replies = yield Batch(tuple(questions), share, limit, fresh, asides)
+        replies = yield Batch(tuple(questions), share, limit, bypass_cache, asides)
         if asides:
             replies, self._optional_replies = replies[: len(questions)], replies[len(questions) :]
         for _ in range(MAX_HOPS):
@@ -77,7 +77,7 @@ class QueryMixin:
             if not opened:
                 break
             onward = tuple(Question(replies[i].canonical, replies[i].question.kind) for i in opened)
-            for i, reply in zip(opened, (yield Batch(onward, share, limit, fresh)), strict=True):
+            for i, reply in zip(opened, (yield Batch(onward, share, limit, bypass_cache)), strict=True):
                 ttls = [t for t in (replies[i].ttl, reply.ttl) if t is not None]
                 ignored = replies[i].ignored + reply.ignored
                 replies[i] = replace(
@@ -86,7 +86,10 @@ class QueryMixin:
         for i, reply in enumerate(replies):
             if reply.unfinished:
                 replies[i] = Reply.failed(questions[i], f"more than {MAX_HOPS} CNAMEs in a row", reply.asked)
-            self._reading.heard(replies[i])
-            if reply.status is ReplyStatus.ANSWER and without_port(questions[i].name) == self._setting.name:
-                self._parent = without_port(reply.canonical)
+            self._builder.note_reply(replies[i])
+            if (
+                reply.status is ReplyStatus.ANSWER
+                and without_service_labels(questions[i].name) == self._config.name
+            ):
+                self._parent = without_service_labels(reply.canonical)
         return replies

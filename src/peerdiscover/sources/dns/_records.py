@@ -26,15 +26,15 @@ from peerdiscover.names import ServiceName, dashed_address
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network, rejection_reason
 
-from ._targets import label_of, refuse_target
+from ._targets import label_beneath, target_rejection
 from ._types import RecordType, Reply, ReplyStatus
 from ._zonal import Zonal
 
-__all__ = ["AnswerBuilder", "Family", "LookupConfig", "NameHistory", "Target", "without_port"]
+__all__ = ["AnswerBuilder", "Family", "LookupConfig", "NameHistory", "Target", "without_service_labels"]
 
 Family = Literal["any", "ipv4", "ipv6"]
 
-_made_of = lru_cache(maxsize=16384)(dashed_address)
+_dashed_address = lru_cache(maxsize=16384)(dashed_address)
 """The same labels come with every answer, so what was found out once is kept."""
 
 
@@ -96,7 +96,7 @@ class Target:
     @property
     def dashed(self) -> str | None:
         """The address that its label was made of."""
-        address = _made_of(self.label) if self.label else None
+        address = _dashed_address(self.label) if self.label else None
         return address if address and (not self.addresses or address in self.addresses) else None
 
     @property
@@ -107,8 +107,8 @@ class Target:
 class AnswerBuilder:
     """What was read in one lookup: endpoints, and the notes that go with them."""
 
-    def __init__(self, setting: LookupConfig) -> None:
-        self.setting = setting
+    def __init__(self, config: LookupConfig) -> None:
+        self.config = config
         self.dropped: dict[str, None] = {}
         self.warnings: dict[str, None] = {}
         self._ignored: list[str] = []
@@ -117,14 +117,14 @@ class AnswerBuilder:
 
     # Notes
 
-    def heard(self, reply: Reply) -> None:
+    def note_reply(self, reply: Reply) -> None:
         """A reply came: remember who was asked."""
         self._servers.update(dict.fromkeys(reply.asked or ((reply.server,) if reply.server else ())))
         if reply.note:
             self.warnings[reply.note] = None
         self._ignored += reply.ignored
 
-    def rests_on(self, reply: Reply) -> None:
+    def count_ttl(self, reply: Reply) -> None:
         """The answer rests on this reply: its TTL counts."""
         if reply.ttl is not None:
             self._ttls.append(float(reply.ttl))
@@ -138,7 +138,7 @@ class AnswerBuilder:
     def failed(self, error: BaseException | str) -> Answer:
         return Answer.failed(error).replace(**self._notes())
 
-    def refused(self) -> Answer:
+    def all_rejected(self) -> Answer:
         """There were records, and none is believed: that is no evidence that nobody is there."""
         reasons = list(self.dropped)
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
@@ -146,7 +146,7 @@ class AnswerBuilder:
 
     def _notes(self) -> dict[str, object]:
         return {
-            "name": self.setting.name,
+            "name": self.config.name,
             "servers": tuple(map(str, self._servers)),
             "dropped": (*self.dropped, *self._ignored),
             "warnings": tuple(self.warnings),
@@ -159,7 +159,7 @@ class AnswerBuilder:
         loopback = server is not None and server.is_loopback
         believed = []
         for address in addresses:
-            why = rejection_reason(address, loopback, self.setting.networks)
+            why = rejection_reason(address, loopback, self.config.networks)
             if why:
                 kind = RecordType.AAAA if family_of(address) == 6 else RecordType.A
                 self.dropped[f"{kind.name} {owner} {address}: {why}"] = None
@@ -169,24 +169,24 @@ class AnswerBuilder:
 
     def targets(self, reply: Reply) -> dict[str, Target]:
         """The targets of an SRV reply that are believed, with the addresses that came along."""
-        parents = tuple(dict.fromkeys((self.setting.name, without_port(reply.canonical))))
+        parents = tuple(dict.fromkeys((self.config.name, without_service_labels(reply.canonical))))
         found: dict[str, Target] = {}
         for record in reply.services:
-            why = refuse_target(record, parents if self.setting.in_cluster else None)
+            why = target_rejection(record, parents if self.config.in_cluster else None)
             if why:
                 shown = f"{record.priority} {record.weight} {record.port} {record.target}"
                 self.dropped[f"SRV {reply.question.name} {shown}: {why}"] = None
                 continue
             target = found.get(record.target)
             if target is None:
-                label = label_of(record.target, parents)
+                label = label_beneath(record.target, parents)
                 target = Target(record.target, record.target.rstrip(".") if label is None else label)
                 found[record.target] = target
             if record.port not in target.ports:
                 target.ports.append(record.port)
         for name, target in found.items():
             glue = reply.glue.get(name, ())
-            wanted = [a for a in glue if family_of(a) in self.setting.families]
+            wanted = [a for a in glue if family_of(a) in self.config.families]
             target.addresses = self.accept(name, wanted, reply.server)
             target.resolved = bool(glue)  # servers that send addresses along send those of both families
         return found
@@ -198,7 +198,7 @@ class AnswerBuilder:
         # A target whose address could not be asked has its say: its pod is there, in that family.
         there = [t for t in targets.values() if t.addresses or not t.resolved]
         dashed = {family_of(t.dashed) for t in there if t.dashed}
-        preferred = self.setting.preferred if self.setting.preferred in dashed else 6
+        preferred = self.config.preferred if self.config.preferred in dashed else 6
         found = []
         for target in targets.values():
             if target.dashed and family_of(target.dashed) != preferred:
@@ -211,7 +211,7 @@ class AnswerBuilder:
         self, addresses: Iterable[str], port: int, hostname: str | None, fqdn: str | None
     ) -> list[Endpoint]:
         """The pods behind one name: one with all the addresses, or one an address where several share it."""
-        by_family: dict[int, list[str]] = {self.setting.preferred: []}
+        by_family: dict[int, list[str]] = {self.config.preferred: []}
         for address in dict.fromkeys(addresses):
             by_family.setdefault(family_of(address), []).append(address)
         if all(len(some) <= 1 for some in by_family.values()):
@@ -222,11 +222,11 @@ class AnswerBuilder:
 
     # Verdicts
 
-    def nobody(self, replies: Iterable[Reply]) -> Answer:
+    def negative(self, replies: Iterable[Reply]) -> Answer:
         """NXDOMAIN from all: not found. NODATA from one: the name is there, with nobody behind it."""
         outcome = Outcome.NOT_FOUND
         for reply in replies:
-            self.rests_on(reply)
+            self.count_ttl(reply)
             if reply.status is ReplyStatus.NODATA:
                 outcome = Outcome.EMPTY
         return self.answer(outcome)
@@ -241,11 +241,11 @@ class AnswerBuilder:
             return "headless" if beneath else "external"
         addresses = [a for target in targets.values() for a in target.addresses]
         if max((sum(family_of(a) == f for a in addresses) for f in (4, 6)), default=0) > 1:
-            return "unknown" if self.setting.in_cluster else "external"
-        if not self.setting.in_cluster:
+            return "unknown" if self.config.in_cluster else "external"
+        if not self.config.in_cluster:
             return "external"
         self.warnings[
-            f"{self.setting.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
+            f"{self.config.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
             "behind which kube-proxy picks. Picking among it is no discovery; clusterIP: None is headless"
         ] = None
         return "cluster-ip"
@@ -256,25 +256,23 @@ class AnswerBuilder:
         if ports and number not in ports:
             theirs = ", ".join(map(str, ports))
             self.warnings[
-                f"no SRV record of {self.setting.name} has the port {number}; they have {theirs}."
+                f"no SRV record of {self.config.name} has the port {number}; they have {theirs}."
                 f" {number} is used all the same; a headless Service translates no ports"
             ] = None
 
-    def several_ports(self, ports: list[int]) -> ConfigurationError:
+    def several_ports_error(self, ports: list[int]) -> ConfigurationError:
         shown = ", ".join(map(str, ports))
-        examples = " or ".join(f"{self.setting.service}:{port}" for port in ports[:2])
+        examples = " or ".join(f"{self.config.service}:{port}" for port in ports[:2])
+        return ConfigurationError(f"{self.config.service} has several ports ({shown}): say which, {examples}")
+
+    def no_ports_error(self) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.setting.service} has several ports ({shown}): say which, {examples}"
+            f"{self.config.service}: the nameserver tells no ports of {self.config.name} (no SRV records): "
+            f"say which, such as {self.config.service}:8080"
         )
 
-    def no_ports(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"{self.setting.service}: the nameserver tells no ports of {self.setting.name} (no SRV records): "
-            f"say which, such as {self.setting.service}:8080"
-        )
 
-
-def without_port(name: str) -> str:
+def without_service_labels(name: str) -> str:
     """`_http._tcp.web.prod…` → `web.prod…`."""
     labels = name.split(".")
     while len(labels) > 2 and labels[0].startswith("_"):

@@ -2,7 +2,7 @@
 
 The floors of this room, each in a module of its own, each without the concerns of the next:
 
-    surroundings    where we run: nameservers, namespace, cluster domain, oneself
+    environment    where we run: nameservers, namespace, cluster domain, oneself
     _questions      the words: server, question, batch, reply
     _messages       bytes to reply, with _wire for those that are plain
     _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
@@ -17,7 +17,7 @@ The floors of this room, each in a module of its own, each without the concerns 
 
 Rules of this room:
 
-* A lookup never raises what the network, the servers or the surroundings do: that is a failed answer.
+* A lookup never raises what the network, the servers or the environment do: that is a failed answer.
 * One `DNS` may serve any number of discoveries and threads: what it remembers, it remembers in
   single operations, without a lock.
 """
@@ -77,7 +77,7 @@ class DNS:
         family: Family = "any",
         networks: Iterable[str] | None = None,
         *,
-        surroundings: Environment | None = None,
+        environment: Environment | None = None,
     ) -> None:
         if isinstance(nameservers, str):
             raise ConfigurationError(f"DNS(nameservers={nameservers!r}): a list is wanted, [{nameservers!r}]")
@@ -90,8 +90,8 @@ class DNS:
             raise ConfigurationError(f"DNS(family={family!r}): use one of 'any', 'ipv4', 'ipv6'")
         self._family: Family = family
         self._networks = _networks(networks)
-        self._surroundings = surroundings or Environment()
-        self._memory: ServerStats | None = None
+        self._environment = environment or Environment()
+        self._stats: ServerStats | None = None
         self._histories: dict[str, NameHistory] = {}
 
     def __repr__(self) -> str:
@@ -101,42 +101,42 @@ class DNS:
     @property
     def namespace(self) -> str | None:
         """The namespace of names without one; None where it is not known. May raise `ConfigurationError`."""
-        return self._namespace or self._surroundings.namespace()
+        return self._namespace or self._environment.namespace()
 
     def lookup(self, ask: LookupRequest) -> Answer:
         """One answer. Blocks up to `ask.timeout` seconds."""
-        from ._drivers import drive
+        from ._drivers import run_plan
 
         try:
-            plan, servers, memory = self._begin(ask)
-            return drive(plan, servers, memory, ask.timeout, ask.cancelled)
+            plan, servers, stats = self._begin(ask)
+            return run_plan(plan, servers, stats, ask.timeout, ask.cancelled)
         except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
     async def alookup(self, ask: LookupRequest) -> Answer:
         """The same, awaited, under asyncio and trio."""
-        from ._drivers import adrive
+        from ._drivers import arun_plan
 
         try:
-            plan, servers, memory = self._begin(ask)
-            return await adrive(plan, servers, memory, ask.timeout)
+            plan, servers, stats = self._begin(ask)
+            return await arun_plan(plan, servers, stats, ask.timeout)
         except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
     def _begin(self, ask: LookupRequest) -> tuple[Plan, tuple[Server, ...], ServerStats]:
         from ._exchange import ServerStats
-        from ._lookup import lookup
+        from ._lookup import plan_lookup
 
         service = ask.service
         namespace = None if service.is_external or service.namespace else self.namespace
-        domain = self._cluster_domain or self._surroundings.cluster_domain() or "cluster.local"
+        domain = self._cluster_domain or self._environment.cluster_domain() or "cluster.local"
         name = service.absolute(namespace, domain)
-        servers = self._servers or self._surroundings.nameservers()
+        servers = self._servers or self._environment.nameservers()
         if not servers:
             raise _NoServerError(_NO_SERVER)
-        if self._memory is None:
-            self._memory = ServerStats()
-        setting = LookupConfig(
+        if self._stats is None:
+            self._stats = ServerStats()
+        config = LookupConfig(
             name=name,
             service=service,
             family=self._family,
@@ -145,7 +145,7 @@ class DNS:
             cluster_domain=domain,
             history=self._histories.setdefault(name, NameHistory()),
         )
-        return lookup(ask, setting), servers, self._memory
+        return plan_lookup(ask, config), servers, self._stats
 
     def _own_namespace(self) -> str | None:
         try:

@@ -16,10 +16,10 @@ from peerdiscover.names import DNS_LABEL, dashed_address
 
 from ._types import Srv
 
-__all__ = ["label_of", "refuse_target"]
+__all__ = ["label_beneath", "target_rejection"]
 
 
-def label_of(target: str, parents: Iterable[str]) -> str | None:
+def label_beneath(target: str, parents: Iterable[str]) -> str | None:
     """The label of `target` directly beneath one of `parents`; "" for a parent itself; else None."""
     for parent in parents:
         if target == parent:
@@ -30,12 +30,12 @@ def label_of(target: str, parents: Iterable[str]) -> str | None:
     return None
 
 
-def refuse_target(record: Srv, parents: tuple[str, ...] | None) -> str:
+def target_rejection(record: Srv, parents: tuple[str, ...] | None) -> str:
     """Why an SRV record is not believed; "" where it is. `parents`: None for a name outside the cluster."""
     if record.target == ".":
         return "it says that there is no such service"
     if record.port == 0:
         return "port 0"
-    if parents is not None and label_of(record.target, parents) is None:
+    if parents is not None and label_beneath(record.target, parents) is None:
         return f"the target lies outside {parents[0]}"
     return ""

@@ -28,7 +28,7 @@ from peerdiscover.names import DNS_LABEL
 
 from ._types import Question, RecordType, Reply, ReplyStatus
 
-__all__ = ["SKIP_FAILED", "SKIP_MISSING", "Zonal", "questions"]
+__all__ = ["SKIP_FAILED", "SKIP_MISSING", "Zonal", "zonal_questions"]
 
 SKIP_MISSING = 30
 """Lookups: some minutes, at the pace of usual TTLs."""
@@ -51,7 +51,7 @@ class Zonal:
             return False
         return True
 
-    def told(self, zone: str, answer: Answer, replies: Sequence[Reply]) -> Answer:
+    def apply(self, zone: str, answer: Answer, replies: Sequence[Reply]) -> Answer:
         """The answer, with the zone of those who are in it."""
         if not answer.endpoints and not answer.unnamed:
             return answer  # where nobody is known, these names are not there either
@@ -76,7 +76,7 @@ def _placed(endpoints: Iterable[Endpoint], there: set[str], zone: str) -> Iterab
         yield endpoint if there.isdisjoint(endpoint.addresses) else replace(endpoint, zone=zone)
 
 
-def questions(zone: str, name: str, families: Iterable[int]) -> tuple[Question, ...]:
+def zonal_questions(zone: str, name: str, families: Iterable[int]) -> tuple[Question, ...]:
     """Which addresses are in the zone; none where the zone cannot stand in a name, as `a..b` cannot."""
     pinned = f"{zone.lower()}.pin._zone.{name}"  # names know no capital letters, and so compares CoreDNS
     if len(pinned) > 254 or not all(map(DNS_LABEL.fullmatch, zone.lower().split("."))):

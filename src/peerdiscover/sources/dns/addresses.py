@@ -24,11 +24,11 @@ from ._types import Batch, Question, RecordType
 if TYPE_CHECKING:
     from ._drivers import Plan
 
-__all__ = ["Addresses", "Found"]
+__all__ = ["Addresses", "ResolvedName"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedName:
     """What came of one question."""
 
     outcome: Outcome
@@ -46,25 +46,25 @@ class Addresses:
     """
 
     def __init__(
-        self, nameservers: Iterable[str] | None = None, *, surroundings: Environment | None = None
+        self, nameservers: Iterable[str] | None = None, *, environment: Environment | None = None
     ) -> None:
         from ._exchange import ServerStats
 
         self._servers = tuple(map(Server.parse, nameservers or ()))
-        self._surroundings = surroundings or Environment()
-        self._memory = ServerStats()
+        self._environment = environment or Environment()
+        self._stats = ServerStats()
 
-    def of(self, name: str, seconds: float) -> Found:
+    def resolve(self, name: str, seconds: float) -> ResolvedName:
         """The addresses of an absolute name. Blocks up to `seconds`."""
-        from ._drivers import drive
+        from ._drivers import run_plan
 
-        servers = self._servers or self._surroundings.nameservers()
-        answer = drive(_steps(name), servers, self._memory, seconds)
+        servers = self._servers or self._environment.nameservers()
+        answer = run_plan(_plan(name), servers, self._stats, seconds)
         found = frozenset(address for endpoint in answer.endpoints for address in endpoint.addresses)
-        return Found(answer.outcome, found, "" if answer.error is None else str(answer.error))
+        return ResolvedName(answer.outcome, found, "" if answer.error is None else str(answer.error))
 
 
-def _steps(name: str) -> Plan:
+def _plan(name: str) -> Plan:
     replies = yield Batch((Question(name, RecordType.A), Question(name, RecordType.AAAA)))
     found = tuple(address for reply in replies for address in reply.addresses)
     if found:
