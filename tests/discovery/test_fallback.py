@@ -178,7 +178,7 @@ def test_once_the_second_is_asked_where_the_watch_fails(caplog: pytest.LogCaptur
     watch, dns = Watch(), Script(pods(1))
     watch.tell(FORBIDDEN)
     assert [peer.key for peer in resolve("web", source=Fallback(watch, dns))] == ["web-1"]
-    assert "the first way to ask failed, and another one was taken: forbidden" in caplog.text
+    assert "the first source failed, the second one answered: forbidden" in caplog.text
     assert "apply this Role" not in caplog.text
 
 

@@ -94,7 +94,7 @@ def test_what_is_no_source_is_a_type_error_too() -> None:
     with pytest.raises(ConfigurationError):
         source_for(ServiceName.parse("web"), 7)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError):
-        FunctionSource(lambda: [7]).lookup(ASK)  # type: ignore[list-item]
+        FunctionSource(lambda: [7]).lookup(ASK)  # type: ignore[arg-type]
 
 
 # Which source
