@@ -20,9 +20,9 @@ from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT
 from peerdiscover.sources.dns._sockets import _open
-from tests.sources.kubernetes._server import Answers, Server, closed_port, nothing, records
 
 from ._lookups import NAME
+from ._server import Answers, Server, closed_port, nothing, records
 
 Look = Callable[..., Answer]
 THREE = [f"{NAME} SRV 0 33 8080 web-{i}.{NAME}" for i in range(3)]

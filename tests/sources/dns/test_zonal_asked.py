@@ -14,9 +14,9 @@ from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.dns._exchange import ServerStats
 from peerdiscover.sources.dns._types import OPTIONAL_TIMEOUT
-from tests.sources.kubernetes._server import Answers, Server, records
 
 from ._lookups import NAME
+from ._server import Answers, Server, records
 
 Look = Callable[[DNS], Answer]
 PINNED = f"zone-a.pin._zone.{NAME}"
