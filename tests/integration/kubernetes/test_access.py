@@ -94,7 +94,7 @@ def test_an_account_of_another_namespace(cluster: Cluster, namespace: str) -> No
     access = given(cluster, cluster.api.token(namespace, ACCOUNT))
     elsewhere = cluster.namespace()
     text = refusal(ask(access, slices(elsewhere)), elsewhere)
-    assert f"one of the namespace {namespace}; a Role counts in its own namespace alone" in text
+    assert f"belongs to the namespace {namespace}; a Role counts in its own namespace alone" in text
     cluster.api.apply(to_apply(text))
     eventually(lambda: ask(access, slices(elsewhere)).status_code == 200)
     cluster.delete_namespace(elsewhere)

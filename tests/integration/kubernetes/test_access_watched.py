@@ -138,7 +138,7 @@ def test_another_namespace_than_the_roles(
     with pytest.raises(ConfigurationError) as raised:
         resolve("k8s:web.default:http", source=pod.source())
     text = secrets.show(raised.value)
-    assert f"one of the namespace {reader}; a Role counts in its own namespace alone" in text
+    assert f"belongs to the namespace {reader}; a Role counts in its own namespace alone" in text
     assert 'namespace: "default"' in text
 
 

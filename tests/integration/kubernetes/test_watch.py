@@ -268,17 +268,17 @@ def test_a_thousand_endpoints_in_ten_slices(reader: Reader) -> None:
 
 def test_pages(cluster: Cluster, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a list, as on a server that does not serve watches that begin with all that is there."""
-    from peerdiscover.sources.kubernetes import _reflector
+    from peerdiscover.sources.kubernetes import _phases, _reflector
 
-    monkeypatch.setattr(_reflector, "PAGE", 3)
+    monkeypatch.setattr(_phases, "PAGE", 3)
     asked: list[str] = []
-    target = _reflector.Reflector._target
+    path = _phases.request_path
 
-    def noted(self: _reflector.Reflector, now: float) -> str:
-        asked.append(target(self, now))
+    def noted(*arguments: Any, **options: Any) -> str:
+        asked.append(path(*arguments, **options))
         return asked[-1]
 
-    monkeypatch.setattr(_reflector.Reflector, "_target", noted)
+    monkeypatch.setattr(_reflector, "request_path", noted)
     for n in range(1, 9):
         put(reader, f"made-{n}", [f"10.1.0.{n}"])
     source = reader.source()

@@ -28,7 +28,7 @@ from peerdiscover import (
     ResolutionTimeoutError,
     resolve,
 )
-from peerdiscover.sources.kubernetes import _reflector
+from peerdiscover.sources.kubernetes import _backoff, _phases, _reflector
 from tests.tools.cluster import Cluster
 from tests.waiting import eventually
 
@@ -97,17 +97,17 @@ def without(cluster: Cluster, part: str, how: str = "stop") -> Iterator[None]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What watches ask for, and `410` where they are told that their version is too old."""
     targets: list[str] = []
-    target, expired = _reflector.Reflector._target, _reflector.Reflector._expired
+    path, expired = _phases.request_path, _reflector.Reflector._expired
 
-    def noted(self: _reflector.Reflector, now: float) -> str:
-        targets.append(target(self, now))
+    def noted(*arguments: Any, **options: Any) -> str:
+        targets.append(path(*arguments, **options))
         return targets[-1]
 
     def noted_410(self: _reflector.Reflector, now: float) -> list[Any]:
         targets.append("410")
         return expired(self, now)
 
-    monkeypatch.setattr(_reflector.Reflector, "_target", noted)
+    monkeypatch.setattr(_reflector, "request_path", noted)
     monkeypatch.setattr(_reflector.Reflector, "_expired", noted_410)
     return targets
 
@@ -156,7 +156,7 @@ def test_a_version_that_is_too_old(
 ) -> None:
     """A connection breaks, and when it is made anew the history since then is gone."""
     with through(cluster.server) as way:
-        monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
+        monkeypatch.setattr(_backoff, "FIRST_WAIT", 0.01)
         there = Kubernetes(way.server, cluster.ca, cluster.admin_token)
         with Discovery(made.service, source=there) as web:
             way.swallow()
@@ -350,7 +350,7 @@ def test_closing_while_nothing_comes(made: Made, source: Kubernetes) -> None:
 def test_closing_while_nobody_is_reached(
     cluster: Cluster, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reflector, "FIRST_WAIT", 20.0)
+    monkeypatch.setattr(_backoff, "FIRST_WAIT", 20.0)
     with black_hole(cluster) as hole:
         source = hole if where == "connecting" else Kubernetes("https://127.0.0.1:9", cluster.ca, "t")
         said = "no answer yet" if where == "connecting" else "Connection refused"

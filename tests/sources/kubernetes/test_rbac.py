@@ -68,7 +68,7 @@ def test_an_account_of_the_same_namespace() -> None:
 
 def test_an_account_of_another_namespace_is_told_so() -> None:
     text = forbidden_text("prod", "web", "system:serviceaccount:moon:default")
-    assert "one of the namespace moon; a Role counts in its own namespace alone" in text
+    assert "belongs to the namespace moon; a Role counts in its own namespace alone" in text
     role, binding = to_apply(text)
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "prod"
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "default", "namespace": "moon"}]
@@ -90,7 +90,7 @@ def test_a_user_is_quoted(who: str) -> None:
 
 
 def test_nobody_known_is_for_the_reader_to_put_in() -> None:
-    text = forbidden_text("prod", "web", None, own_namespace="moon")
+    text = forbidden_text("prod", "web", None, pod_namespace="moon")
     assert "put in the name" in text
     _, binding = to_apply(text)
     assert binding["subjects"][0]["namespace"] == "moon"

@@ -1,22 +1,20 @@
-"""The words of a watch: its steps, where it asks, what it remembers; and what a Status of the API says.
+"""What a `Reflector` asks its driver to do, where it asks, and what is remembered of the server.
 
-Rules of this room:
+Invariants:
 
-* `_reflector` says steps, the drivers (`_drivers`) do them. Neither knows more of the other than this.
-* What a server writes is cut to a length that people read.
+* The reflector decides, a driver (`_drivers`) acts. Neither knows more of the other than this.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-__all__ = ["Find", "Get", "ServerState", "Step", "Target", "Wait", "message_of", "seconds_in", "seconds_of"]
+__all__ = ["Command", "Find", "Get", "ServerState", "Target", "Wait"]
 
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """Find out where the API server is; then `found`."""
+    """Find out where the API server is; then call `found`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +26,17 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Send a GET, and tell what comes until `Watching.done`. It may take until `Watching.deadline`."""
+    """Send a GET and pass on what comes, until `Reflector.done` or `Reflector.deadline`."""
 
-    target: str
+    path: str
     """Path and query."""
-    fresh: bool
+    reconnect: bool
     """On a new connection."""
-    renewed: bool = False
-    """With credentials read anew: the last ones were refused."""
+    reload_token: bool = False
+    """With the token read again: the last one was refused."""
 
 
-Step = Find | Wait | Get
+Command = Find | Wait | Get
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +46,12 @@ class Target:
     server: str
     """Host and port, as errors name them."""
     credentials: str
-    """Server, and where the credentials come from."""
+    """The server, and where the credentials come from."""
     namespace: str
     name: str
     """The Service's absolute DNS name."""
     pod_namespace: str | None = None
+    """The namespace of this pod."""
 
 
 @dataclass(slots=True)
@@ -62,24 +61,6 @@ class ServerState:
     no_watch_list: bool = False
     """`sendInitialEvents` is not served."""
     late: int = 0
-    """How often in a row a sync did not come to its end in time; a slow server is late once."""
+    """How many syncs in a row did not end in time. A slow server is late once."""
     forbidden: set[str] = field(default_factory=set)
     """Namespaces in which Services may not be read."""
-
-
-def message_of(status: object) -> str:
-    """What the server says, in one line."""
-    text = status.get("message") if isinstance(status, dict) else status
-    return " ".join(str(text).split())[:1000] or "no reason was given"
-
-
-def seconds_of(text: str | None) -> float:
-    """`Retry-After`, where it is a number of seconds."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 7 else 0.0
-
-
-def seconds_in(status: Any) -> float:
-    """`details.retryAfterSeconds` of a Status."""
-    details = status.get("details") if isinstance(status, dict) else None
-    given = details.get("retryAfterSeconds") if isinstance(details, dict) else None
-    return 0.0 if given is None else seconds_of(str(given))

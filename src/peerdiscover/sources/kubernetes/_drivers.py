@@ -24,7 +24,7 @@ import httpcore
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
 
-from ._commands import Find, Get, Step, Target, Wait
+from ._commands import Command, Find, Get, Target, Wait
 from ._config import ClusterConfig
 from ._network import KEEPALIVE, CancelledError, InterruptibleBackend, of_this_process
 from ._reflector import Reflector
@@ -100,14 +100,14 @@ class _WatchStream:
             self._response = None
         return answers
 
-    def _begin(self, step: Step) -> list[Answer]:
+    def _begin(self, step: Command) -> list[Answer]:
         if isinstance(step, Wait):
             self._backend.sleep(step.seconds)
             return []
         if self._access is None or isinstance(step, Find):
             self._access, place = self._find()
             return self._watching.found(place)
-        if self._pool is None or step.fresh:
+        if self._pool is None or step.reconnect:
             self.close()
             options = _options(self._access, self._trust_env)
             self._pool = httpcore.ConnectionPool(network_backend=self._backend, **options)
@@ -150,14 +150,14 @@ class _AsyncWatchStream:
             await self._hang_up()
         return answers
 
-    async def _begin(self, step: Step) -> list[Answer]:
+    async def _begin(self, step: Command) -> list[Answer]:
         if isinstance(step, Wait):
             await anyio.sleep(step.seconds)
             return []
         if self._access is None or isinstance(step, Find):
             self._access, place = self._find()
             return self._watching.found(place)
-        if self._pool is None or step.fresh:
+        if self._pool is None or step.reconnect:
             await self.aclose()
             self._pool = httpcore.AsyncConnectionPool(**_options(self._access, self._trust_env))
         request = _request(self._access, step, anyio.current_time())
@@ -228,7 +228,7 @@ def _proxy(server: str) -> httpcore.Proxy | None:
 
 
 def _request(access: ClusterConfig, step: Get, now: float) -> httpcore.Request:
-    if step.renewed:
+    if step.reload_token:
         access.refused()
     headers = {
         "host": urlsplit(access.server).netloc,
@@ -240,7 +240,7 @@ def _request(access: ClusterConfig, step: Get, now: float) -> httpcore.Request:
     }
     if authorization := access.authorization(now):
         headers["authorization"] = authorization
-    return httpcore.Request("GET", access.server + step.target, headers=list(headers.items()))
+    return httpcore.Request("GET", access.server + step.path, headers=list(headers.items()))
 
 
 def _retry_after(response: httpcore.Response) -> str | None:

@@ -1,465 +1,349 @@
-"""The steps of a watch: what is asked of the API server next, and what its words mean. No socket, no clock.
+"""List and watch: what to ask the API server next, and what follows from what it says. No socket, no clock.
 
-A driver takes the next `step`, does it, and tells what came: `found`, or `head` and `data` of a response
-until it is `done`, or `failed`. Each returns the answers to hand on.
+A driver takes the next `step`, does it, and reports what came: `found`, or `head` and `data` of a response
+until it is `done`, or `failed`. Each returns the answers to hand on. (client-go calls this a reflector.)
 
-doing    | the request                                  | then
----------|----------------------------------------------|------------------------------------------------
-SYNC     | a watch that begins with all that is there   | at the bookmark that ends it the set is whole: one
-         | (`sendInitialEvents`)                        | answer, and the stream goes on as WATCH
-LIST     | a list, page by page, where that is refused  | one answer, then WATCH
-SERVICE  | the Service, where there are no slices       | one answer, then WATCH
-WATCH    | a watch from the last resourceVersion on     | an answer for each chunk that changes something,
-         |                                              | and for each bookmark: it confirms the set
+Invariants:
 
-Rules of this room:
-
-* While a sync is under way the old set stays; then it is replaced whole.
-* The end of a watch by its `timeoutSeconds` means a whole sync: a proxy may have swallowed events, and a
-  missed DELETED must not last. A stream that breaks before goes on at its resourceVersion, in silence, if
-  the next attempt works. After a failure that was told, SYNC asks for a set not older than that version.
+* A watch that ended by its `timeoutSeconds` is followed by a whole sync: a proxy may have swallowed events,
+  and a missed DELETED must not last. A stream that breaks earlier resumes at its resourceVersion, in silence
+  if the next attempt works. After a reported failure, SYNC asks for a set not older than that version.
 * 410, in the stream or as a status: a sync, and the set stays. 429 and 503: `Retry-After` is obeyed, and the
-  version kept. 401: the token is read again and tried once more, at once.
-* Between attempts it waits 0.8 s, doubling to 30 s, with full jitter; a stream that lasted begins anew.
-* Memory is bounded: a line, and a page, have a greatest size.
+  version kept. 401: the token is read again, and the request is repeated at once, one time.
+* Between attempts it waits 0.8 s, doubling to 30 s, with full jitter. A stream that lasted resets that.
 """
 
 from __future__ import annotations
 
-import enum
-import json
 import math
 from collections.abc import Callable
-from urllib.parse import urlencode
 
 from peerdiscover.answers import Answer
-from peerdiscover.errors import ConfigurationError, Outcome
+from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 
-from ._commands import Find, Get, ServerState, Step, Target, Wait, message_of, seconds_in, seconds_of
-from ._endpointslices import Naming, Slices
-from ._rbac import forbidden_text, who_was_refused
+from . import _events
+from ._backoff import Backoff
+from ._commands import Command, Find, Get, ServerState, Target, Wait
+from ._endpointslices import Naming
+from ._events import Body, Event, EventReader, MalformedError, message_of
+from ._phases import NEXT, Phase, Signal, request_path
+from ._publication import Publication
+from ._rbac import refusal
 
 __all__ = ["Reflector"]
 
-PAGE = 500
-"""Slices of one page."""
-LINE = 8 << 20
-"""Bytes of one event at most. etcd holds no object above some 1.5 MB."""
-BODY = 64 << 20
-"""Bytes of one page at most."""
-WORDS = 64 << 10
-"""Bytes of an error's body that are read."""
-FIRST_WAIT, LONGEST_WAIT = 0.8, 30.0
-LONGEST_RETRY_AFTER = 60.0
 LASTED = 5.0
 """Seconds after which a stream was a good one."""
 GRACE = 10.0
-"""Seconds that a watch may be open beyond what the server was told, within the source's `timeout_seconds`."""
+"""Seconds that a watch may be open longer than the server was asked for, within `timeout_seconds`."""
 QUIET_TRIES = 2
-"""How often in a row a stream may break at once, before that is told as a failure."""
-
-
-class _Phase(enum.Enum):
-    SYNC = "sync"
-    LIST = "list"
-    SERVICE = "service"
-    WATCH = "watch"
+"""How many times in a row a stream may break at once before that is reported as a failure."""
 
 
 class Reflector:
-    """One watch of one Service's slices. It never ends by itself."""
+    """One watch of one Service's slices. It never ends by itself.
+
+    `service`: what is watched
+    `state`: what is known of the server; shared by all watches of a source
+    `random`: returns a number from 0 to 1, for jitter
+    `timeout`: seconds that a response may take
+    `timeout_seconds`: seconds after which the set is read again as a whole
+    """
 
     def __init__(
         self,
         service: ServiceName,
-        memory: ServerState,
+        state: ServerState,
         random: Callable[[], float],
         *,
         timeout: float = 5.0,
         timeout_seconds: float = 300.0,
     ) -> None:
         self._service = service
-        self._memory = memory
+        self._state = state
         self._random = random
         self._timeout = timeout
         self._timeout_seconds = timeout_seconds
-        self._place: Target | None = None
-        self._slices: Slices | None = None
-        """What is told to peers; None before the first sync."""
-        self._coming: Slices | None = None
-        """What a sync has brought so far."""
+        self._target: Target | None = None
+        self._phase = Phase.SYNC  # `_phases` has what each asks for, and what follows it
+        self._set = Publication()
         self._version = ""
-        """The resourceVersion to go on from; "" where there is none."""
-        self._more = ""
-        """The page to go on from."""
-        self._doing = _Phase.SYNC
-        self._due = -math.inf
-        self._tries = 0
-        self._renewed = False
-        self._fresh = True
-        self._last: Answer | None = None
-        self._told_failure = False
+        """The resourceVersion to resume from; "" if there is none."""
+        self._next_page = ""
         self._sync_due = math.inf
-        self._seconds = 0
-        self._streaming_since = -math.inf
+        self._backoff = Backoff(random)
+        self._reconnect = True
+        self._reload_token = False
         self._begin(-math.inf)
 
     def _begin(self, now: float) -> None:
+        """A request is sent now: everything that is of one response only."""
         self._began = now
         self._status = 0
         self._retry_after: str | None = None
-        self._buffer = bytearray()
+        self._events = EventReader()
+        self._body = Body(_events.MAX_BODY)
+        self._asked_seconds = 0
+        self._streaming_since = math.inf
         self.done: bool = False
-        """Nothing more is wanted of this response."""
+        """The driver need read no more of this response."""
         self.deadline: float = now + self._timeout
-        """When the response, or what it owes by then, is too late: `failed` with a `TimeoutError`."""
+        """When the response, or what it owes by then, is late: `failed` with a `TimeoutError`."""
 
-    # The next step
+    # What to do next
 
-    def step(self, now: float) -> Step:
+    def step(self, now: float) -> Command:
         """What to do now."""
-        if now < self._due:
-            return Wait(self._due - now)
-        if self._place is None:
+        if now < self._backoff.due:
+            return Wait(self._backoff.due - now)
+        if self._target is None:
             return Find()
-        if self._doing is _Phase.WATCH and now >= self._sync_due:
-            self._sync_anew()
-        if self._doing is _Phase.SYNC and self._memory.no_watch_list:
-            self._doing = _Phase.LIST
+        if self._phase is Phase.WATCH and now >= self._sync_due:
+            self._advance(Signal.STALE)
+        if self._phase is Phase.SYNC and self._state.no_watch_list:
+            self._advance(Signal.UNSUPPORTED)
+        return self._get(self._target, now)
+
+    def _get(self, target: Target, now: float) -> Get:
         self._begin(now)
-        get = Get(self._target(now), self._fresh, self._renewed)
-        self._fresh = False
-        return get
-
-    def _target(self, now: float) -> str:
-        assert self._place is not None
-        namespace = self._place.namespace
-        if self._doing is _Phase.SERVICE:
+        seconds = self._timeout_seconds * (0.75 + 0.15 * self._random())
+        if self._phase is Phase.WATCH:
+            seconds = min(seconds, max(1.0, self._sync_due - now))
+        elif self._phase is Phase.SERVICE:
             self.deadline = now + min(1.0, self._timeout / 4)
-            return f"/api/v1/namespaces/{namespace}/services/{self._service.service}"
-        query: dict[str, object] = {
-            "labelSelector": f"kubernetes.io/service-name={self._service.service}",
-        }
-        if self._doing is _Phase.LIST:
-            query["limit"] = PAGE
-            if self._more:
-                query["continue"] = self._more
-            else:
-                self._coming = self._new_slices()
-        else:
-            seconds = self._timeout_seconds * (0.75 + 0.15 * self._random())
-            if self._doing is _Phase.SYNC:
-                self._coming = self._new_slices()
-                self.deadline = now + self._timeout / 2
-                query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
-                if self._version:
-                    query["resourceVersion"] = self._version
-            else:
-                query["resourceVersion"] = self._version
-                seconds = min(seconds, max(1.0, self._sync_due - now))
-            self._seconds = math.ceil(seconds)
-            query |= {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": self._seconds}
-        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-        return f"{path}?{urlencode(query)}"
+        elif not self._next_page:
+            self._set.begin_sync(Naming(self._service, target.name, (target.server,)))
+        if self._phase is Phase.SYNC:
+            self.deadline = now + self._timeout / 2
+        self._asked_seconds = math.ceil(seconds)
+        path = request_path(
+            self._phase,
+            target.namespace,
+            self._service.service,
+            version=self._version,
+            next_page=self._next_page,
+            seconds=self._asked_seconds,
+        )
+        reconnect, self._reconnect = self._reconnect, False
+        return Get(path, reconnect, self._reload_token)
 
-    @property
-    def _namespace(self) -> str:
-        assert self._place is not None
-        return self._place.namespace
-
-    def _new_slices(self) -> Slices:
-        assert self._place is not None
-        return Slices(Naming(self._service, self._place.name, (self._place.server,)))
+    def _advance(self, signal: Signal) -> None:
+        self._phase = NEXT[self._phase][signal]
+        self._next_page = ""
+        if signal is Signal.STALE:
+            self._version, self._reconnect = "", True
 
     # What came
 
-    def found(self, place: Target) -> list[Answer]:
+    def found(self, target: Target) -> list[Answer]:
         """The API server is known now."""
-        self._place = place
+        self._target = target
         return []
 
     def head(self, status: int, retry_after: str | None, now: float) -> list[Answer]:
         """A response begins."""
         self._status, self._retry_after = status, retry_after
         if status != 200:
+            self._body = Body(_events.MAX_ERROR_BODY)
             return []
-        self._renewed = False
-        if self._doing is _Phase.SYNC:
+        self._reload_token = False
+        if self._phase is Phase.SYNC:
             self.deadline = max(self.deadline, now + min(1.0, self._timeout / 2))
-        elif self._doing is _Phase.WATCH:
-            self._streaming(now)
-            if self._told_failure:
-                return self._tell()
+        elif self._phase is Phase.WATCH:
+            self._stream(now)
+            if self._set.failure_reported:
+                return self._set.confirm()
         return []
 
     def data(self, chunk: bytes | None, now: float) -> list[Answer]:
         """Some of its body; None: it ended as it should."""
         if chunk is None:
             return self._ended(now)
-        self._buffer += chunk
-        if self._status != 200 or self._doing in (_Phase.LIST, _Phase.SERVICE):
-            if len(self._buffer) <= (BODY if self._status == 200 else WORDS):
-                return []
-            self.done = True
-            if self._status == 200:
-                return self._failed(f"a response of more than {BODY >> 20} MB", now)
-            return self._refused(now)
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = rest
-        if len(rest) > LINE:
-            self.done = True
-            return self._failed(f"an event of more than {LINE >> 20} MB", now, whole=True)
+        if self._status == 200 and self._phase in (Phase.SYNC, Phase.WATCH):
+            return self._streamed(chunk, now)
+        try:
+            self._body.add(chunk)
+        except MalformedError as error:
+            if self._phase is Phase.SERVICE:
+                return self._checked(self._status)
+            return self._fail(str(error), now) if self._status == 200 else self._refused(now)
+        return []
+
+    def _streamed(self, chunk: bytes, now: float) -> list[Answer]:
         confirmed = False
-        for line in lines:
-            if line.strip():
-                told = self._event(bytes(line), now)
-                if not isinstance(told, bool):
-                    self.done = True
-                    # What came before still stands.
-                    before = self._changed() if self._doing is _Phase.WATCH else []
-                    return [*before, *told()]
-                confirmed = told or confirmed
+        try:
+            for event in self._events.events(chunk):
+                if event.kind == "ERROR":
+                    return [*self._changes(), *self._error(event.item, now)]
+                confirmed = self._apply(event, now) or confirmed
                 if self.done:
                     return []
-        if self._doing is not _Phase.WATCH:
-            return []
-        return self._tell() if confirmed else self._changed()
+        except MalformedError as error:
+            return [*self._changes(), *self._retry(Signal.STALE, str(error), now)]
+        return self._set.confirm() if confirmed else self._changes()
 
     def _ended(self, now: float) -> list[Answer]:
         self.done = True
         if self._status != 200:
             return self._refused(now)
-        if self._doing is _Phase.LIST:
-            return self._page_came(now)
-        if self._doing is _Phase.SERVICE:
-            return self._service_came(self._status)
-        if self._doing is _Phase.SYNC:
-            return self._failed("the stream ended before the set was whole", now)
-        if now - self._began >= self._seconds - 1:
-            self._sync_anew()
-            self._tries = 0
+        if self._phase is Phase.LIST:
+            return self._page(now)
+        if self._phase is Phase.SERVICE:
+            return self._checked(self._status)
+        if self._phase is Phase.SYNC:
+            return self._fail("the stream ended before the set was complete", now)
+        if now - self._began >= self._asked_seconds - 1:
+            self._advance(Signal.STALE)
+            self._backoff.reset()
             return []
-        return self._broke("the stream ended early", now)
+        return self._retry(Signal.BROKEN, "the stream ended early", now, quiet=True)
 
     def failed(self, error: BaseException, now: float) -> list[Answer]:
         """There was no response, or it broke off."""
         self.done = True
-        if self._doing is _Phase.SERVICE:
-            return self._service_came(0)
+        if self._phase is Phase.SERVICE:
+            return self._checked(0)
         if isinstance(error, ConfigurationError):
-            return self._failed(error, now)
-        late = isinstance(error, TimeoutError)
-        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if self._doing is _Phase.WATCH and self._status == 200:
-            answers = self._broke("nothing came any more" if late else why, now)
-            if late:
-                self._sync_anew()  # whatever is between us and the server may have swallowed events, too
-            return answers
-        if self._doing is _Phase.SYNC and self._status == 200 and late:
-            # As a server does that does not know `sendInitialEvents`; or one that is slow, this once.
-            self._memory.late += 1
-            self._memory.no_watch_list = self._memory.late > 1
-            self._doing, self._fresh = _Phase.LIST, True
+            return self._fail(error, now)
+        late, streaming = isinstance(error, TimeoutError), self._status == 200
+        if late and streaming and self._phase is Phase.SYNC:
+            # A server that does not know `sendInitialEvents` does so; or one that is slow, this once.
+            self._state.late += 1
+            self._state.no_watch_list = self._state.late > 1
+            self._advance(Signal.UNSUPPORTED)
+            self._reconnect = True
             return []
-        return self._failed(f"no answer in {now - self._began:.1f} s" if late else why, now)
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if streaming and self._phase is Phase.WATCH:
+            # What is between us and a server that went silent may have swallowed events, too.
+            if late:
+                return self._retry(Signal.STALE, "the stream went silent", now, quiet=True)
+            return self._retry(Signal.BROKEN, why, now, quiet=True)
+        return self._fail(f"no answer in {now - self._began:.1f} s" if late else why, now)
 
-    # Events
+    # What it means
 
-    def _event(self, line: bytes, now: float) -> bool | Callable[[], list[Answer]]:
-        """Take one in. Whether it confirms the set; or, of what ends the stream, what follows from it."""
+    def _apply(self, event: Event, now: float) -> bool:
+        """Take an event in. Returns whether it confirms the set."""
+        if event.kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+            return False
+        self._set.apply(event)
+        self._version = event.version or self._version
+        if self._phase is Phase.WATCH:
+            return event.kind == "BOOKMARK"
+        if event.ends_initial_events:
+            self.done = not self._complete()
+            self._stream(now)
+        return event.ends_initial_events
+
+    def _page(self, now: float) -> list[Answer]:
         try:
-            event = json.loads(line)
-            kind, item = event["type"], event["object"]
-            metadata = item.get("metadata") or {}
-            version = metadata.get("resourceVersion") or ""
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return lambda: self._failed(f"a malformed event: {line[:100]!r}", now, whole=True)
-        if kind == "ERROR":
-            return lambda: self._error(item, now)
-        slices = self._coming if self._doing is _Phase.SYNC else self._slices
-        assert slices is not None
-        if kind in ("ADDED", "MODIFIED"):
-            slices.put(item)
-        elif kind == "DELETED":
-            slices.remove(item)
-        elif kind != "BOOKMARK":
-            return False
-        if isinstance(version, str) and version:
-            self._version = version
-        if kind != "BOOKMARK":
-            return False
-        if self._doing is _Phase.WATCH:
-            return True
-        annotations = metadata.get("annotations") or {}
-        if isinstance(annotations, dict) and annotations.get("k8s.io/initial-events-end") == "true":
-            self._is_whole()
-            if self._doing is _Phase.SERVICE:
-                self.done = True
-            else:
-                self._streaming(now)
-            return True
-        return False
+            page = _events.parse_page(self._body.content)
+        except MalformedError as error:
+            return self._fail(str(error), now)
+        self._version, self._next_page = page.version, page.next_page
+        for item in page.items:
+            self._set.apply(Event("ADDED", item))
+        if self._next_page:
+            return []
+        return self._set.confirm() if self._complete() else []
+
+    def _complete(self) -> bool:
+        """A sync is complete: what it brought replaces the set. Returns whether that can be reported now."""
+        assert self._target is not None
+        any_slices = self._set.complete_sync()
+        self._sync_due = self._began + self._timeout_seconds
+        if self._phase is Phase.SYNC:
+            self._state.late = 0
+        ask = not any_slices and self._target.namespace not in self._state.forbidden
+        self._advance(Signal.NO_SLICES if ask else Signal.COMPLETE)
+        return not ask
+
+    def _stream(self, now: float) -> None:
+        """From now on the server speaks when it has news, until the watch's time ends."""
+        self._streaming_since = now
+        latest = min(self._asked_seconds + GRACE, self._timeout_seconds)
+        self.deadline = self._began + max(latest, self._asked_seconds + 1.0)
+
+    def _checked(self, status: int) -> list[Answer]:
+        """Whether there is such a Service, as far as that can be known."""
+        assert self._target is not None
+        self.done = True
+        self._advance(Signal.CHECKED)
+        namespace = self._target.namespace
+        if status == 403:
+            self._state.forbidden.add(namespace)
+        return self._set.without_slices(status, self._service.service, namespace)
+
+    def _refused(self, now: float) -> list[Answer]:
+        """A status that is no success, with its body."""
+        assert self._target is not None
+        self.done = True
+        status = self._status
+        if self._phase is Phase.SERVICE:
+            return self._checked(status)
+        if status == 410:
+            return self._expired(now)
+        if status == 401:
+            self._reload_token = not self._reload_token
+            if self._reload_token:
+                self._reconnect = True
+                return []
+        if status in (400, 422) and self._phase is Phase.SYNC:
+            self._state.no_watch_list = True
+            return []
+        message = message_of(_events.parse_status(self._body.content))
+        why = refusal(status, message, self._service.service, self._target)
+        return self._broken(status, why, now, _events.seconds_of(self._retry_after))
 
     def _error(self, status: object, now: float) -> list[Answer]:
         """The stream says why it ends."""
-        self._forgive(now)
         code = status.get("code") if isinstance(status, dict) else None
         if code == 410:
             return self._expired(now)
         why = f"the watch ended with an error: {message_of(status)}"
-        return self._failed(why, now, whole=code not in (429, 503), after=seconds_in(status))
+        return self._broken(code, why, now, _events.retry_after_in(status))
 
-    def _is_whole(self) -> None:
-        """A sync is complete: what it brought replaces what was."""
-        self._slices, self._coming = self._coming, None
-        self._sync_due = self._began + self._timeout_seconds
-        self._more = ""
-        self._memory.late = self._memory.late if self._doing is _Phase.LIST else 0
-        nobody = not self._slices and self._namespace not in self._memory.forbidden
-        self._doing = _Phase.SERVICE if nobody else _Phase.WATCH
+    def _broken(self, code: object, why: str | ConfigurationError, now: float, after: float) -> list[Answer]:
+        """The server reports an error. Unless it is only busy, its version may be what is wrong."""
+        if isinstance(why, ConfigurationError) or code in (429, 503):
+            return self._fail(why, now, after=after)
+        return self._retry(Signal.STALE, why, now, after=after)
 
-    def _streaming(self, now: float) -> None:
-        """From now on it is for the server to speak."""
-        self._streaming_since = now
-        latest = min(self._seconds + GRACE, self._timeout_seconds)
-        self.deadline = self._began + max(latest, self._seconds + 1.0)
-
-    # Whole bodies
-
-    def _page_came(self, now: float) -> list[Answer]:
-        assert self._coming is not None
-        try:
-            page = json.loads(self._buffer)
-            metadata, items = page["metadata"], page.get("items") or []
-            self._version = str(metadata["resourceVersion"])
-            self._more = str(metadata.get("continue") or "")
-            for item in items:
-                self._coming.put(item)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self._more = ""
-            return self._failed(f"a malformed list: {bytes(self._buffer[:100])!r}", now)
-        if self._more:
-            return []
-        self._is_whole()
-        return self._tell() if self._doing is _Phase.WATCH else []
-
-    def _service_came(self, status: int) -> list[Answer]:
-        """What is known of the Service, where there are no slices: is it there?"""
-        assert self._slices is not None
-        assert self._place is not None
-        self._doing = _Phase.WATCH
-        if status == 403:
-            self._memory.forbidden.add(self._namespace)
-        answer = self._slices.answer()
-        if status == 200:
-            answer = answer.replace(outcome=Outcome.EMPTY, hint="the Service is there; no pod is behind it")
-        elif status == 404:
-            where = f"the namespace {self._place.namespace}"
-            answer = answer.replace(hint=f"there is no Service {self._service.service} in {where}")
-        return self._tell(answer)
-
-    def _refused(self, now: float) -> list[Answer]:
-        """A status that is no success, with its body."""
-        assert self._place is not None
-        status, where = self._status, self._place.credentials
-        try:
-            said: object = json.loads(self._buffer)
-        except (ValueError, RecursionError):
-            said = bytes(self._buffer[:200]).decode("utf-8", "replace")
-        why = f"{status}: {message_of(said)}"
-        if self._doing is _Phase.SERVICE:
-            return self._service_came(status)
-        if status == 410:
-            return self._expired(now)
-        if status == 401:
-            if not self._renewed:
-                self._renewed = self._fresh = True
-                return []
-            self._renewed = False
-            return self._failed(ConfigurationError(f"the credentials are not accepted ({where}): {why}"), now)
-        if status == 403:
-            who = who_was_refused(message_of(said))
-            place = self._place
-            text = forbidden_text(place.namespace, self._service.service, who, place.pod_namespace)
-            return self._failed(ConfigurationError(text), now)
-        if status in (400, 422) and self._doing is _Phase.SYNC:
-            self._memory.no_watch_list = True
-            return []
-        if status == 404:
-            error = ConfigurationError(f"discovery.k8s.io/v1 is not served there ({where}): {why}")
-            return self._failed(error, now)
-        return self._failed(why, now, whole=status not in (429, 503), after=seconds_of(self._retry_after))
+    def _changes(self) -> list[Answer]:
+        """What a watch shows; a sync shows nothing before it is complete."""
+        return self._set.changes() if self._phase is Phase.WATCH else []
 
     # What follows
 
-    def _sync_anew(self) -> None:
-        """A whole sync, of what is there at that moment."""
-        self._doing = _Phase.SYNC
-        self._version = self._more = ""
-        self._fresh = True
-
     def _expired(self, now: float) -> list[Answer]:
-        """The version is too old: the server has forgotten what happened since."""
-        self._sync_anew()
-        return self._retry("410: the version is too old", now, quiet=True, wait=self._tries > 0)
+        """The server has forgotten what happened since the version: a sync, at once if this is the first."""
+        return self._retry(Signal.STALE, "410: the version is too old", now, quiet=True, at_once=True)
 
-    def _broke(self, why: str, now: float) -> list[Answer]:
-        """A stream that worked is over. It goes on where it was; events since then are told again."""
-        self._forgive(now)
-        return self._retry(why, now, quiet=True)
-
-    def _forgive(self, now: float) -> None:
-        """After a stream that lasted, attempts are counted anew."""
-        if self._doing is _Phase.WATCH and now - self._streaming_since >= LASTED:
-            self._tries = 0
-
-    def _failed(
-        self, why: str | ConfigurationError, now: float, *, whole: bool = False, after: float = 0.0
-    ) -> list[Answer]:
-        """An attempt failed. `whole`: what the server said casts doubt on the version, too."""
-        if self._doing is not _Phase.SYNC and not (
-            self._doing is _Phase.WATCH and self._memory.no_watch_list
-        ):
-            self._doing = _Phase.SYNC
-        if whole:
-            self._sync_anew()
-        self._more = ""
-        return self._retry(why, now, after=after)
+    def _fail(self, why: str | ConfigurationError, now: float, *, after: float = 0.0) -> list[Answer]:
+        """An attempt failed, and the version is still good."""
+        resume = self._phase is Phase.WATCH and self._state.no_watch_list  # lists know no "not older than"
+        return self._retry(Signal.BROKEN if resume else Signal.FAILED, why, now, after=after)
 
     def _retry(
         self,
+        signal: Signal,
         why: str | ConfigurationError,
         now: float,
         *,
         quiet: bool = False,
-        wait: bool = True,
+        at_once: bool = False,
         after: float = 0.0,
     ) -> list[Answer]:
-        pause = min(FIRST_WAIT * 2.0 ** min(self._tries, 16), LONGEST_WAIT) * (0.05 + 0.95 * self._random())
-        self._due = now + (max(pause, min(after, LONGEST_RETRY_AFTER)) if wait else 0.0)
-        self._tries += 1
-        self._fresh = True
-        if quiet and self._tries <= QUIET_TRIES:
+        """Try again later. `quiet`: the first two in a row are no failure. `at_once`: the first waits not."""
+        self.done = self._reconnect = True
+        self._advance(signal)
+        if now - self._streaming_since >= LASTED:
+            self._backoff.reset()
+        self._backoff.failed(now, after=after, at_once=at_once)
+        if quiet and self._backoff.tries <= QUIET_TRIES:
             return []
-        self._told_failure = True
-        name, servers = ("", ()) if self._place is None else (self._place.name, (self._place.server,))
+        self._set.failure_reported = True
+        name, servers = ("", ()) if self._target is None else (self._target.name, (self._target.server,))
         return [Answer.failed(why).replace(name=name, servers=servers)]
-
-    def _changed(self) -> list[Answer]:
-        """An answer, if peers show that something changed."""
-        assert self._slices is not None
-        answer = self._slices.answer()
-        return [] if self._last is not None and _shown(answer) == _shown(self._last) else self._tell(answer)
-
-    def _tell(self, answer: Answer | None = None) -> list[Answer]:
-        assert self._slices is not None
-        self._last = self._slices.answer() if answer is None else answer
-        self._told_failure = False
-        return [self._last]
-
-
-def _shown(answer: Answer) -> tuple[object, ...]:
-    """What is to be seen of an answer."""
-    rest = (answer.outcome, answer.kind, answer.dropped, answer.warnings, answer.hint, str(answer.error))
-    return answer.endpoints, rest

@@ -1,0 +1,168 @@
+"""Reading what an API server sends: events of a stream, whole bodies, and the Status of an error.
+
+No socket, no clock.
+
+Invariants:
+
+* Memory is bounded: an event, a page and the body of an error have a greatest size.
+* What cannot be read is a `MalformedError`, which quotes a little of it. Nothing else is raised.
+* Each byte is looked at once, however small the chunks are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "Body",
+    "Event",
+    "EventReader",
+    "MalformedError",
+    "Page",
+    "TooLargeError",
+    "message_of",
+    "parse_page",
+    "parse_status",
+    "retry_after_in",
+    "seconds_of",
+]
+
+MAX_EVENT = 8 << 20
+"""Bytes of one event. etcd holds no object above some 1.5 MB."""
+MAX_BODY = 64 << 20
+"""Bytes of one page."""
+MAX_ERROR_BODY = 64 << 10
+"""Bytes of an error's body that are read."""
+
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_QUOTED = 100
+
+
+class MalformedError(ValueError):
+    """What the server sent is not what the API promises. The text is fit for users."""
+
+
+class TooLargeError(MalformedError):
+    """It is larger than anything that is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a watch."""
+
+    kind: str
+    """`ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`, `ERROR`, or one that later servers may have."""
+    item: Any
+    """The object; of an `ERROR` the Status."""
+    version: str = ""
+    """The resourceVersion to resume from; "" if the event has none."""
+    ends_initial_events: bool = False
+    """It is the bookmark after which the set is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list."""
+
+    items: list[Any]
+    version: str
+    next_page: str
+    """The token for the next page; "" after the last one."""
+
+
+class EventReader:
+    """Puts the events of one stream together, from chunks that are cut anywhere."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def events(self, chunk: bytes) -> Iterator[Event]:
+        """The events that end in this chunk. `MalformedError` comes after those that could be read."""
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            line, self._buffer = bytes(self._buffer) + end, bytearray()
+            if line.strip():
+                yield _event(line)
+        self._buffer += rest
+        if len(self._buffer) > MAX_EVENT:
+            raise TooLargeError(f"an event of more than {MAX_EVENT >> 20} MB")
+
+
+class Body:
+    """Collects a whole body of at most `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """`TooLargeError` if there is more than the limit."""
+        self._buffer += chunk
+        if len(self._buffer) > self._limit:
+            raise TooLargeError(f"a response of more than {self._limit >> 20} MB")
+
+    @property
+    def content(self) -> bytes:
+        return bytes(self._buffer)
+
+
+def _event(line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+        kind, item = event["type"], event["object"]
+        metadata = item.get("metadata") or {}
+        version = metadata.get("resourceVersion") or ""
+        annotations = metadata.get("annotations") or {}
+    except _UNREADABLE:
+        raise MalformedError(f"a malformed event: {line[:_QUOTED]!r}") from None
+    return Event(
+        kind,
+        item,
+        version if isinstance(version, str) else "",
+        kind == "BOOKMARK"
+        and isinstance(annotations, dict)
+        and annotations.get("k8s.io/initial-events-end") == "true",
+    )
+
+
+def parse_page(body: bytes) -> Page:
+    """One page of a list of slices."""
+    try:
+        page = json.loads(body)
+        metadata, items = page["metadata"], page.get("items") or []
+        version, next_page = str(metadata["resourceVersion"]), str(metadata.get("continue") or "")
+        if not all(isinstance(item, dict) for item in items):
+            raise TypeError
+    except _UNREADABLE:
+        raise MalformedError(f"a malformed list: {body[:_QUOTED]!r}") from None
+    return Page(items, version, next_page)
+
+
+def parse_status(body: bytes) -> object:
+    """The Status in the body of an error; of a gateway's page its beginning, as a string."""
+    try:
+        status: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return body[: 2 * _QUOTED].decode("utf-8", "replace")
+    return status
+
+
+def message_of(status: object) -> str:
+    """What the server says, in one line."""
+    text = status.get("message") if isinstance(status, dict) else status
+    return " ".join(str(text).split())[:1000] or "no reason was given"
+
+
+def seconds_of(text: str | None) -> float:
+    """`Retry-After`, if it is a number of seconds; else 0."""
+    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 7 else 0.0
+
+
+def retry_after_in(status: Any) -> float:
+    """`details.retryAfterSeconds` of a Status; else 0."""
+    details = status.get("details") if isinstance(status, dict) else None
+    given = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    return 0.0 if given is None else seconds_of(str(given))
