@@ -1,4 +1,4 @@
-"""`python -m peerdiscover`: the command line, where the installed command is not on the path."""
+"""`python -m peerdiscover`: the command line, for when the installed command is not on PATH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the installed command, with nothing of the surroundings but what a test gives."""
+"""Runs the installed command, with no environment but what a test gives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = 30
 
 
 def environment(**given: str) -> dict[str, str]:
-    """The environment without what would tell a pod who and where it is."""
+    """The environment without what says which pod this is, and where."""
     ours = ("PEERDISCOVER_", "POD_", "PYTHON", "NO_COLOR", "FORCE_COLOR")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8", **given}
@@ -43,7 +43,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 def running(
     *arguments: str, command: Sequence[str] = (COMMAND,), **env: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command under way; it is ended with the block, where it has not ended."""
+    """The running command; the end of the block ends it."""
     process = subprocess.Popen(
         [*command, *arguments],
         stdout=subprocess.PIPE,

@@ -14,11 +14,11 @@ def test_fast() -> None:
     done = run("demo", "--fast")
     assert (done.returncode, done.stderr) == (0, "")
     out = done.stdout
-    assert re.search(r"3 pods by 1 DNS question \(SRV\) in \d+\.\d ms", out)
+    assert re.search(r"3 pods from 1 DNS query \(SRV\) in \d+\.\d ms", out)
     assert "9 requests, answered by: web-0 3, web-1 3, web-2 3" in out
-    assert "answered: web-0, web-1, web-2; failed: nobody" in out
+    assert "answered: web-0, web-1, web-2; failed: none" in out
     assert "complete for generation 1: True" in out
-    restarts = re.findall(r"(web-\d) restarted: (\S+) -> (\S+), known \d+ ms later", out)
+    restarts = re.findall(r"(web-\d) restarted: (\S+) -> (\S+), noticed after \d+ ms", out)
     assert [key for key, _, _ in restarts] == ["web-2", "web-1", "web-0"]
     assert all(old != new for _, old, new in restarts)
     sent, answered, failed = map(
@@ -28,7 +28,9 @@ def test_fast() -> None:
     assert sent > 10
     assert failed == 0
     _, old, new = restarts[2]
-    assert f"web.ordinal(0) was Peer(web-0, {old}) and is Peer(web-0, {new}); it answers as web-0" in out
+    assert (
+        f"web.ordinal(0) was Peer(web-0, {old}), and is now Peer(web-0, {new}), which answers as web-0" in out
+    )
     assert "web-headless.prod:http: headless, 3 peers, generation 4" in out  # of explain()
     assert f"web-0 at {new}: in: the last answers have it" in out
 
@@ -47,7 +49,7 @@ sys.exit(main(["demo", "--fast"]))
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), timeout=30
     )
     assert (done.returncode, done.stderr) == (0, "")
-    restarts = re.findall(r"web-\d restarted: 127\.0\.0\.1:(\d+) -> 127\.0\.0\.1:(\d+), known", done.stdout)
+    restarts = re.findall(r"web-\d restarted: 127\.0\.0\.1:(\d+) -> 127\.0\.0\.1:(\d+), noticed", done.stdout)
     assert len(restarts) == 3
     assert " + 0 failed" in done.stdout
 

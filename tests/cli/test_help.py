@@ -17,7 +17,7 @@ def test_help_names_every_command_and_the_exit_status() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert all(f"\n    {command}" in done.stdout for command in COMMANDS)
-    assert "3    nobody could answer" in done.stdout
+    assert "3    no answer" in done.stdout
     assert done.stderr == ""
 
 

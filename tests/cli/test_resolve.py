@@ -110,7 +110,7 @@ def test_a_port_that_no_pod_has_draws_a_warning(svc: HeadlessService) -> None:
     assert "8080" in done.stderr
 
 
-# 1: nobody
+# 1: no peers
 
 
 def test_a_name_that_is_not_there(svc: HeadlessService) -> None:
@@ -162,7 +162,7 @@ def test_several_ports_and_none_named() -> None:
     assert "8080, 9090" in done.stderr
 
 
-# 3: nobody could answer
+# 3: no answer
 
 
 @pytest.mark.parametrize("mode", ["servfail", "refused", "timeout"])

@@ -28,8 +28,8 @@ def svc() -> Iterator[HeadlessService]:
 def on_a_terminal(program: str, *arguments: str, **env: str) -> str:
     """What the command writes to a terminal of 100 columns."""
     ours, theirs = pty.openpty()
-    surroundings = environment(TERM="xterm-256color", COLUMNS="100", **env)
-    process = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=theirs, env=surroundings)
+    environ = environment(TERM="xterm-256color", COLUMNS="100", **env)
+    process = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=theirs, env=environ)
     os.close(theirs)
     written = b""
     try:

@@ -1,4 +1,4 @@
-"""`peerdiscover wait`: so many pods, oneself, and in time."""
+"""`peerdiscover wait`: so many pods, this pod, and in time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_fewer_than_asked_and_then_no_answer() -> None:
 
 
 @pytest.mark.parametrize(("mode", "status"), [("nxdomain", 1), ("servfail", 3), ("timeout", 3)])
-def test_nobody_and_no_answer(mode: str, status: int) -> None:
+def test_no_peers_and_no_answer(mode: str, status: int) -> None:
     with HeadlessService("web-headless.prod") as svc:
         svc.answer(mode)  # type: ignore[arg-type]
         began = time.monotonic()
@@ -75,7 +75,7 @@ def test_nobody_and_no_answer(mode: str, status: int) -> None:
 # --self
 
 
-def test_oneself_at_the_own_address() -> None:
+def test_this_pod_at_its_own_address() -> None:
     with HeadlessService(
         "web-headless.prod", pods=False, addresses=["10.1.0.1", "10.1.0.2"], replicas=2
     ) as svc:
@@ -86,7 +86,7 @@ def test_oneself_at_the_own_address() -> None:
         assert {(query.name, query.type) for query in svc.queries[-2:]} == {(OWN, "A"), (OWN, "AAAA")}
 
 
-def test_the_own_name_is_not_asked_for_before_the_service_has_the_own_address() -> None:
+def test_the_name_is_not_looked_up_before_the_service_has_the_address() -> None:
     with _pods() as svc, running("wait", NAME, "--self", *at(svc), **POD) as wait:
         svc.wait_for_queries(3)  # DNS still has the address from before the restart
         assert {query.name for query in svc.queries} == {f"_http._tcp.{OWN.partition('.')[2]}"}
@@ -98,7 +98,7 @@ def test_the_own_name_is_not_asked_for_before_the_service_has_the_own_address() 
 @pytest.mark.parametrize(
     "address", [{"POD_IP": "10.1.0.77"}, {"POD_IP": "", "POD_IPS": "10.1.0.77,fd00::77"}], ids=str
 )
-def test_oneself_elsewhere(address: dict[str, str]) -> None:
+def test_this_pod_elsewhere(address: dict[str, str]) -> None:
     with _pods() as svc:
         done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **{**POD, **address})
     assert (done.returncode, done.stdout) == (1, "")
@@ -107,14 +107,14 @@ def test_oneself_elsewhere(address: dict[str, str]) -> None:
     assert "publishNotReadyAddresses: true" in done.stderr
 
 
-def test_the_own_address_under_another_name() -> None:
+def test_the_address_under_another_name() -> None:
     with _pods() as svc:
         done = run("wait", NAME, "--self", "--timeout", "1.5", *at(svc), **{**POD, "POD_IP": "10.1.0.3"})
     assert done.returncode == 1
     assert f"DNS does not give 10.1.0.3 for {OWN}; it gives 10.1.0.9" in done.stderr
 
 
-def test_the_own_name_is_not_there() -> None:
+def test_the_name_is_not_there() -> None:
     with _pods() as svc:
         pod = {**POD, "POD_NAME": "web-7", "POD_IP": "10.1.0.3"}
         done = run("wait", NAME, "--self", "--timeout", "1", *at(svc), **pod)
@@ -122,14 +122,14 @@ def test_the_own_name_is_not_there() -> None:
     assert "the last answer was: not found" in done.stderr
 
 
-def test_oneself_in_ipv6() -> None:
+def test_this_pod_in_ipv6() -> None:
     pods = [("10.1.0.1", "fd00::1"), ("10.1.0.2", "fd00::2")]
     with HeadlessService("web-headless.prod", 2, pods=False, family="dual", addresses=pods) as svc:
         for address in ("10.1.0.2", "fd00::2"):
             assert run("wait", NAME, "--self", *at(svc), **{**POD, "POD_IP": address}).returncode == 0
 
 
-def test_oneself_and_others() -> None:
+def test_this_pod_and_others() -> None:
     with HeadlessService("web-headless.prod", 2, pods=False, addresses=["10.1.0.1", "10.1.0.2"]) as svc:
         done = run("wait", NAME, "--self", "--min", "3", "--timeout", "0.7", *at(svc), **POD)
     assert done.returncode == 1
@@ -137,7 +137,7 @@ def test_oneself_and_others() -> None:
     assert "publishNotReadyAddresses" not in done.stderr, "it is there itself; others are missing"
 
 
-def test_nobody_and_so_not_oneself() -> None:
+def test_no_peers_and_so_not_this_pod() -> None:
     """What is most often the reason is said: only ready pods are in DNS, and this one waits."""
     with HeadlessService("web-headless.prod", 0) as svc:
         done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **POD)
@@ -147,10 +147,10 @@ def test_nobody_and_so_not_oneself() -> None:
         svc.answer("servfail")
         done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **POD)
         assert done.returncode == 3
-        assert "publishNotReadyAddresses" not in done.stderr, "nobody said that it is not there"
+        assert "publishNotReadyAddresses" not in done.stderr, "no answer said that it is not there"
 
 
-def test_options_tell_where_the_pod_is() -> None:
+def test_options_say_where_the_pod_is() -> None:
     with HeadlessService(
         "web-headless.prod", 2, pods=False, addresses=["10.1.0.1", "10.1.0.2"], cluster_domain="corp.example"
     ) as svc:
@@ -167,24 +167,24 @@ def test_options_tell_where_the_pod_is() -> None:
         ("web.example.:80", "prod", "--self needs a Service of the cluster"),
     ],
 )
-def test_who_cannot_be_oneself(name: str, namespace: str, text: str) -> None:
+def test_what_cannot_be_this_pod(name: str, namespace: str, text: str) -> None:
     done = run("wait", name, "--self", **{**POD, "PEERDISCOVER_NAMESPACE": namespace})
     assert (done.returncode, done.stdout) == (2, "")
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_pod_without_an_address_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_without_an_address_learns_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = functools.partial(Environment, addresses=lambda _: ())
     monkeypatch.setattr(_wait_self, "Environment", alone)
     monkeypatch.delenv("POD_IP", raising=False)
     monkeypatch.delenv("POD_IPS", raising=False)
     with pytest.raises(ConfigurationError, match="set POD_IP"):
-        _wait_self.oneself(ServiceName.parse(NAME), "prod", None)
+        _wait_self.this_pod(ServiceName.parse(NAME), "prod", None)
 
 
-def test_a_cache_that_still_has_the_old_address_of_the_own_name() -> None:
-    """SRV and A of one pod expire apart: the service has the new address, the own name not yet."""
+def test_a_cache_that_still_has_the_old_address_of_this_pod() -> None:
+    """SRV and A of one pod expire apart: the service has the new address, the pod's own name not yet."""
     with Knot() as knot, Dnsmasq(knot) as cache:
         knot.publish("web-headless.prod", pods_of("web", 2, first="10.1.0.8"), ttl=600)
         ask(cache, OWN, "A", tcp=False)

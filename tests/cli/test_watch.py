@@ -63,18 +63,18 @@ def test_plain_text(svc: HeadlessService) -> None:
         assert ended(watch, signal.SIGINT)[0] == 130
 
 
-def test_nobody_yet_then_somebody() -> None:
+def test_no_peers_yet_and_then_some() -> None:
     with (
         HeadlessService("web-headless.prod", replicas=0) as svc,
         running("watch", NAME, "--json", *at(svc)) as watch,
     ):
-        assert words(watch) == "peerdiscover: web-headless.prod:http: nobody yet (not found); watching\n"
+        assert words(watch) == "peerdiscover: web-headless.prod:http: no peers yet (not found); watching\n"
         svc.scale(1)
         assert [peer["key"] for peer in json.loads(line(watch))["added"]] == ["web-0"]
         assert ended(watch, signal.SIGTERM)[0] == 143
 
 
-def test_goes_on_while_nobody_answers(svc: HeadlessService) -> None:
+def test_goes_on_while_there_is_no_answer(svc: HeadlessService) -> None:
     svc.answer("servfail")
     with running("watch", NAME, "--json", *at(svc)) as watch:
         assert "warning: web-headless.prod:http: no answer: " in words(watch)

@@ -1,21 +1,21 @@
 """The command line: `peerdiscover resolve | watch | wait | demo`.
 
-The modules of this room:
+Modules:
 
-    _arguments   what can be written: commands, options, their help
+    _arguments   the commands, their options and the help
     _commands    resolve, watch, wait
-    _own_name    `wait --self`: what DNS says of the pod that waits
-    _showing     sets and changes as JSON, as plain text, as a table
-    _talking     words on stderr, the library's log among them
-    _demo        the library at work on an embedded headless service
+    _wait_self   `wait --self`: what DNS says about this pod
+    _output      sets and changes on stdout: JSON, plain text, a table
+    _stderr      messages on stderr, the library's log included
+    _demo        the library at work on an embedded headless Service
 
-Rules of this room:
+Invariants:
 
-* Results go to stdout, words to stderr. A program can read the one and a person the other.
-* The exit status says what is known: 0 found; 1 nobody, or fewer than asked; 2 usage or
-  configuration; 3 nobody could answer. 3 is never 1: no answer is no evidence.
-* No traceback. An error's text is the library's own, as it is.
-* `--help` loads argparse and nothing else of weight: a command loads what it needs.
+* Results go to stdout and messages to stderr, so that a program can read the one and a person the other.
+* The exit status says what is known: 0 found; 1 no peers, or fewer than asked for; 2 usage or
+  configuration; 3 no answer. 3 is never reported as 1, because a missing answer is no evidence.
+* No traceback is printed. An error is shown with the library's own text.
+* `--help` imports argparse and little else; each command imports what it needs.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from ._stderr import say, say_error, show_log
 
 __all__ = ["main"]
 
-FOUND, NOBODY, WRONG, NO_ANSWER = 0, 1, 2, 3
-BROKEN = 70  # EX_SOFTWARE of sysexits.h: an error of ours
-# What shells report for a process that the signal ended.
+FOUND, NO_PEERS, USAGE, NO_ANSWER = 0, 1, 2, 3
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+# A POSIX shell reports these for a process that a signal ended.
 INTERRUPTED, TERMINATED, READER_GONE = 128 + 2, 128 + 15, 128 + 13
 
 
 class _Terminated(BaseException):
-    """SIGTERM came. The first process of a container gets no default action: it has to end by itself."""
+    """SIGTERM arrived. By default it does not end the first process of a container, so the command does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; what comes back is the exit status. Usage errors and `--help` raise `SystemExit`."""
+    """Run one command and return its exit status. Usage errors and `--help` raise `SystemExit`."""
     verbose = 0
     try:
         signal.signal(signal.SIGTERM, _terminate)
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # Where a character cannot be shown there is a question mark, not an error.
+            # A character that the terminal cannot show becomes a question mark, not an error.
             sys.stdout.reconfigure(errors="replace")
         try:
             arguments = parse(argv)
@@ -69,21 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PeerDiscoverError as error:
         say_error(error)
         return status_of(error)
-    except Exception as error:  # noqa: BLE001 - the last resort: a line in place of a traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, not a traceback
         status = _status_of_signal(error)
         return _unexpected(error, verbose) if status is None else _ended_by(status)
     finally:
-        _let_go(sys.stdout)
-        _let_go(sys.stderr)
+        _discard(sys.stdout)
+        _discard(sys.stderr)
 
 
-def status_of(error: PeerDiscoverError, *, anybody: bool = False) -> int:
-    """The exit status for an error; `anybody`: whether some peers are known all the same."""
+def status_of(error: PeerDiscoverError, *, has_peers: bool = False) -> int:
+    """Return the exit status for an error; `has_peers` says that some peers are known nevertheless."""
     if isinstance(error, ConfigurationError):
-        return WRONG
-    if isinstance(error, ResolutionTimeoutError) and not anybody:
-        return NO_ANSWER if error.outcome in (None, Outcome.FAILED) else NOBODY
-    return NOBODY
+        return USAGE
+    if isinstance(error, ResolutionTimeoutError) and not has_peers:
+        return NO_ANSWER if error.outcome in (None, Outcome.FAILED) else NO_PEERS
+    return NO_PEERS
 
 
 def _run(command: str, arguments: Namespace) -> int:
@@ -91,7 +91,7 @@ def _run(command: str, arguments: Namespace) -> int:
         from . import _demo  # loads the embedded service
 
         return _demo.run(arguments)
-    from . import _commands  # see the rules
+    from . import _commands  # see the invariants
 
     return _commands.run(command, arguments)
 
@@ -101,9 +101,10 @@ def _terminate(_signal: int, _frame: object) -> None:
 
 
 def _status_of_signal(error: BaseException) -> int | None:
-    """The status where a signal is at the bottom of it, as when one comes while a class is being made.
+    """Return the status if a signal caused the error, else None.
 
-    Python 3.11 then raises a RuntimeError, with what the handler raised as its cause.
+    A signal that arrives while a class is being created makes Python 3.11 raise a RuntimeError, whose
+    cause is what the signal handler raised.
     """
     cause = error.__cause__
     while cause is not None:
@@ -114,7 +115,7 @@ def _status_of_signal(error: BaseException) -> int | None:
 
 
 def _ended_by(status: int) -> int:
-    """Leave quietly, whatever is still to be closed on the way out; a second signal ends it at once."""
+    """Return the status, and let a second signal end the process at once while it still closes things."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return status
@@ -125,8 +126,8 @@ def _flush(stream: TextIO | None) -> None:
         stream.flush()
 
 
-def _let_go(stream: TextIO | None) -> None:
-    """Forget what nobody reads: the interpreter would try again at its end, and complain."""
+def _discard(stream: TextIO | None) -> None:
+    """Discard output that has no reader: the interpreter would flush it again at its end, and complain."""
     try:
         _flush(stream)
     except OSError:
@@ -142,5 +143,5 @@ def _unexpected(error: Exception, verbose: int) -> int:
     if verbose > 1:
         say("".join(traceback.format_exception(error)))
     elif not isinstance(error, OSError):
-        say("this is an error of peerdiscover itself; -vv shows where")
-    return BROKEN
+        say("this is a bug in peerdiscover; -vv shows the traceback")
+    return INTERNAL_ERROR

@@ -1,4 +1,4 @@
-"""What can be written on the command line, and the help for it. Decides nothing else, imports little."""
+"""The commands, their options and the help. Nothing is decided here, and little is imported."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _MAIN = """\
 The pods behind a headless Kubernetes Service.
 
 NAME is {name}
-A name without a namespace is in the namespace of the pod where the command runs.
-DNS is asked; k8s: reads EndpointSlices of the API server instead, auto: where that is allowed.
+A name without a namespace belongs to the namespace of the pod that runs the command.
+DNS is asked. With k8s: the command reads EndpointSlices from the API server instead; with auto:
+it does so if it is allowed to, and asks DNS otherwise.
 """
 
-_SURROUNDINGS = """\
-Where options are missing, PEERDISCOVER_NAMESERVERS, PEERDISCOVER_NAMESPACE and
-PEERDISCOVER_CLUSTER_DOMAIN count, then what the pod tells (resolv.conf, its service account).
-The API server that k8s: asks is the pod's (KUBERNETES_SERVICE_HOST, its service account).
+_ENVIRONMENT = """\
+Options that are not given are read from PEERDISCOVER_NAMESERVERS, PEERDISCOVER_NAMESPACE and
+PEERDISCOVER_CLUSTER_DOMAIN, then from the pod (resolv.conf, its service account).
+k8s: reads from the pod's API server (KUBERNETES_SERVICE_HOST, its service account).
 """
 
 _STATUS = """\
@@ -29,13 +30,13 @@ exit status:
   0    found
   1    no peers, or fewer than asked for
   2    usage or configuration
-  3    nobody could answer: nothing is known about the peers
+  3    no answer: nothing is known about the peers
   130  interrupted (128 + the number of the signal)
 """
 
 _RESOLVE = """\
-Asks once and prints the pods. A second question confirms that nobody is there, and failures
-are asked again until --timeout is over.
+Looks the name up once and prints the pods. An empty answer is confirmed by a second lookup, and
+a failed lookup is repeated until --timeout expires.
 """
 _RESOLVE_EXAMPLES = """\
 examples:
@@ -45,11 +46,12 @@ examples:
 """
 
 _WATCH = """\
-Prints each change as it happens. The first one adds the pods that are known now.
+Prints each change as it happens. The first change adds the pods that are known at the start.
 
---exec runs CMD for each change, with the JSON object of it on stdin. CMD is split into words
-as a shell does it and run without a shell; for pipes write --exec "sh -c '…'". One CMD runs
-at a time: what changes meanwhile is told to the next run, and printed, as one difference.
+--exec runs CMD for each change and gives it the change as a JSON object on stdin. CMD is split
+into words as a shell would do it, and runs without a shell; for pipes write --exec "sh -c '…'".
+One CMD runs at a time: changes that happen meanwhile are printed, and passed to the next run, as
+one change.
 """
 _WATCH_EXAMPLES = """\
 examples:
@@ -59,12 +61,12 @@ examples:
 """
 
 _WAIT = """\
-Waits until pods are there, prints them and ends: for init containers and entrypoints.
+Waits until there are pods, prints them and ends. It is made for init containers and entrypoints.
 
---self waits until DNS gives this pod's own address for its own name (POD.SERVICE.NAMESPACE.svc…),
-as some servers need it before they start. The pod's name is POD_NAME, else the hostname; its
-address POD_IP or POD_IPS, else the machine's. A pod that waits is not ready, and DNS leaves out
-pods that are not ready unless the Service says publishNotReadyAddresses: true.
+--self waits until DNS knows this pod's own address under its own name (POD.SERVICE.NAMESPACE.svc…),
+which some servers need before they start. The pod's name is POD_NAME, or else the hostname; its
+address is POD_IP or POD_IPS, or else the machine's. A pod that waits is not ready, and DNS leaves
+out pods that are not ready unless the Service sets publishNotReadyAddresses: true.
 """
 _WAIT_EXAMPLES = """\
 examples:
@@ -74,14 +76,14 @@ examples:
 """
 
 _DEMO = """\
-The library at work on this machine: an embedded nameserver and three pods on loopback,
-resolving, round-robin, broadcast, ordinals and a rolling restart under load. What it prints
-is measured. It needs no network, no cluster and no privileges.
+Shows the library at work on this machine, with an embedded nameserver and three pods on
+loopback: resolving, round-robin, broadcast, ordinals, and a rolling restart under load. All
+figures are measured as it runs. It needs no network, no cluster and no privileges.
 """
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments of one command. Usage errors end with status 2, `--help` with 0 (`SystemExit`)."""
+    """Parse the arguments of one command. Usage errors exit with 2, `--help` with 0 (`SystemExit`)."""
     top = argparse.ArgumentParser(
         prog="peerdiscover",
         description=_MAIN.format(name=_NAME),
@@ -92,55 +94,59 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     top.add_argument("--version", action=_Version)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, what: str, text: str, end: str) -> argparse.ArgumentParser:
+    def command(name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
-            help=what,
-            description=text,
-            epilog=end,
+            help=summary,
+            description=description,
+            epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
 
     resolve = command(
         "resolve",
-        "the pods behind a name, once",
+        "look a name up once",
         _RESOLVE,
-        f"{_SURROUNDINGS}\n{_RESOLVE_EXAMPLES}\n{_STATUS}",
+        f"{_ENVIRONMENT}\n{_RESOLVE_EXAMPLES}\n{_STATUS}",
     )
     _name(resolve)
     resolve.add_argument("--json", action="store_true", help="print one JSON object")
-    _asking(resolve, "in all (default: 5)")
+    _lookup_options(resolve, "in total (default: 5)")
 
     watch = command(
-        "watch", "each change as it happens", _WATCH, f"{_SURROUNDINGS}\n{_WATCH_EXAMPLES}\n{_STATUS}"
+        "watch", "print each change as it happens", _WATCH, f"{_ENVIRONMENT}\n{_WATCH_EXAMPLES}\n{_STATUS}"
     )
     _name(watch)
     watch.add_argument("--json", action="store_true", help="print one JSON object a line")
     watch.add_argument("--exec", metavar="CMD", dest="run", help="run CMD for each change")
-    _asking(watch, "until it ends; a CMD under way is awaited (default: it does not end)")
+    _lookup_options(watch, "until it ends, after a running CMD has ended (default: never)")
 
-    wait = command("wait", "until pods are there", _WAIT, f"{_SURROUNDINGS}\n{_WAIT_EXAMPLES}\n{_STATUS}")
+    wait = command("wait", "wait until there are pods", _WAIT, f"{_ENVIRONMENT}\n{_WAIT_EXAMPLES}\n{_STATUS}")
     _name(wait)
     wait.add_argument(
-        "--min", metavar="N", type=_count, default=1, help="so many pods, this one included (default: 1)"
+        "--min",
+        metavar="N",
+        type=_count,
+        default=1,
+        help="how many pods, this one included (default: 1)",
     )
     wait.add_argument(
-        "--self", action="store_true", dest="own", help="until DNS knows this pod at its own address"
+        "--self", action="store_true", dest="own", help="wait until DNS knows this pod under its own name"
     )
-    _asking(wait, "in all (default: 60)")
+    _lookup_options(wait, "in total (default: 60)")
 
-    demo = command("demo", "the library at work, on this machine alone", _DEMO, "")
-    demo.add_argument("--fast", action="store_true", help="without pauses for reading, in under 5 s")
+    demo = command("demo", "show the library at work on this machine", _DEMO, "")
+    demo.add_argument("--fast", action="store_true", help="no pauses for reading; takes less than 5 s")
     _verbose(demo)
     return top.parse_args(argv)
 
 
 class _Version(argparse.Action):
-    """Finds out the version when it is asked for."""
+    """Looks the version up only when `--version` is given."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **_: object) -> None:
-        super().__init__(option_strings, dest, nargs=0, help="print the version and end")
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version  # takes longer than the rest of the help
@@ -151,28 +157,32 @@ class _Version(argparse.Action):
 
 def _name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "name", metavar="NAME", help="such as web-headless.prod:8080; `peerdiscover --help` has all forms"
+        "name", metavar="NAME", help="such as web-headless.prod:8080; `peerdiscover --help` lists all forms"
     )
 
 
-def _asking(parser: argparse.ArgumentParser, how_long: str) -> None:
+def _lookup_options(parser: argparse.ArgumentParser, meaning: str) -> None:
     add: Callable[..., object] = parser.add_argument
     add(
         "--nameserver",
         metavar="ADDRESS[:PORT]",
         action="append",
-        help="ask this one, such as 10.96.0.10, 127.0.0.1:5353 or [::1]:5353; may be given several times",
+        help="a nameserver, such as 10.96.0.10, 127.0.0.1:5353 or [::1]:5353; may be repeated",
     )
-    add("--namespace", metavar="NS", help="the namespace of names without one")
+    add("--namespace", metavar="NS", help="the namespace, if NAME has none")
     add("--cluster-domain", metavar="DOMAIN", help="the cluster's domain, usually cluster.local")
-    add("--family", choices=("any", "ipv4", "ipv6"), help="which addresses (default: any)")
-    add("--timeout", metavar="S", type=_seconds, help=f"seconds {how_long}")
+    add("--family", choices=("any", "ipv4", "ipv6"), help="the kind of addresses (default: any)")
+    add("--timeout", metavar="S", type=_seconds, help=f"seconds {meaning}")
     _verbose(parser)
 
 
 def _verbose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="show what happens on stderr; -vv: each answer"
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="log what happens to stderr; -vv: each answer too",
     )
 
 
@@ -182,11 +192,11 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: seconds above 0 are wanted")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
     return seconds
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r}: a number of pods is wanted")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of pods")
     return int(text)

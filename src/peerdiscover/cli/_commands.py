@@ -1,9 +1,9 @@
-"""The commands that ask: resolve, watch, wait.
+"""The commands resolve, watch and wait.
 
-Rules of this room:
+Invariants:
 
-* A command decides the exit status by what is known at its end, and by nothing else.
-* `watch` prints a change before it runs `--exec` for it; both are told the same.
+* The exit status depends only on what is known when the command ends.
+* `watch` prints a change before it runs `--exec` for it; both get the same change.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutEr
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
 
-from . import FOUND, NO_ANSWER, NOBODY, status_of
+from . import FOUND, NO_ANSWER, NO_PEERS, status_of
 from ._output import change_json, set_json, show_change, show_set
 from ._stderr import say, say_error
 
 __all__ = ["run"]
 
-_FOREVER = 10.0 * 365 * 86400  # a policy's times are finite
+_FOREVER = 10.0 * 365 * 86400  # seconds; a policy's times must be finite
 _RESOLVE_SECONDS = 5.0
 _WAIT_SECONDS = 60.0
 
 
 def run(command: str, arguments: Namespace) -> int:
-    """Run one command; the exit status comes back."""
+    """Run one command and return its exit status."""
     return {"resolve": resolve, "watch": watch, "wait": wait}[command](arguments)
 
 
 def source_of(arguments: Namespace) -> Source | None:
-    """The source that name and options mean; None: what the name says, with the pod's surroundings."""
-    where = (arguments.namespace, arguments.cluster_domain)
-    dns = (arguments.nameserver, *where, arguments.family)
+    """Return the source that the options ask for; None if the name and the environment decide."""
+    names = (arguments.namespace, arguments.cluster_domain)
+    dns = (arguments.nameserver, *names, arguments.family)
     if not any(dns):
         return None
     scheme = ServiceName.parse(arguments.name).scheme
     if scheme == "k8s" and (arguments.nameserver or arguments.family):
         raise ConfigurationError(
-            f"{arguments.name!r} asks the API server: --nameserver and --family are for names without k8s:"
+            f"{arguments.name!r} does not use DNS: --nameserver and --family are for names without k8s:"
         )
     kubernetes = (
-        Kubernetes(namespace=where[0], cluster_domain=where[1]) if scheme in ("k8s", "auto") else None
+        Kubernetes(namespace=names[0], cluster_domain=names[1]) if scheme in ("k8s", "auto") else None
     )
     if kubernetes is not None and scheme == "k8s":
         return kubernetes
-    source = DNS(arguments.nameserver, *where, arguments.family or "any")
+    source = DNS(arguments.nameserver, *names, arguments.family or "any")
     return source if kubernetes is None else Fallback(kubernetes, source)
 
 
@@ -80,7 +80,7 @@ def watch(arguments: Namespace) -> int:
     began = time.monotonic()
     with Discovery(arguments.name, source=source_of(arguments), policy=policy) as discovery:
         if not discovery.peers:
-            say(f"{arguments.name}: nobody yet ({discovery.status.outcome}); watching")
+            say(f"{arguments.name}: no peers yet ({discovery.status.outcome}); watching")
         with _changes(discovery, seconds - (time.monotonic() - began)) as changes:
             for change in changes:
                 if arguments.json:
@@ -91,18 +91,18 @@ def watch(arguments: Namespace) -> int:
                     _execute(command, change)
     if discovery.peers:
         return FOUND
-    return NO_ANSWER if discovery.status.outcome in (None, Outcome.FAILED) else NOBODY
+    return NO_ANSWER if discovery.status.outcome in (None, Outcome.FAILED) else NO_PEERS
 
 
 def wait(arguments: Namespace) -> int:
     """`peerdiscover wait`."""
-    from ._wait_self import WHY, oneself, wait_for_own_name  # it loads the reader of DNS messages
+    from ._wait_self import HINT, this_pod, wait_for_own_name  # imports dnspython
 
     seconds = arguments.timeout or _WAIT_SECONDS
     began = time.monotonic()
     service = ServiceName.parse(arguments.name)
-    me = oneself(service, arguments.namespace, arguments.cluster_domain) if arguments.own else None
-    # Whoever waits wants to know soon: shorter ceilings than those of a discovery that lives for days.
+    me = this_pod(service, arguments.namespace, arguments.cluster_domain) if arguments.own else None
+    # A waiting command should see a change soon, so it looks up more often than a long-lived discovery.
     policy = Policy(min_peers=arguments.min, ready_timeout=seconds, max_refresh=5.0, retry_max=5.0)
     discovery = Discovery(service, source=source_of(arguments), policy=policy)
     try:
@@ -110,15 +110,17 @@ def wait(arguments: Namespace) -> int:
             if me is not None:
                 with _changes(discovery, seconds - (time.monotonic() - began)) as changes:
                     if not any(me.is_in(change.after) for change in changes):
-                        held = f"the pods known are {', '.join(p.address for p in discovery.peers) or 'none'}"
-                        raise me.missing(arguments.name, held, discovery.status.outcome)
+                        known = ", ".join(peer.address for peer in discovery.peers) or "none"
+                        raise me.not_in_dns(
+                            arguments.name, f"the pods known are {known}", discovery.status.outcome
+                        )
                 left = seconds - (time.monotonic() - began)
                 wait_for_own_name(me, service, arguments.nameserver, left)
     except ResolutionTimeoutError as error:
         say_error(error)
-        status = status_of(error, anybody=bool(discovery.peers))
-        if me is not None and status == NOBODY and error.name != me.fqdn and not me.is_in(discovery.peers):
-            say(WHY)  # nobody is there as far as DNS says, and this pod may be the reason to wait
+        status = status_of(error, has_peers=bool(discovery.peers))
+        if me is not None and status == NO_PEERS and error.name != me.fqdn and not me.is_in(discovery.peers):
+            say(HINT)  # DNS says that there are no pods, and this pod itself may be the one that is missing
         return status
     show_set(discovery.peers)
     return FOUND
@@ -126,7 +128,7 @@ def wait(arguments: Namespace) -> int:
 
 @contextmanager
 def _changes(discovery: Discovery, seconds: float) -> Iterator[Iterator[Change]]:
-    """Its changes, which end after so many seconds: the discovery is closed then."""
+    """Iterate over its changes, until the discovery is closed after so many seconds."""
     changes = discovery.changes()
     timer = threading.Timer(min(max(seconds, 0.0), threading.TIMEOUT_MAX), discovery.close)
     timer.daemon = True
@@ -138,7 +140,7 @@ def _changes(discovery: Discovery, seconds: float) -> Iterator[Iterator[Change]]
 
 
 def _command(text: str | None) -> list[str]:
-    """The words of `--exec CMD`; none where it is not given."""
+    """Split `--exec CMD` into words; an empty list if it was not given."""
     if text is None:
         return []
     try:
@@ -146,17 +148,17 @@ def _command(text: str | None) -> list[str]:
     except ValueError as error:
         raise ConfigurationError(f"--exec {text!r}: {error}") from None
     if not words or shutil.which(words[0]) is None:
-        raise ConfigurationError(f"--exec {text!r}: there is no such command")
+        raise ConfigurationError(f"--exec {text!r}: no such command")
     return words
 
 
 def _execute(command: list[str], change: Change) -> None:
-    """Run the command and wait for it. What becomes of it is said, and stops nothing."""
+    """Run the command and wait for it. A failure is reported on stderr, and does not end `watch`."""
     try:
         done = subprocess.run(command, input=change_json(change) + "\n", encoding="utf-8", check=False)  # noqa: S603 - the user's own command
     except OSError as error:
         say(f"--exec {command[0]}: {error}")
         return
     if done.returncode:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-        say(f"--exec {command[0]} ended with {how}")
+        result = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+        say(f"--exec {command[0]} ended with {result}")

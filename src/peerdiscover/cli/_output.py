@@ -1,10 +1,10 @@
-"""Sets and changes on stdout: as JSON, as plain aligned text, as a table where `rich` is installed.
+"""Sets and changes on stdout: as JSON, as aligned plain text, or as a table if `rich` is installed.
 
-Rules of this room:
+Invariants:
 
-* JSON has the same keys always; what is not known is null. One object a line.
-* Plain text is what a pipe gets: a header line, then one line a pod. A table and colours are for
-  terminals alone, and the colours not where NO_COLOR is set.
+* JSON always has the same keys, and null for what is not known. There is one object a line.
+* A pipe gets plain text: a header line, then one line a pod. Only a terminal gets a table and colours,
+  and no colours if NO_COLOR is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["change_json", "header", "lines", "set_json", "show_change", "show_se
 
 
 def set_json(peers: PeerSet) -> str:
-    """The object that `resolve --json` prints."""
+    """Return the JSON object that `resolve --json` prints."""
     return json.dumps(
         {
             "service": peers.service,
@@ -36,7 +36,7 @@ def set_json(peers: PeerSet) -> str:
 
 
 def change_json(change: Change) -> str:
-    """The object that `watch --json` prints, and that `--exec` hands on."""
+    """Return the JSON object that `watch --json` prints, and that `--exec` passes on."""
     return json.dumps(
         {
             "generation": change.after.generation,
@@ -61,7 +61,7 @@ def _object(peer: Peer) -> dict[str, object]:
 
 
 def show_set(peers: PeerSet) -> None:
-    """A header line, then one line a pod."""
+    """Print a header line, then one line a pod."""
     console = terminal()
     if console is None:
         _print(header(peers), *lines(peers))
@@ -70,17 +70,17 @@ def show_set(peers: PeerSet) -> None:
 
 
 def show_change(change: Change) -> None:
-    """A header line, then one line for each pod that came (+), went (-) or moved (>)."""
+    """Print a header line, then one line for each pod that was added (+), was removed (-) or moved."""
     marked: list[tuple[str, str, Peer, str]] = [("+", "green", peer, peer.hostport) for peer in change.added]
     marked += [("-", "red", peer, peer.hostport) for peer in change.removed]
     marked += [("moved", "yellow", new, f"{old.hostport} -> {new.hostport}") for old, new in change.moved]
     head = f"{time.strftime('%H:%M:%S')} {header(change.after)}, generation {change.after.generation}"
-    rows = _aligned([(mark, *_cells(peer, where)) for mark, _, peer, where in marked])
+    rows = _aligned([(mark, *_cells(peer, address)) for mark, _, peer, address in marked])
     console = terminal()
     if console is None:
         _print(head, *rows)
         return
-    from rich.text import Text  # only for terminals
+    from rich.text import Text  # only needed for terminals
 
     console.print(Text(head, style="bold"))
     for row, (_, colour, _, _) in zip(rows, marked, strict=True):
@@ -88,20 +88,20 @@ def show_change(change: Change) -> None:
 
 
 def header(peers: PeerSet) -> str:
-    """`web-headless.prod:http: headless, 3 pods`."""
+    """Return `web-headless.prod:http: headless, 3 pods`."""
     count = len(peers)
     return f"{peers.service}: {peers.kind}, {count} {'pod' if count == 1 else 'pods'}"
 
 
 def lines(peers: Sequence[Peer]) -> list[str]:
-    """One line a pod: who, where, its ordinal and zone where known, its own DNS name."""
+    """Return one line a pod: its key, address, ordinal and zone if known, and its DNS name."""
     return _aligned([_cells(peer, peer.hostport) for peer in peers])
 
 
-def _cells(peer: Peer, where: str) -> tuple[str, ...]:
+def _cells(peer: Peer, address: str) -> tuple[str, ...]:
     return (
         "" if peer.key == peer.hostport else peer.key,
-        where,
+        address,
         "" if peer.ordinal is None else f"ordinal {peer.ordinal}",
         f"zone {peer.zone}" if peer.zone else "",
         peer.fqdn or "",
@@ -110,7 +110,7 @@ def _cells(peer: Peer, where: str) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell; a column without any is left out."""
+    """Pad each column to its widest cell, and leave out columns that are empty."""
     columns = [(column, max(map(len, column))) for column in zip(*rows, strict=True)]
     kept = [[cell.ljust(width) for cell in column] for column, width in columns if width]
     return ["  " + "  ".join(row).rstrip() for row in zip(*kept, strict=True)]
@@ -121,18 +121,18 @@ def _print(*texts: str) -> None:
 
 
 def terminal() -> Console | None:
-    """A console for tables and colours; None where stdout is no terminal, or `rich` is not installed."""
+    """Return a console for tables and colours; None if stdout is no terminal or `rich` is not installed."""
     if sys.stdout is None or not sys.stdout.isatty():
         return None
     try:
-        from rich.console import Console  # an extra, only for terminals
+        from rich.console import Console  # optional, and only needed for terminals
     except ImportError:
         return None
     return Console(highlight=False)
 
 
 def _table(console: Console, peers: PeerSet) -> None:
-    from rich.table import Table  # only for terminals
+    from rich.table import Table  # only needed for terminals
     from rich.text import Text
 
     columns: list[tuple[str, str, Callable[[Peer], str]]] = [

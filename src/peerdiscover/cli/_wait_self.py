@@ -1,13 +1,14 @@
-"""`wait --self`: who the pod is that waits, and whether DNS knows it at its own address.
+"""`wait --self`: what this pod is called, and whether DNS knows it at its own address.
 
-Rules of this room:
+Invariants:
 
-* The own name and address are those that the pod's surroundings tell. Where they do not, the error
-  says what to set: nothing is guessed.
-* First the service must list the own address; only then is the own name asked for. A name that is
-  asked for too early is remembered as missing, for up to 30 s, by the caches on the way (Kubernetes
+* This pod's name and address come from its environment. If they are missing, the error says what to
+  set; nothing is guessed.
+* The Service must list this pod's address first; only then is its own name looked up. A name that is
+  looked up too early is remembered as missing by the caches in between, for up to 30 s (Kubernetes
   issue 92559).
-* A and AAAA are asked, not SRV: that is what other programs resolve, and caches keep each apart.
+* The lookup asks for A and AAAA, not SRV: that is what other programs resolve, and caches keep each
+  type apart.
 """
 
 from __future__ import annotations
@@ -22,80 +23,80 @@ from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.sources.dns.addresses import Addresses, ResolvedName
 from peerdiscover.sources.environment import Environment
 
-__all__ = ["WHY", "Oneself", "oneself", "wait_for_own_name"]
+__all__ = ["HINT", "ThisPod", "this_pod", "wait_for_own_name"]
 
-_SECONDS = 5.0
-"""For one question."""
-_APART = 1.0
-"""Seconds between two questions for the own name."""
+_LOOKUP_TIMEOUT = 5.0
+_PAUSE = 1.0
+"""Seconds between two lookups of this pod's name."""
 
-WHY = (
-    "DNS has a pod under its own name only where the pod has that hostname and a subdomain, as in a "
-    "StatefulSet, and one that is not ready only with publishNotReadyAddresses: true"
+HINT = (
+    "DNS knows a pod by its own name only if the pod has that hostname and a subdomain, as in a "
+    "StatefulSet, and a pod that is not ready only with publishNotReadyAddresses: true"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Oneself:
-    """The pod that waits: its absolute DNS name, and its addresses."""
+class ThisPod:
+    """The pod that waits: its absolute DNS name and its addresses."""
 
     fqdn: str
     addresses: frozenset[str]
 
     def is_in(self, peers: PeerSet | tuple[Peer, ...]) -> bool:
-        """Whether the own address is among theirs."""
+        """Return whether one of them has this pod's address."""
         return any(self.addresses.intersection(peer.addresses) for peer in peers)
 
-    def missing(self, service: str, last: str, outcome: Outcome | None) -> ResolutionTimeoutError:
-        """The error for when DNS did not know the pod in time."""
-        own = ", ".join(sorted(self.addresses))
-        text = f"{service}: DNS does not give {own} for {self.fqdn}; {last}. {WHY}"
-        return ResolutionTimeoutError(text, service=service, name=self.fqdn, outcome=outcome)
+    def not_in_dns(self, service: str, found: str, outcome: Outcome | None) -> ResolutionTimeoutError:
+        """Return the error for a pod that DNS did not know in time; `found` says what DNS has instead."""
+        expected = ", ".join(sorted(self.addresses))
+        message = f"{service}: DNS does not give {expected} for {self.fqdn}; {found}. {HINT}"
+        return ResolutionTimeoutError(message, service=service, name=self.fqdn, outcome=outcome)
 
 
-def oneself(service: ServiceName, namespace: str | None, cluster_domain: str | None) -> Oneself:
-    """Who the pod is that waits, as a pod of `service`; `ConfigurationError` says what to set."""
+def this_pod(service: ServiceName, namespace: str | None, cluster_domain: str | None) -> ThisPod:
+    """Return this pod as a pod of `service`; `ConfigurationError` says what to set."""
     if service.scheme == "static" or service.is_external:
         raise ConfigurationError(
-            f"{str(service)!r}: --self needs a Service of the cluster: only its pods have names"
+            f"{str(service)!r}: --self needs a Service of the cluster, whose pods have names of their own"
         )
     given = {"PEERDISCOVER_NAMESPACE": namespace, "PEERDISCOVER_CLUSTER_DOMAIN": cluster_domain}
     environ = {**os.environ, **{name: value for name, value in given.items() if value}}
-    around = Environment(environ=environ)
-    own = around.identity(service)
-    told = Environment(environ=environ, addresses=lambda _: ()).identity(service)  # POD_IP and POD_IPS alone
-    if own.name is None:
+    environment = Environment(environ=environ)
+    identity = environment.identity(service)
+    # POD_IP and POD_IPS come before the machine's addresses.
+    declared = Environment(environ=environ, addresses=lambda _: ()).identity(service)
+    if identity.name is None:
         raise ConfigurationError(
             f"{str(service)!r}: --self needs a Service of this pod's own namespace, which is "
-            f"{around.namespace() or 'not known'}; where that is wrong, set PEERDISCOVER_NAMESPACE "
+            f"{environment.namespace() or 'not known'}; if that is wrong, set PEERDISCOVER_NAMESPACE "
             "(from metadata.namespace)"
         )
-    if not own.addresses:
+    if not identity.addresses:
         raise ConfigurationError(
             "this pod's own address is not known: set POD_IP (from status.podIP) for --self"
         )
-    above = service.absolute(around.namespace(), around.cluster_domain())
-    return Oneself(f"{own.name}.{above}", frozenset(told.addresses or own.addresses))
+    domain = service.absolute(environment.namespace(), environment.cluster_domain())
+    return ThisPod(f"{identity.name}.{domain}", frozenset(declared.addresses or identity.addresses))
 
 
 def wait_for_own_name(
-    me: Oneself, service: ServiceName, nameservers: list[str] | None, seconds: float
+    me: ThisPod, service: ServiceName, nameservers: list[str] | None, seconds: float
 ) -> None:
-    """Return when the own name has an own address; `ResolutionTimeoutError` after `seconds`."""
+    """Return once this pod's name has one of its addresses; `ResolutionTimeoutError` after `seconds`."""
     end = time.monotonic() + seconds
     addresses = Addresses(nameservers)
     while True:
         left = end - time.monotonic()
-        found = addresses.resolve(me.fqdn, max(0.1, min(left, _SECONDS)))
+        found = addresses.resolve(me.fqdn, max(0.1, min(left, _LOOKUP_TIMEOUT)))
         if me.addresses & found.addresses:
             return
         left = end - time.monotonic()
         if left <= 0:
-            raise me.missing(str(service), _said(found), found.outcome)
-        time.sleep(min(_APART, left))
+            raise me.not_in_dns(str(service), _describe(found), found.outcome)
+        time.sleep(min(_PAUSE, left))
 
 
-def _said(found: ResolvedName) -> str:
+def _describe(found: ResolvedName) -> str:
     if found.addresses:
         return f"it gives {', '.join(sorted(found.addresses))}"
     return f"the last answer was: {found.outcome}" + (f", {found.error}" if found.error else "")
