@@ -81,7 +81,7 @@ def request_path(
         if next_page:
             query["continue"] = next_page
     else:
-        query |= {"allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         if version:
             query["resourceVersion"] = version
+        query |= {"allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
     return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{urlencode(query)}"
