@@ -10,13 +10,14 @@ import pytest
 LIBRARIES = {"anyio", "asyncio", "dns", "httpcore", "httpx", "httpx2", "socket", "ssl", "tenacity", "yaml"}
 IMPORTED = {"_exports"}
 WITH_DISCOVERY = {
-    "_exports", "_forks", "answers", "discovery", "discovery._base", "discovery._changes",
+    "_exports", "_forks", "_text", "answers", "discovery", "discovery._base", "discovery._changes",
     "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "names", "peers", "pickers",
     "pickers._base", "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",
     "sources._cancellation", "sources._failures",
 }  # fmt: skip
 CORE = {
     "membership", "membership.core", "membership.evidence", "membership.explaining", "membership.health",
+    "membership.journal",
     "membership.members", "membership.reconciler", "membership.schedule", "membership.status",
     "membership.watch_state",
 }  # fmt: skip

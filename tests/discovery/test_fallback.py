@@ -69,7 +69,7 @@ def test_forbidden_from_the_start_is_no_obstacle(run: Run, caplog: pytest.LogCap
             assert keys(web) == ["web-0", "web-1"]
             await anyio.sleep(500)
         warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-        assert warnings == ["web: the watch is down, and is done without: forbidden"]
+        assert warnings == ["web: watch failed, falling back to the second source: forbidden"]
 
     run(main)
 
@@ -238,7 +238,7 @@ def test_nobody_at_all_is_said_with_both_reasons(clock: SettableClock) -> None:
     policy = Policy(ready_timeout=60, retry_initial=0.01)
     with pytest.raises(Exception, match="not found") as caught:
         Discovery("web", source=Fallback(watch, Script(nobody)), policy=policy).start()
-    assert "the watch is down: forbidden" in str(caught.value)
+    assert "watch failed: forbidden" in str(caught.value)
 
 
 def test_a_source_of_ones_own_may_do_both() -> None:

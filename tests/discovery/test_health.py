@@ -32,7 +32,7 @@ def test_who_failed_is_left_out_for_a_while_and_then_tried_once(run: Run) -> Non
             await anyio.sleep(1.21)
             assert web.round_robin().pick() == failed
             assert picked(web) == {"web-0", "web-2"}
-            assert "on trial for" in web.explain()
+            assert "half-open for" in web.explain()
             web.report_success(failed)
             assert len(picked(web)) == 3
             assert "in a row" not in web.explain()
@@ -104,7 +104,7 @@ def test_in_threads() -> None:
     policy = Policy(eject_initial=0.05)
     with Discovery("web", source=Script(pods(0, 1, 2, ttl=30)), policy=policy) as web:
         web.report_failure(web.ordinal(1))
-        eventually(lambda: "on trial" in web.explain() or "in a row" not in web.explain())
+        eventually(lambda: "half-open" in web.explain() or "in a row" not in web.explain())
         eventually(lambda: len(picked(web)) == 3)
         for i in range(3):
             web.report_success(web.ordinal(i))

@@ -159,7 +159,7 @@ def test_waiting_for_others_than_oneself() -> None:
         with pytest.raises(ResolutionTimeoutError, match="0 of 1 other peers"):
             web.wait(1, timeout=0, include_self=False)
         assert web.peers.me == web.peers[0]
-        with pytest.raises(NoPeersError, match="only this pod itself"):
+        with pytest.raises(NoPeersError, match="this pod is the only peer"):
             web.round_robin().pick()
         assert web.round_robin(include_self=True).pick() == web.peers[0]
 
@@ -171,14 +171,14 @@ def test_nobody_to_pick_says_what_the_last_answer_was() -> None:
     source = Script(nobody)
     with Discovery("web", source=source, policy=patient(min_peers=0)) as web:
         picker = web.round_robin()
-        asked = rf"web: nobody is known yet; {name} not found \(asked 10\.96\.0\.10\), \d+\.\d s ago"
+        asked = rf"web: no peers are known yet; {name} not found \(asked 10\.96\.0\.10\), \d+\.\d s ago"
         for pick in (picker.pick, web.random().pick, lambda: next(picker)):
             with pytest.raises(NoPeersError, match=asked):
                 pick()
         source.say(FAILED)
         web.refresh()
         with pytest.raises(
-            NoPeersError, match=r"nobody is known yet; failed: the test says so, \d+\.\d s ago"
+            NoPeersError, match=r"no peers are known yet; failed: the test says so, \d+\.\d s ago"
         ):
             picker.pick()
         with pytest.raises(OrdinalNotFoundError, match="the set is empty; failed: the test says so"):
@@ -566,7 +566,7 @@ def test_before_the_start_and_after_the_end() -> None:
     assert len(web.peers) == 2
     assert web.status.generation == 1
     assert web.status.next_refresh == math.inf
-    assert web.explain().endswith("Next question: none is due: the discovery is closed")
+    assert web.explain().endswith("Next lookup: none is due: the discovery is closed")
     refuses("closed")
     for gone in picker, anybody:
         with pytest.raises(ClosedError, match="closed"):

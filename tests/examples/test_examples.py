@@ -46,7 +46,7 @@ ALONE = {
         + ",".join(rf"kafka-{i}\.kafka-headless\.prod\.svc\.cluster\.local:\d+" for i in range(3))
     ],
     "endpointslices.py": [
-        r"web-headless.prod:http: the watch is down, and is done without: .*refused.*",
+        r"web-headless.prod:http: watch failed, falling back to DNS: .*refused.*",
         *[rf"web-{n} at 127\.[0-9.:]+, zone not told" for n in range(3)],
         "3 came, 0 went",
     ],

@@ -65,8 +65,8 @@ class Told:
         me: Identity | None = None,
         service: str = "web.prod:80",
         kind: str = "unknown",
-        tells: bool = False,
-        asked: bool = True,
+        can_watch: bool = False,
+        can_lookup: bool = True,
     ) -> None:
         self.now = 0.0
         self.core = Membership(
@@ -75,8 +75,8 @@ class Told:
             me or Identity(),
             lambda: chance,
             kind,
-            tells=tells,
-            asked=asked,
+            can_watch=can_watch,
+            can_lookup=can_lookup,
         )
         self.core.start(0.0)
         self.ask: LookupRequest | None = None

@@ -135,8 +135,9 @@ class _BaseDiscovery(_PickerMixin):
             identity,
             random.random,
             getattr(self._source, "kind", "unknown"),
-            tells=isinstance(self._source, PushSource),
-            asked=isinstance(self._source, PullSource),
+            can_watch=isinstance(self._source, PushSource),
+            can_lookup=isinstance(self._source, PullSource),
+            fallback=getattr(self._source, "fallback", "lookups"),
         )
 
     # What is known
@@ -254,12 +255,12 @@ class _BaseDiscovery(_PickerMixin):
 
     def _last_answer_summary(self) -> str:
         with self._lock:
-            return self._core.last_answer_summary(self._now())
+            return self._core.journal.last_answer_summary(self._now())
 
     def _no_peers_error(self) -> NoPeersError:
         with self._lock:
-            return self._core.no_peers_error(
-                self._now(), f"nobody to try came in {self._policy.ready_timeout:g} s"
+            return self._core.journal.no_peers_error(
+                self._now(), f"no peer became available within {self._policy.ready_timeout:g} s"
             )
 
     def _new_lock(self) -> AbstractContextManager[object]:
@@ -360,14 +361,14 @@ class _BaseDiscovery(_PickerMixin):
 
     def _there(self, min_peers: int, include_self: bool) -> bool:
         """Whether what `wait` waits for is there; raises what makes waiting pointless."""
-        if (error := self._core.misconfigured) is not None:
+        if (error := self._core.journal.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
         return self._core.satisfies(min_peers, include_self)
 
     def _timeout_error(self, min_peers: int, include_self: bool, began: float) -> ResolutionTimeoutError:
         with self._lock:
             now = self._now()
-            return self._core.timeout_error(min_peers, include_self, now - began, now)
+            return self._core.journal.timeout_error(self.peers, min_peers, include_self, now - began, now)
 
     def _end(self) -> None:
         """The end: nothing is picked any more. Called with the lock held."""

@@ -100,6 +100,7 @@ class OneShot:
         self._core = Membership(
             name, self._policy, identity_for(name, me), random.random, getattr(self.source, "kind", "unknown")
         )
+        self._core.journal.failure_level = logging.INFO  # a failure is retried, and the error will have it
         self._timeout = timeout
         self._doubted = False
         self._allowed = timeout
@@ -129,7 +130,7 @@ class OneShot:
             service=self._core.service,
             timeout=self._allowed,
             second_opinion=self._doubted,
-            zone=self._core.zone,
+            zone=self._core.reconciler.zone,
         )
 
     def take(self, answer: Answer, now: float) -> PeerSet | None:
@@ -137,12 +138,12 @@ class OneShot:
         asked_at, self._now = self._now, now
         answer = self._core.apply(self._telling(answer), now, now - asked_at)
         self._log(answer)
-        if (error := self._core.misconfigured) is not None:
+        if (error := self._core.journal.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
         if self._core.peers:
             return self._core.peers
         if answer.is_empty and (self._doubted or answer.authoritative):
-            raise self._core.not_found_error(now)
+            raise self._core.journal.not_found_error(now)
         self._doubted = answer.is_empty
         return None
 
@@ -162,9 +163,9 @@ class OneShot:
 
     def _log(self, answer: Answer) -> None:
         """Log what there is to say. A failure warns nobody: it is asked again, and the error will have it."""
-        while self._core.pending_logs:
-            level, text = self._core.pending_logs.popleft()
+        for level, text in self._core.pending_logs:
             log.log(level if answer.is_evidence else min(level, logging.INFO), "%s", text)
+        self._core.pending_logs.clear()
 
     def _left(self) -> float:
         return self.began + self._timeout - self._now
@@ -177,5 +178,5 @@ class OneShot:
 
     def _give_up(self, _: object) -> None:
         if self._core.status(self._now).outcome in (Outcome.EMPTY, Outcome.NOT_FOUND):
-            raise self._core.not_found_error(self._now)
-        raise self._core.timeout_error(1, True, self._now - self.began, self._now)
+            raise self._core.journal.not_found_error(self._now)
+        raise self._core.journal.timeout_error(self._core.peers, 1, True, self._now - self.began, self._now)

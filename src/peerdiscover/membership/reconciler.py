@@ -1,38 +1,38 @@
 """What an answer does to the set.
 
-Told the time and an answer, a `Reconciler` says who is in the set now. It never asks and never waits.
+A `Reconciler` is given the time and an answer, and says which peers are in the set. It never asks and
+never waits.
 
 answer                     | the set
 ---------------------------|-----------------------------------------------------------------------
-authoritative              | replaced at once, an empty one too
-resolved                   | replaced. Where more than `mass_removal` of four or more known peers are
-                           | missing at once, those are suspects: they go when a second such answer,
-                           | one TTL later, agrees. So is whoever went and came back twice within
-                           | `hold` and is missing again: two servers that disagree take turns. So is
-                           | whoever the first answer lacks after an authoritative source went
-                           | silent: a cache may be older than what that one said. None of this
-                           | holds a peer at whose address and port somebody else is now
-partial                    | added to. A peer goes when it was missing so often that chance is below
-                           | one in a million; where the answer is always cut at the same place,
+authoritative              | replaced at once, by an empty one too
+resolved                   | replaced. Three kinds of missing peers become suspects first, and are
+                           | removed when a second such answer, one TTL later, agrees:
+                           | - more than `mass_removal` of four or more known peers, at once;
+                           | - peers that were removed and came back twice within `hold`: two servers
+                           |   that disagree take turns;
+                           | - those missing from the first answer after an authoritative source
+                           |   failed: a cache may be older than what that source said.
+                           | A peer is not held if another one is at its address and port now
+partial                    | added to. A peer is removed when it was missing so often that chance is
+                           | below one in a million. If the answer is always cut at the same place,
                            | absence says nothing
-its own name is gone       | a suspect: it goes when a second such answer, one TTL later, agrees, or
-                           | a complete one does not have it either
-empty, not found           | everybody is a suspect (`on_empty`: "hold", or "keep" for ever); "accept"
-                           | empties at once
+its own name is gone       | a suspect: it is removed when a second such answer, one TTL later, agrees,
+                           | or a complete one does not have it either
+empty, not found           | all peers become suspects (`on_empty`: "hold", or "keep" without an end);
+                           | "accept" empties the set at once
 failed                     | untouched. `max_stale` is the one exception, and says so
 
-For every suspect: whoever is seen again is cleared; whoever was unseen for `hold` goes with the next
-answer that is no failure ("keep": unless that says "nobody" again); whoever the application reports
-as failed goes at once, since that is the second evidence. A failure neither ends nor restarts a hold.
+A suspect that is seen again is cleared. One that was unseen for `hold` is removed by the next answer that
+is no failure ("keep": unless that answer has no peers again). One that the application reports as failed
+is removed at once, since that is the second evidence. A failure neither ends nor restarts a hold.
 
 "One TTL" is min(max(TTL, `min_refresh`), `hold`). An answer whose TTL has run down since the first one
-comes out of the same cache and is no second answer; caches count whole seconds.
+comes from the same cache and is no second answer; caches count whole seconds.
 
-A family that could not be asked speaks against nobody: its peers stay, and are no suspects. Where only
-that family has peers, or could have the first, "nobody" from the other one says nothing (`is_mute`),
-and counts as failed. So does a virtual address where an authoritative source has told the pods behind it
-(`hides_pods`). And what that one told to be one pod of both families stays one: DNS cannot say it of pods
-without hostnames.
+Two answers count as failed, since they say nothing about the peers (`normalise`): an empty one of one
+family, if the other family could not be asked and every known peer may be of that one; and a virtual
+address, if an authoritative source has reported the pods behind it.
 """
 
 from __future__ import annotations
@@ -42,19 +42,17 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from peerdiscover.answers import Answer, Endpoint, family_of
+from peerdiscover.answers import Answer
 from peerdiscover.errors import Outcome
 from peerdiscover.peers import Identity, Peer, PeerSet, View
 from peerdiscover.policy import NO_TTL, Policy
 
-from .evidence import AbsenceStats, Flap, Suspicion
-from .members import peers_of, same_metadata
+from .evidence import AbsenceStats, Flaps, Suspicion, is_same_order
+from .members import MemberReader, inconclusive_reason, is_inconclusive, same_metadata
 
 __all__ = ["Reconciler"]
 
 _LOG_CHANCE = math.log(1e-6)
-_FLAPPING = 2
-"""How often a peer that flaps came back."""
 
 
 class Reconciler:
@@ -66,22 +64,18 @@ class Reconciler:
         self.peers: PeerSet = PeerSet(service, kind=kind)
         self.suspects: dict[str, Suspicion] = {}
         self.doubts: dict[str, AbsenceStats] = {}
-        """What partial answers lacked, those unseen for longest first."""
+        """Peers that partial answers lacked; those unseen for longest first."""
         self.confirmed_at: float | None = None
         """When an answer last confirmed the set."""
         self.recently_removed: deque[tuple[float, Peer, str]] = deque(maxlen=20)
-        """Who went lately, when and why."""
+        """Peers that were removed lately, when and why."""
         self.zone: str | None = identity.zone
-        """The own zone: as told, else that of the peer that is oneself, the last time that one was seen."""
+        """This pod's zone: as configured, else that of its own peer when it was last seen."""
+        self._members = MemberReader(policy.hold)
         self._before = 0
         self._last_partial: tuple[str, ...] = ()
-        self._flaps: dict[str, Flap] = {}
-        self._told_by_others = False
-        self._from_authority = False
-        """Who is in the set, an authoritative source said."""
-        self._paired: dict[str, tuple[str, ...]] = {}
-        """Pods without hostnames of which it told both families: their addresses."""
-        self._unnamed_since: dict[str, float] = {}
+        self._flaps = Flaps(policy.hold)
+        self._has_new_source = False
 
     @property
     def view(self) -> View:
@@ -89,32 +83,48 @@ class Reconciler:
         before = self._before if self.suspects else 0
         return View(self.peers, frozenset(self.suspects), before, zone=self.zone)
 
+    def known_hostnames(self) -> dict[str, tuple[str, ...]]:
+        """Hostnames in the set and their addresses, those unseen for longest first."""
+        unseen = [self.peers.by_key[key] for key in (*self.suspects, *self.doubts)]
+        known: dict[str, tuple[str, ...]] = {}
+        for peer in (*unseen, *self.peers):
+            if peer.hostname is not None:
+                have = known.get(peer.hostname, ())
+                known[peer.hostname] = have + tuple(a for a in peer.addresses if a not in have)
+        return known
+
     def settles_at(self, now: float) -> float:
         """The earliest time after `now` from which on an answer may settle a suspect; else infinite.
 
-        Who could have been settled by now, and was not, is no reason to hurry: the next answer may be
-        like the last one ("keep", or a family that goes on failing).
+        A suspect that could have been settled by now, and was not, is no reason to hurry: the next
+        answer may be like the last one ("keep", or a family that goes on failing).
         """
         times = (
             time for s in self.suspects.values() for time in (s.since + self._policy.hold, s.confirmable_at)
         )
         return min((time for time in times if time is not None and time > now), default=math.inf)
 
+    def normalise(self, answer: Answer) -> Answer:
+        """The answer as it counts: see the end of the rules above."""
+        if answer.outcome is Outcome.RESOLVED and not (answer.endpoints or answer.unnamed):
+            answer = answer.replace(outcome=Outcome.EMPTY)
+        if is_inconclusive(answer, self.peers):
+            return answer.replace(outcome=Outcome.FAILED, error=answer.error or inconclusive_reason(answer))
+        if self.peers and self._members.is_vip_only(answer):
+            why = "a virtual address, which says nothing about the pods that the watch reported"
+            return answer.replace(outcome=Outcome.FAILED, error=why, warnings=())
+        return answer
+
     def apply(self, answer: Answer, now: float) -> bool:
-        """Take an answer in. Returns whether somebody became a suspect by it: a second opinion is wanted."""
+        """Apply an answer. Returns whether a peer became a suspect by it, so that a second opinion helps."""
         if answer.outcome is Outcome.FAILED:
             self.expire(now)
             return False
-        seen = peers_of([*answer.endpoints, *self._admissible_unnamed(answer, now)])
-        self._merge_dual_stack(seen, answer)
         known = self.peers.by_key
         held_before = set(self.suspects)
-        tells_zones = any(peer.zone for peer in seen.values())
-        exempt = self._carry_failed_families(seen, answer) if answer.failed_families else set[str]()
-        if not tells_zones:
-            self._carry_topology(seen)
+        seen, exempt = self._members.read(answer, self.peers, self.suspects, now)
         members = dict(seen) | {key: known[key] for key in exempt}
-        self._note_flaps(seen, now)
+        self._flaps.on_answer(seen, known, self.suspects, now)
         for key in seen:
             self.suspects.pop(key, None)
         missing = [key for key in known if key not in members]
@@ -134,28 +144,12 @@ class Reconciler:
         self._publish(members.values(), answer.kind if seen and answer.kind else self.peers.kind)
         return bool(set(self.suspects) - held_before)
 
-    def is_inconclusive(self, answer: Answer) -> bool:
-        """Whether it is "nobody" from one family, while every peer may be of the other, which failed.
-
-        "Not found" is said of the name, whatever the family (RFC 8020): it stands where nobody is known.
-        """
-        failed = answer.failed_families
-        if not failed or not answer.is_empty or answer.authoritative:
-            return False
-        if not self.peers:
-            return answer.outcome is Outcome.EMPTY
-        return all(any(family_of(a) in failed for a in peer.addresses) for peer in self.peers)
-
-    def is_vip_only(self, answer: Answer) -> bool:
-        """Whether it is the virtual address of a Service whose pods are known: it says nothing of them."""
-        return self._from_authority and bool(self.peers and answer.endpoints) and answer.kind == "cluster-ip"
-
     def source_changed(self) -> None:
         """What an authoritative source said so far, another one will say from now on."""
-        self._told_by_others = True
+        self._has_new_source = True
 
     def report_failure(self, peer: Peer, now: float) -> bool:
-        """The application saw it fail. Returns whether it went, which only a suspect does."""
+        """The application saw it fail. Returns whether it was removed, which only a suspect is."""
         if peer.key not in self.suspects or self.peers.get(peer.key) != peer:
             return False
         del self.suspects[peer.key]
@@ -165,16 +159,14 @@ class Reconciler:
         return True
 
     def expires_at(self) -> float:
-        """When `max_stale` will have gone by since the set was confirmed; infinite where it never will."""
+        """When `max_stale` will have passed since the set was confirmed; infinite if it never will."""
         limit = self._policy.max_stale
-        return (
-            math.inf
-            if limit is None or self.confirmed_at is None or not self.peers
-            else self.confirmed_at + limit
-        )
+        if limit is None or self.confirmed_at is None or not self.peers:
+            return math.inf
+        return self.confirmed_at + limit
 
     def expire(self, now: float) -> None:
-        """The last answer failed, and that still holds: the set is emptied once `max_stale` has gone by."""
+        """The last answer failed, and that still holds: the set is emptied once `max_stale` has passed."""
         if now < self.expires_at():
             return
         assert self.confirmed_at is not None
@@ -184,23 +176,22 @@ class Reconciler:
         self.doubts.clear()
         self._publish((), self.peers.kind)
 
-    # Who stays though the answer lacks them
+    # Which peers stay though the answer lacks them
 
     def _staying(self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float) -> set[str]:
         if answer.authoritative:
-            stays = set[str]()
-            why = "the source of truth says so"
+            stays, why = set[str](), "an authoritative answer lacked it"
         elif answer.outcome is Outcome.RESOLVED:
             stays, why = self._stay_resolved(answer, seen, missing, now), "a complete answer lacked it"
         elif answer.outcome is Outcome.PARTIAL:
             stays, why = self._stay_partial(answer, seen, missing, now), "missing from partial answers"
         else:
-            stays, why = self._stay_nobody(missing, now), f"the answer was: {answer.outcome}"
+            stays, why = self._stay_empty(missing, now), f"the answer was: {answer.outcome}"
         for key in missing:
             if key not in stays:
                 held = self.suspects.get(key)
-                why = "its own name is not there" if self._is_told_gone(key, answer) else why
-                self._remove(key, why + (f", held for {now - held.since:.1f} s" if held else ""), now)
+                reason = "its own name is gone" if self._name_is_gone(key, answer) else why
+                self._remove(key, reason + (f", held for {now - held.since:.1f} s" if held else ""), now)
         return stays
 
     def _stay_resolved(
@@ -211,71 +202,62 @@ class Reconciler:
         # Those already held by this rule wait for their own second answer; the others are judged anew,
         # against the peers that are not in doubt.
         in_doubt = {key for key, s in self.suspects.items() if s.confirmable_at is not None and not s.by_name}
-        fresh = [key for key in missing if key not in in_doubt]
+        newly_missing = [key for key in missing if key not in in_doubt]
         trusted = len(self.peers) - len(in_doubt)
-        mass = len(self.peers) >= 4 and len(fresh) > policy.mass_removal * trusted
-        mass, self._told_by_others = mass or self._told_by_others, False
-        flapping = {key for key, flap in self._flaps.items() if flap.returns >= _FLAPPING}
+        mass = len(self.peers) >= 4 and len(newly_missing) > policy.mass_removal * trusted
+        mass, self._has_new_source = mass or self._has_new_source, False
         stays = set[str]()
         for key in missing:
-            known, held = self.peers.by_key[key], self.suspects.get(key)
-            if (known.address, known.port) in taken:
+            known = self.peers.by_key[key]
+            if (known.address, known.port) in taken or self._has_outstayed(key, now):
                 continue
-            if held is not None:
-                held.answers += 1
-                if now - held.since >= policy.hold:
-                    continue
-            in_turn = mass or key in in_doubt or key in flapping or self._is_told_gone(key, answer)
-            if in_turn and not self._is_confirmed(key, answer, now):
+            suspicious = mass or key in in_doubt or self._flaps.is_flapping(key)
+            if (suspicious or self._name_is_gone(key, answer)) and not self._is_confirmed(key, answer, now):
                 stays.add(key)
         return stays
 
-    def _is_told_gone(self, key: str, answer: Answer) -> bool:
-        """A question for its own name says so; others speak of the pod all the same, or say nothing."""
+    def _has_outstayed(self, key: str, now: float) -> bool:
+        """Counts one more answer that lacks a suspect. Returns whether it has been held for `hold`."""
+        held = self.suspects.get(key)
+        if held is None:
+            return False
+        held.answers += 1
+        return now - held.since >= self._policy.hold
+
+    def _name_is_gone(self, key: str, answer: Answer) -> bool:
+        """A lookup of its own name says so, even if other records still list the pod."""
         return self.peers.by_key[key].hostname in answer.gone
 
     def _is_confirmed(self, key: str, answer: Answer, now: float) -> bool:
         """Whether an answer one TTL ago said the same; the first one makes a suspect."""
-        told_gone = self._is_told_gone(key, answer)
-        ttl = answer.gone_ttl if told_gone else answer.ttl
+        by_name = self._name_is_gone(key, answer)
+        ttl = answer.gone_ttl if by_name else answer.ttl
         held = self.suspects.get(key)
         if held is None:
-            held = self.suspects[key] = Suspicion(now, by_name=told_gone)
-        held.by_name = held.by_name and told_gone
+            held = self.suspects[key] = Suspicion(now, by_name=by_name)
+        held.by_name = held.by_name and by_name
         if held.confirmable_at is None:
-            held.confirmable_at = now + self._one_ttl(ttl)
+            one_ttl = min(max(ttl or NO_TTL, self._policy.min_refresh), self._policy.hold)
+            held.confirmable_at = now + one_ttl
         elif now >= held.confirmable_at:
             return not held.is_lacked_by_the_same(ttl or 0.0, now)
         held.lacked_by(ttl or 0.0, now)
         return False
 
-    def _note_flaps(self, seen: dict[str, Peer], now: float) -> None:
-        """Who is back counts as having come back, if it went less than `hold` ago."""
-        hold = self._policy.hold
-        self._flaps = {key: flap for key, flap in self._flaps.items() if now - flap.last <= hold}
-        for key in self._flaps.keys() & seen.keys():
-            is_back = key not in self.peers.by_key
-            self._flaps[key].returns += is_back
-            if is_back or key in self.suspects:
-                self._flaps[key].last = now
-
     def _stay_partial(
         self, answer: Answer, seen: dict[str, Peer], missing: list[str], now: float
     ) -> set[str]:
         order = tuple(seen)
-        fixed = answer.ordered or self._same_order(order)
+        fixed = answer.ordered or is_same_order(order, self._last_partial)
         self._last_partial = order
         for key in seen:
             self.doubts.pop(key, None)
         share = len(seen) / (len(seen) + len(missing)) if missing else 1.0
         stays = set[str]()
         for key in missing:
-            held = self.suspects.get(key)
-            if held is not None:
-                held.answers += 1
-                if now - held.since >= self._policy.hold:
-                    continue
-            if self._is_told_gone(key, answer):
+            if self._has_outstayed(key, now):
+                continue
+            if self._name_is_gone(key, answer):
                 if not self._is_confirmed(key, answer, now):
                     stays.add(key)
                 continue
@@ -288,114 +270,31 @@ class Reconciler:
             stays.add(key)
         return stays
 
-    def _same_order(self, order: tuple[str, ...]) -> bool:
-        """Whether the peers that this and the last partial answer share came in the same order.
-
-        Then the answers are not shuffled, or are one answer out of a cache: no independent draws.
-        """
-        both = set(order).intersection(self._last_partial)
-        if len(both) < 3:
-            return False
-        return [k for k in order if k in both] == [k for k in self._last_partial if k in both]
-
-    def _stay_nobody(self, missing: list[str], now: float) -> set[str]:
-        policy = self._policy
-        if policy.on_empty == "accept":
-            return set()
+    def _stay_empty(self, missing: list[str], now: float) -> set[str]:
+        on_empty = self._policy.on_empty
         stays = set[str]()
-        for key in missing:
-            held = self.suspects.get(key)
-            if held is None:
-                self.suspects[key] = Suspicion(now)
-            else:
-                held.answers += 1
-                if policy.on_empty == "hold" and now - held.since >= policy.hold:
-                    continue
-            stays.add(key)
+        for key in missing if on_empty != "accept" else ():
+            outstayed = self._has_outstayed(key, now)
+            self.suspects.setdefault(key, Suspicion(now))
+            if not outstayed or on_empty == "keep":
+                stays.add(key)
         return stays
-
-    def _one_ttl(self, ttl: float | None) -> float:
-        return min(max(ttl or NO_TTL, self._policy.min_refresh), self._policy.hold)
-
-    # Reading an answer as peers
-
-    def _admissible_unnamed(self, answer: Answer, now: float) -> Iterable[Endpoint]:
-        """Of the endpoints whose hostname could not be asked: those that may come in without one.
-
-        In a set of hostnames an address alone would make a second peer of a pod that is known, or
-        will be: it is left out until its name can be asked again, or until `hold` has passed.
-        """
-        named = bool(answer.endpoints) and any(peer.hostname is not None for peer in self.peers)
-        waiting = {endpoint.addresses[0] for endpoint in answer.unnamed}
-        self._unnamed_since = {address: self._unnamed_since.get(address, now) for address in waiting if named}
-        return [
-            endpoint
-            for endpoint in answer.unnamed
-            if not named or now - self._unnamed_since[endpoint.addresses[0]] >= self._policy.hold
-        ]
-
-    def _carry_failed_families(self, seen: dict[str, Peer], answer: Answer) -> set[str]:
-        """Leave standing what only a family that could not be asked can speak of.
-
-        Addresses of that family are added to `seen`. Returns the keys about which the answer says
-        nothing: they stay as they are, suspects too.
-        """
-        exempt = set[str]()
-        for key, peer in self.peers.by_key.items():
-            kept = tuple(a for a in peer.addresses if family_of(a) in answer.failed_families)
-            if not kept:
-                continue
-            shown = seen.get(key)
-            if shown is not None:
-                both = dict.fromkeys(kept + shown.addresses)
-                preferred = family_of(peer.address)
-                addresses = tuple(sorted(both, key=lambda a: family_of(a) != preferred))
-                seen[key] = replace(shown, address=addresses[0], addresses=addresses)
-            elif key in self.suspects or answer.is_empty:
-                exempt.add(key)
-            else:
-                seen[key] = replace(peer, address=kept[0], addresses=kept)
-        return exempt
-
-    def _merge_dual_stack(self, seen: dict[str, Peer], answer: Answer) -> None:
-        """Note which addresses are one pod's, or show what is seen by one of them with all of them."""
-        self._from_authority = answer.authoritative or (self._from_authority and not seen)
-        if answer.authoritative:
-            self._paired = {
-                key: peer.addresses
-                for key, peer in seen.items()
-                if peer.hostname is None and len(peer.addresses) > 1
-            }
-        for key in self._paired.keys() & seen.keys():
-            if set(seen[key].addresses) < set(self._paired[key]):
-                seen[key] = replace(seen[key], addresses=self._paired[key])
-
-    def _carry_topology(self, seen: dict[str, Peer]) -> None:
-        """An answer that tells nobody's zone takes none away: its source does not tell, or could not now.
-
-        A pod does not move: who is seen again at the same addresses is where it was.
-        """
-        for old in self.peers:
-            if (old.zone or old.node) and (new := seen.get(old.key)) is not None and new == old:
-                seen[old.key] = replace(new, zone=old.zone, node=new.node or old.node)
-
-    # Writing the set
 
     def _publish(self, members: Iterable[Peer], kind: str) -> None:
         old = self.peers
-        everybody = list(members)
-        me = self._identity.find(everybody)
+        peers = list(members)
+        me = self._identity.find(peers)
         if self._identity.zone is None:
-            self.zone = next((p.zone for p in everybody if p.key == me and p.zone), self.zone)
-        everybody = [p if p.is_self == (p.key == me) else replace(p, is_self=p.key == me) for p in everybody]
-        new = PeerSet(old.service, everybody, generation=old.generation, kind=kind)
+            self.zone = next((p.zone for p in peers if p.key == me and p.zone), self.zone)
+        peers = [p if p.is_self == (p.key == me) else replace(p, is_self=p.key == me) for p in peers]
+        new = PeerSet(old.service, peers, generation=old.generation, kind=kind)
         if new != old:
-            self.peers = PeerSet(old.service, everybody, generation=old.generation + 1, kind=kind)
+            self.peers = PeerSet(old.service, peers, generation=old.generation + 1, kind=kind)
         elif kind != old.kind or any(
             a is not b and not same_metadata(a, b) for a, b in zip(old, new, strict=True)
         ):
-            self.peers = new  # the same pods, told more about
+            self.peers = new  # the same pods, of which more is known
 
     def _remove(self, key: str, why: str, now: float) -> None:
-        self._flaps.setdefault(key, Flap()).last = now
+        self._flaps.on_removal(key, now)
         self.recently_removed.append((now, self.peers.by_key[key], why))

@@ -1,22 +1,22 @@
 """When to ask again.
 
-Told the time and what became of a question, a `Schedule` says when the next one is due.
+A `Schedule` is given the time and the result of a lookup, and says when the next one is due.
 
-after                          | the next question
+after                          | the next lookup
 -------------------------------|-------------------------------------------------------------------
-somebody was seen              | after the TTL, held between `min_refresh` and `max_refresh`, plus up to
+peers were seen                | after the TTL, held between `min_refresh` and `max_refresh`, plus up to
                                | `jitter` of it: earlier would only ask the cache again
-somebody became a suspect      | at once, for a second opinion; then when a suspect can be settled,
-                               | and not sooner than the floor
-nobody, and the set is held    | `retry_initial`, doubling up to `max_refresh`
-nobody, and the set is empty   | `retry_initial`, up to `jitter` of it sooner and never later
-a failure                      | `retry_initial`, doubling up to `retry_max`, and while nobody is known
-                               | to 5 s at most: somebody waits. Of that 5 to 100 % by chance
-a source that tells by itself  | none, while it is up
+a peer became a suspect        | at once, for a second opinion; then when a suspect can be settled,
+                               | but no sooner than after `min_refresh`
+no peers, and the set is held  | `retry_initial`, doubling up to `max_refresh`
+no peers, and the set is empty | `retry_initial`, up to `jitter` of it sooner and never later
+a failure                      | `retry_initial`, doubling up to `retry_max`, and while no peers are known
+                               | to 5 s at most: callers wait. Of that 5 to 100 % by chance
+a watch started                | none, while it is up
 
 A TTL of 0, or none, is no advice and counts as 5 s. An infinite one means never. A request (`refresh`)
 asks at once; a failure that the application reports does, at most once a second. A request that comes
-while a question is under way is kept for afterwards.
+while a lookup is in flight is kept for afterwards.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ __all__ = ["Schedule"]
 _REPORTS_APART = 1.0
 
 _OVERDUE = 1.0
-"""Seconds over `timeout` that a lookup may take: whoever asks a source leaves it about as much."""
+"""Seconds over `timeout` that a lookup may take: a runtime that asks a source leaves it about as much."""
 
-_NOBODY_RETRY_MAX = 5.0
-"""Ceiling of the doubling after failures while nobody is known: who waits for the first peers must not run
+_EMPTY_RETRY_MAX = 5.0
+"""Most seconds between failures while no peers are known: callers that wait for the first ones must not run
 out of time just after the servers are back. With a set there is something to go on with, and no hurry."""
 
 
 class Schedule:
-    """When the next question is due, on the clock of whoever tells the time."""
+    """When the next lookup is due, on the caller's clock."""
 
     def __init__(self, policy: Policy, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
         self.due: float = math.inf
-        self.under_way: bool = False
+        self.in_flight: bool = False
         self._since = math.inf
         self._requested = math.inf
         self._second_opinion = False
@@ -54,62 +54,62 @@ class Schedule:
         self._reported_at = -math.inf
 
     def start(self, now: float) -> None:
-        """Begin, or begin again in the child of a fork: what was under way is not any more."""
-        self.under_way = False
+        """Begin, or begin again in the child of a fork: a lookup of the parent is not in flight there."""
+        self.in_flight = False
         self._requested = math.inf
         self.due = now
 
     def stop(self) -> None:
-        """No question is due any more."""
-        self.under_way = False
+        """No lookup is due any more."""
+        self.in_flight = False
         self._requested = self.due = math.inf
 
     def begin(self) -> bool:
-        """A question goes out. Returns whether it is to be a second opinion."""
-        self.under_way, self._since, self.due = True, self.due, math.inf
+        """A lookup starts. Returns whether it asks for a second opinion."""
+        self.in_flight, self._since, self.due = True, self.due, math.inf
         second, self._second_opinion = self._second_opinion, False
         return second
 
     def overdue(self, now: float) -> float | None:
-        """For how many seconds a question is under way, if that is longer than a lookup may take."""
+        """How many seconds a lookup has been in flight, if that is longer than it may take."""
         seconds = now - self._since
-        return seconds if self.under_way and seconds > self._policy.timeout + _OVERDUE else None
+        return seconds if self.in_flight and seconds > self._policy.timeout + _OVERDUE else None
 
     def request(self, now: float) -> None:
-        """Somebody wants an answer to a question that goes out from now on."""
-        self._want(now)
+        """A caller needs the answer to a lookup that starts from now on."""
+        self._ask(now)
 
     def report(self, now: float) -> None:
         """The application saw a peer fail."""
-        # One that was planned may have been made needless by another question before its time.
+        # What an earlier report planned may have been made needless by another lookup before its time.
         at = max(now, min(self._reported_at, now) + _REPORTS_APART)
         if min(self.due, self._requested) > at:
             self._reported_at = at
-            self._want(at)
+            self._ask(at)
 
-    def _want(self, at: float) -> None:
-        if self.under_way:
+    def _ask(self, at: float) -> None:
+        if self.in_flight:
             self._requested = min(self._requested, at)
         else:
             self.due = min(self.due, at)
 
-    def failed(self, now: float, *, nobody: bool) -> None:
-        """No answer; `nobody`: the set is empty."""
+    def on_failure(self, now: float, *, has_peers: bool) -> None:
+        """The lookup failed."""
         policy = self._policy
         ceiling = policy.retry_max
-        if nobody:
-            ceiling = min(ceiling, max(_NOBODY_RETRY_MAX, policy.retry_initial))
+        if not has_peers:
+            ceiling = min(ceiling, max(_EMPTY_RETRY_MAX, policy.retry_initial))
         wait = _doubled(policy.retry_initial, self._failures, ceiling)
         self._failures += 1
-        self._answered(now + wait * (0.05 + 0.95 * self._random()))
+        self._complete(now + wait * (0.05 + 0.95 * self._random()))
 
     def on_peers(self, now: float, ttl: float | None) -> None:
-        """Somebody was seen, and nobody became a suspect by it."""
+        """Peers were seen."""
         self._failures = self._held = 0
-        self._answered(now + self._ttl_wait(ttl))
+        self._complete(now + self._ttl_wait(ttl))
 
     def on_empty(self, now: float, *, held: bool) -> None:
-        """Nobody was seen; `held`: the set has somebody all the same."""
+        """No peers were seen; `held`: the set has some all the same."""
         self._failures = 0
         policy = self._policy
         if held:
@@ -119,12 +119,12 @@ class Schedule:
         else:
             self._held = 0
             wait = policy.retry_initial * (1 - policy.jitter * self._random())
-        self._answered(now + wait)
+        self._complete(now + wait)
 
     def doubt(self, now: float, *, by_second_opinion: bool, settles_at: float) -> None:
-        """Somebody is held: ask at once, and then when an answer can settle it.
+        """A peer became a suspect: ask at once, and then when an answer can settle it.
 
-        To be called after `on_peers` or `on_empty`.
+        Call it after `on_peers` or `on_empty`.
         """
         if not by_second_opinion:
             self._second_opinion = True
@@ -144,8 +144,8 @@ class Schedule:
         wait = min(max(ttl or NO_TTL, policy.min_refresh), policy.max_refresh)
         return wait * (1 + policy.jitter * self._random())
 
-    def _answered(self, due: float) -> None:
-        self.under_way = False
+    def _complete(self, due: float) -> None:
+        self.in_flight = False
         self.due = min(due, self._requested)
         self._requested = math.inf
 

@@ -1,4 +1,4 @@
-"""How a discovery is doing, at one moment: numbers for metrics, where `explaining` has words."""
+"""The state of a discovery at one moment, as numbers for metrics; `explaining` says it in words."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["Status"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a discovery is doing, at one moment. Times are seconds."""
+    """The state of a discovery at one moment. Times are seconds."""
 
     generation: int
     """Of the set; it rises by one with each change."""
     age: float
     """Since an answer last confirmed the set; infinite before the first."""
     stale: bool
-    """The last answer failed, a lookup does not come back, or somebody is held (see `suspects`)."""
+    """The last answer failed, a lookup is overdue, or a peer is held (see `suspects`)."""
     outcome: Outcome | None
     """Of the last answer; None before the first."""
     error: str | None
-    """Why the last answer failed, or that a lookup does not come back; None where neither is so."""
+    """Why the last answer failed, or that a lookup is overdue; None if neither is so."""
     watch_error: str | None
-    """Of a source that is watched and can be asked, too (`auto:`, `Fallback`): why its watch is down, and it
-    is asked instead. None while the watch works, and of any other source."""
+    """Why the watch failed, for sources that can be asked meanwhile (`auto:`, `Fallback`). None while the
+    watch works, and for any other source."""
     next_refresh: float
-    """Until the next question; 0 while one is under way, infinite where none will be."""
+    """Until the next lookup; 0 while one is in flight, infinite if none will be made."""
     suspects: tuple[Peer, ...]
-    """Held though the last answers lacked them."""
+    """Peers that are held although the last answers lacked them."""
     lookups: int
-    """Questions to the source that were answered or failed."""
+    """Lookups that were answered or failed."""
     failures: int
     """Of those, the failed ones."""
     changes: int

@@ -1,18 +1,18 @@
 """Pickers: pure choices over a set, made ready when the set changes.
 
-Rules of this room:
+Invariants:
 
-* A picker is rebound when the set changes, before the new set is shown; it is not asked to look. A
-  pick takes no lock, never waits, and costs what `next(itertools.cycle)` costs.
-* Who may be picked is decided in one place for all (`_candidates`): suspects, oneself, zones.
-* Nobody to pick raises `NoPeersError`, from `next()` too: an iterator over a picker never ends.
+* A picker is rebound when the set changes, before the new set is published. A pick takes no lock, never
+  waits, and costs what `next(itertools.cycle)` costs.
+* Which peers may be picked is decided in one place for all (`_candidates`): suspects, this pod, zones.
+* Without a peer to pick a pick raises `NoPeersError`, `next()` too: an iterator over a picker never ends.
 * What few programs use is loaded when it is first used: the hashes take a tenth of all that importing costs.
 
-    _candidates     who may be picked
+    _candidates     which peers may be picked
     _base           what all pickers share
-    _turns          everybody in turn, anybody at random
-    _least_requests the one with fewer requests under way
-    _hashing        the owner of a key; a few in turn, which are others for each client
+    _turns          peers in turn, peers at random
+    _least_requests the peer with fewer requests in flight
+    _hashing        the owner of a key; a few peers in turn, different ones for each client
 """
 
 from __future__ import annotations

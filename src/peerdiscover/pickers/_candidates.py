@@ -1,17 +1,17 @@
-"""Who may be picked, and why nobody may.
+"""Which peers may be picked, and why there are none.
 
-Rules of this room, in the order in which they apply:
+Invariants, in the order in which they apply:
 
-* Oneself is left out unless `include_self`.
+* This pod is left out unless `include_self`.
 * Suspects are left out as long as the other peers are at least half as many as the set had before;
-  below that they count as anybody, since a lie must not put the load of ten on one.
-* Those who failed when they were called (ejected, on trial) are left out as long as half of these are
-  left; below that all are tried. Who is on trial is given one call.
-* zone="prefer": the own zone's peers, while they are enough, else everybody. They are enough when they
+  below that they count like the others, since a wrong answer must not put the load of ten on one.
+* Peers that failed when they were called (ejected, half-open) are left out as long as half of these remain;
+  below that all are tried. A half-open peer is given one call.
+* zone="prefer": the peers of this pod's zone while they are enough, else all. They are enough when they
   are at least half as many as a zone has on average; peers whose zone is not known count as one zone.
-  So, where callers are spread evenly over the zones, their own zone gives nobody more than twice its share.
-* zone="only": the own zone's peers, be they suspects where there are no others; never anybody else.
-* Where the own zone is not known, or no peer's is, "prefer" means everybody, and "only" nobody.
+  So, if callers are spread evenly over the zones, no peer gets more than twice its share.
+* zone="only": the peers of this pod's zone, even suspects if there are no others; never a peer elsewhere.
+* If this pod's zone is not known, or no peer's is, "prefer" means all peers, and "only" none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+from peerdiscover._text import printable
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View
 
@@ -29,7 +30,7 @@ __all__ = [
     "half_open",
     "pickable",
     "stable_candidates",
-    "why_nobody",
+    "why_none",
     "zone_warning",
 ]
 
@@ -37,21 +38,21 @@ Zone = Literal["prefer", "only"]
 
 
 def checked_zone_choice(zone: object) -> None:
-    """`ConfigurationError` with the choices, where it is none of them."""
+    """`ConfigurationError` that lists the choices, unless it is one of them."""
     choices = (*get_args(Zone), None)
     if zone not in choices:
         raise ConfigurationError(f"zone={zone!r}: use one of {', '.join(map(repr, choices))}")
 
 
 def pickable(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
-    """Those who may be picked, in the order of the set."""
+    """The peers that may be picked, in the order of the set."""
     peers = tuple(view.peers if include_self else view.peers.others)
     chosen = _near(_without_failing(view, _without_suspects(view, peers)), view.zone, zone)
     return chosen or (_in_zone(peers, view.zone) if zone == "only" else ())
 
 
 def stable_candidates(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
-    """The same, whatever is held against anybody: for choices that all pods are to agree on."""
+    """The same, ignoring suspicion and failures: for choices that all pods have to agree on."""
     return _near(tuple(view.peers if include_self else view.peers.others), view.zone, zone)
 
 
@@ -79,7 +80,7 @@ def _without_failing(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
 def half_open(
     view: View, chosen: tuple[Peer, ...], include_self: bool = False, zone: Zone | None = None
 ) -> tuple[Peer, ...]:
-    """Those who are to be given one call, beside those who were chosen."""
+    """The peers to be given one call, beside those that were chosen."""
     return tuple(
         peer
         for peer in map(view.peers.get, sorted(view.half_open))
@@ -94,42 +95,42 @@ def _in_zone(peers: Iterable[Peer], zone: str | None) -> tuple[Peer, ...]:
     return tuple(peer for peer in peers if zone is not None and peer.zone == zone)
 
 
-def _are_enough(near: tuple[Peer, ...], everybody: tuple[Peer, ...]) -> bool:
-    zones = len({peer.zone for peer in everybody})
-    return 2 * len(near) * zones >= len(everybody)
+def _are_enough(near: tuple[Peer, ...], peers: tuple[Peer, ...]) -> bool:
+    zones = len({peer.zone for peer in peers})
+    return 2 * len(near) * zones >= len(peers)
 
 
-def why_nobody(view: View, include_self: bool = False, zone: Zone | None = None) -> str:
-    """Why `pickable` gives nobody."""
+def why_none(view: View, include_self: bool = False, zone: Zone | None = None) -> str:
+    """Why `pickable` returns no peers."""
     if view.peers.generation == 0:
-        return "nobody is known yet"
+        return "no peers are known yet"
     peers = pickable(view, include_self)
     if zone is not None and peers:
-        return f'zone="{zone}": {_zone_is_unknown(view, peers) or _nobody_in(view.zone, peers)}'
+        return f'zone="{zone}": {_zone_is_unknown(view, peers) or _none_in(view.zone, peers)}'
     if view.peers.me is not None and len(view.peers) == 1:
-        return "only this pod itself is there; include_self=True would pick it"
-    return "there is nobody to pick"
+        return "this pod is the only peer; include_self=True would pick it"
+    return "no peers available"
 
 
 def zone_warning(view: View) -> str | None:
-    """What the user of zone="prefer" should know: why it makes no difference."""
+    """Why zone="prefer" makes no difference, if it makes none."""
     unknown = _zone_is_unknown(view, view.peers)
     return f'zone="prefer" picks from all zones: {unknown}' if unknown and view.peers else None
 
 
 def _zone_is_unknown(view: View, peers: Iterable[Peer]) -> str | None:
     if view.zone is None:
-        return "the own zone is not known; set PEERDISCOVER_ZONE, or give Identity(zone=…)"
+        return "this pod's zone is not known; set PEERDISCOVER_ZONE, or give Identity(zone=…)"
     if all(peer.zone is None for peer in peers):
         return (
-            f"no peer is known to be in a zone: none is in {view.zone}, or the source does not tell "
+            f"no peer's zone is known: none is in {printable(view.zone)}, or the source reports no zones "
             "(over DNS it takes CoreDNS's option zonal)"
         )
     return None
 
 
-def _nobody_in(zone: str | None, peers: Iterable[Peer]) -> str:
-    counts = Counter(peer.zone or "a zone that is not known" for peer in peers)
-    return f"nobody is in {zone}; there are " + ", ".join(
+def _none_in(zone: str | None, peers: Iterable[Peer]) -> str:
+    counts = Counter(printable(peer.zone or "an unknown zone") for peer in peers)
+    return f"no peer is in {printable(zone or '')}; there are " + ", ".join(
         f"{count} in {name}" for name, count in sorted(counts.items())
     )

@@ -1,18 +1,18 @@
-"""Choices by hash: who owns a key, and which few a client goes to.
+"""Choices by hash: which peer owns a key, and to which few a client goes.
 
 Rendezvous hashing (Thaler, Ravishankar 1996): each peer has a weight for each key, and the one with the
-highest owns it. Who else comes or goes then moves only the keys that come to it, or were its own.
+highest owns it. When a peer joins or leaves, only the keys that it gets, or had, change their owner.
 
-Rules of this room:
+Invariants:
 
 * Pods of different releases must agree, so the hash is part of the interface, and has a version:
 
       weight of a peer for a key = BLAKE2b-64( BLAKE2b-128( PURPOSE ‖ 0x00 ‖ peer.key ) ‖ key )
 
-  PURPOSE is `peerdiscover rendezvous 1` or `peerdiscover subset 1`; texts are UTF-8; BLAKE2b-n is
+  PURPOSE is `peerdiscover rendezvous 1` or `peerdiscover subset 1`; strings are UTF-8; BLAKE2b-n is
   unkeyed, with a digest of n bits (RFC 7693). Weights are compared byte by byte, the first one first; of
   equal ones the greater key wins. The tests have examples. Another hash gets another number.
-* Only the peer's key counts: not its address, its port, its order, nor its health.
+* Only the peer's key counts: not its address, its port, its place in the set, nor its health.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from heapq import nlargest
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View, place_of
 
@@ -49,8 +50,8 @@ def _weight(prefix: bytes, key: bytes) -> bytes:
 class Rendezvous(BasePicker):
     """The owner of a key: every pod that sees the same peers names the same one.
 
-    Suspects and those who failed keep what they own: an owner is not changed for a while and back. So
-    who calls the owner must be ready for it to fail.
+    Suspects and peers that failed keep what they own: an owner does not change for a while and back. So
+    a caller must be ready for the owner to fail.
     """
 
     __slots__ = ("_owner",)
@@ -58,7 +59,7 @@ class Rendezvous(BasePicker):
     _owner: Callable[[bytes], Peer]
 
     def pick(self, key: str | bytes) -> Peer:
-        """The owner of `key`, a text (as UTF-8) or bytes; `NoPeersError` where there is nobody.
+        """The owner of `key`, a string (as UTF-8) or bytes; `NoPeersError` if there are no peers.
 
         When a peer joins, it takes its share of keys, and no other key moves; when one leaves, its keys
         go to the others in equal parts. It takes time in proportion to the number of peers.
@@ -66,14 +67,14 @@ class Rendezvous(BasePicker):
         if isinstance(key, str):
             key = _bytes_of(key)
         elif not isinstance(key, bytes):
-            raise TypeError(f"pick({key!r}): a key is text or bytes")
+            raise TypeError(f"pick({quoted(key)}): expected a str or bytes key")
         return self._owner(key)
 
     def _choose(self, view: View) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
         return stable_candidates(view, self._include_self, self._zone), ()
 
-    def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
-        assert not trials
+    def _bind(self, candidates: tuple[Peer, ...], probes: tuple[Peer, ...]) -> None:
+        assert not probes
         ordered = sorted(candidates, key=lambda peer: peer.key)
         prefixes = [(_prefix(_RENDEZVOUS, peer), peer) for peer in ordered]
 
@@ -88,19 +89,19 @@ class Rendezvous(BasePicker):
         self._owner = owner
 
     def _bind_error(self, error: Callable[[], Exception]) -> None:
-        def nobody(_: bytes) -> Peer:
+        def raise_error(_: bytes) -> Peer:
             raise error()
 
-        self._owner = nobody
+        self._owner = raise_error
 
 
 class Subset(RoundRobin):
-    """A few peers in turn, which are others for each client.
+    """A few peers in turn, different ones for each client.
 
     A client that is itself one of the peers takes the `k` that follow it in the order of the set, so
     that each is taken by exactly `k`. Any other client takes those `k` with the highest weight for its
-    name: each peer with the same chance. Either way a peer that comes or goes changes the choice of
-    those clients alone that take it, by one.
+    name: each peer with the same chance. Either way a peer that comes or goes changes only the
+    choice of the clients that take it, by one.
     """
 
     __slots__ = ("_client", "_k", "_place")
@@ -109,7 +110,7 @@ class Subset(RoundRobin):
         self, include_self: bool = False, zone: Zone | None = None, k: int = 1, client: str = ""
     ) -> None:
         if type(k) is not int or k < 1:
-            raise ConfigurationError(f"subset({k!r}): how many, at least 1")
+            raise ConfigurationError(f"subset({quoted(k)}): expected a number of peers, at least 1")
         self._k = k
         self._client = _bytes_of(client)
         self._place: tuple[bool, int, str] | None = None
@@ -118,12 +119,12 @@ class Subset(RoundRobin):
     def _choose(self, view: View) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
         me = view.peers.me
         if me is not None:
-            self._place = place_of(me)  # and that stays while a pod that is not ready is not in the set
-        candidates, trials = super()._choose(view)
-        if trials:  # those that it would take if they were well
-            wanted = self._few(tuple(sorted(candidates + trials, key=place_of)))
-            trials = tuple(peer for peer in trials if peer in wanted)
-        return self._few(candidates), trials
+            self._place = place_of(me)  # and keep it while this pod is not ready, and so not in the set
+        candidates, probes = super()._choose(view)
+        if probes:  # only those that it would take if they did not fail
+            taken = self._few(tuple(sorted(candidates + probes, key=place_of)))
+            probes = tuple(peer for peer in probes if peer in taken)
+        return self._few(candidates), probes
 
     def _few(self, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
         if len(peers) <= self._k:

@@ -1,17 +1,17 @@
-"""Least requests: of two peers drawn at random, the one with fewer requests under way.
+"""Least requests: of two peers drawn at random, the one with fewer requests in flight.
 
 Two choices keep a slow pod from getting more than it can do, and need no order among all. A picker that
 took the least loaded of all would send everything to a pod that just came (Mitzenmacher, "The Power of
 Two Choices in Randomized Load Balancing", 1996).
 
-Rules of this room:
+Invariants:
 
-* What is under way is counted here, from the beginning of a `with picker.lease()` to its end. What other
-  clients do is not known.
+* A request is counted here, from the beginning of a `with picker.lease()` to its end. What other clients
+  do is not known.
 * The count of a peer is the length of a deque: to append to it and to pop from it are single steps for
   threads, so that no lock is taken. It belongs to the peer's key: it outlives a change of the set, and
   of the peer's address.
-* Who starts slowly is drawn less often; who is on trial is chosen once, whatever it has under way.
+* A peer that starts slowly is drawn less often; a half-open one is chosen once, whatever it has in flight.
 """
 
 from __future__ import annotations
@@ -31,92 +31,92 @@ from ._candidates import Zone
 
 __all__ = ["Lease", "LeastRequests"]
 
-_UnderWay = deque[None]
-_Draw = Callable[[], tuple[Peer, _UnderWay]]
+_InFlight = deque[None]
+_Draw = Callable[[], tuple[Peer, _InFlight]]
 
 
 class Lease:
     """One request to one peer: `with picker.lease() as peer: …`. A plain `with`, in async code too."""
 
-    __slots__ = ("_draw", "_under_way")
+    __slots__ = ("_draw", "_in_flight")
 
     def __init__(self, draw: _Draw) -> None:
         self._draw = draw
-        self._under_way: _UnderWay | None = None
+        self._in_flight: _InFlight | None = None
 
     def __enter__(self) -> Peer:
-        if self._under_way is not None:
+        if self._in_flight is not None:
             raise RuntimeError("a lease is for one request: call lease() for each `with`")
-        peer, under_way = self._draw()
-        under_way.append(None)
-        self._under_way = under_way
+        peer, in_flight = self._draw()
+        in_flight.append(None)
+        self._in_flight = in_flight
         return peer
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.pop()
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight is not None:
+            in_flight.pop()
 
 
 class LeastRequests(BasePicker):
-    """Of two drawn at random, the peer with fewer requests under way.
+    """Of two peers drawn at random, the one with fewer requests in flight.
 
-    There is no `pick`: somebody must say when a request is over, and the `with` does.
+    There is no `pick`: the `with` has to say when a request ends.
     """
 
-    __slots__ = ("_draw", "_under_way")
+    __slots__ = ("_draw", "_in_flight")
 
     _draw: _Draw
 
     def __init__(self, include_self: bool = False, zone: Zone | None = None) -> None:
-        self._under_way: dict[str, _UnderWay] = {}
+        self._in_flight: dict[str, _InFlight] = {}
         super().__init__(include_self, zone)
 
     def lease(self) -> Lease:
-        """`with picker.lease() as peer:` chooses when it is entered; `NoPeersError` where nobody is there.
+        """`with picker.lease() as peer:` chooses when it is entered; `NoPeersError` if there is no peer.
 
-        The request counts as under way until the `with` ends, however it does.
+        The request counts as in flight until the `with` ends, however it does.
         """
         return Lease(self._draw_now)
 
     def after_fork(self) -> None:
-        """In the child of a fork: what the parent's threads have under way is not the child's."""
-        self._under_way = {}
+        """In the child of a fork: what the parent's threads have in flight is not the child's."""
+        self._in_flight = {}
         super().after_fork()
 
-    def _draw_now(self) -> tuple[Peer, _UnderWay]:
+    def _draw_now(self) -> tuple[Peer, _InFlight]:
         return self._draw()
 
-    def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
-        known = self._under_way
-        # Whoever is gone with something under way may be back before that is over.
-        counts = {key: under_way for key, under_way in known.items() if under_way}
-        for peer in candidates + trials:
+    def _bind(self, candidates: tuple[Peer, ...], probes: tuple[Peer, ...]) -> None:
+        known = self._in_flight
+        # A peer that left with requests in flight may be back before they end.
+        counts = {key: in_flight for key, in_flight in known.items() if in_flight}
+        for peer in candidates + probes:
             counts[peer.key] = known[peer.key] if peer.key in known else deque()
-        self._under_way = counts
+        self._in_flight = counts
         slots = [(peer, counts[peer.key]) for peer in candidates]
         if self._weights:
             draw = _of_two_by_share(slots, [self._weights.get(peer.key, 1.0) for peer in candidates])
         else:
             draw = _of_two(slots)
-        self._draw = _first(deque((peer, counts[peer.key]) for peer in trials), draw) if trials else draw
+        self._draw = _first(deque((peer, counts[peer.key]) for peer in probes), draw) if probes else draw
 
     def _bind_error(self, error: Callable[[], Exception]) -> None:
-        def draw() -> tuple[Peer, _UnderWay]:
+        def draw() -> tuple[Peer, _InFlight]:
             raise error()
 
         self._draw = draw
 
 
-def _of_two(slots: list[tuple[Peer, _UnderWay]]) -> _Draw:
-    """Two different ones, each with the same chance."""
+def _of_two(slots: list[tuple[Peer, _InFlight]]) -> _Draw:
+    """Two different peers, each with the same chance."""
     count, others = len(slots), len(slots) - 1
     if not others:
         return lambda: slots[0]
 
-    def draw() -> tuple[Peer, _UnderWay]:
+    def draw() -> tuple[Peer, _InFlight]:
         i, j = int(random() * count), int(random() * others)
         one, other = slots[i], slots[j if j < i else j + 1]
         return one if len(one[1]) <= len(other[1]) else other
@@ -124,23 +124,23 @@ def _of_two(slots: list[tuple[Peer, _UnderWay]]) -> _Draw:
     return draw
 
 
-def _of_two_by_share(slots: list[tuple[Peer, _UnderWay]], shares: list[float]) -> _Draw:
-    """Two, each with the chance of its share; they may be the same."""
+def _of_two_by_share(slots: list[tuple[Peer, _InFlight]], shares: list[float]) -> _Draw:
+    """Two peers, each with the chance of its share; they may be the same one."""
     *limits, total = itertools.accumulate(shares)
 
-    def draw() -> tuple[Peer, _UnderWay]:
+    def draw() -> tuple[Peer, _InFlight]:
         one, other = slots[bisect(limits, random() * total)], slots[bisect(limits, random() * total)]
         return one if len(one[1]) <= len(other[1]) else other
 
     return draw
 
 
-def _first(trials: deque[tuple[Peer, _UnderWay]], then: _Draw) -> _Draw:
-    """Each of those once."""
+def _first(probes: deque[tuple[Peer, _InFlight]], then: _Draw) -> _Draw:
+    """Each of the probes once, then what `then` draws."""
 
-    def draw() -> tuple[Peer, _UnderWay]:
+    def draw() -> tuple[Peer, _InFlight]:
         with suppress(IndexError):
-            return trials.popleft()
+            return probes.popleft()
         return then()
 
     return draw

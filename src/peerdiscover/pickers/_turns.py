@@ -1,4 +1,4 @@
-"""Pickers that take turns: an iterator, which a rebinding replaces. Slow starts have shares in eighths."""
+"""Pickers that take turns: an iterator, which `rebind` replaces. Slow starts have shares in eighths."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SPREAD = (0, 4, 2, 6, 1, 5, 3, 7)
 
 @runtime_checkable
 class Picker(Protocol):
-    """Whatever chooses one peer."""
+    """Anything that chooses one peer."""
 
     def pick(self) -> Peer:
-        """A peer; `NoPeersError` where there is nobody. Never waits."""
+        """A peer; `NoPeersError` if there is none. Never waits."""
         ...
 
 
@@ -44,14 +44,14 @@ class _Raises:
 
 
 class _Turns(BasePicker):
-    """What they share: the iterator."""
+    """What both share: the iterator."""
 
     __slots__ = ("_next",)
 
     _next: Iterator[Peer]
 
     def pick(self) -> Peer:
-        """The next peer; `NoPeersError` where there is nobody. Never waits, takes no lock."""
+        """The next peer; `NoPeersError` if there is none. Never waits, takes no lock."""
         return next(self._next)
 
     def __iter__(self) -> Iterator[Peer]:
@@ -60,9 +60,9 @@ class _Turns(BasePicker):
     def __next__(self) -> Peer:
         return next(self._next)
 
-    def _bind(self, candidates: tuple[Peer, ...], trials: tuple[Peer, ...]) -> None:
+    def _bind(self, candidates: tuple[Peer, ...], probes: tuple[Peer, ...]) -> None:
         turns = self._begin(candidates)
-        self._next = itertools.chain(trials, turns) if trials else turns
+        self._next = itertools.chain(probes, turns) if probes else turns
 
     def _bind_error(self, error: Callable[[], Exception]) -> None:
         self._next = _Raises(error)
@@ -72,9 +72,9 @@ class _Turns(BasePicker):
 
 
 class RoundRobin(_Turns):
-    """Everybody in turn.
+    """All peers in turn.
 
-    It begins at a random place, so that a thousand processes do not begin on the same pod, and keeps
+    It begins at a random place, so that a thousand processes do not begin with the same pod, and keeps
     its place when the set changes.
     """
 
@@ -94,7 +94,7 @@ class RoundRobin(_Turns):
 
 
 class Random(_Turns):
-    """Anybody, each time anew, with equal chances."""
+    """A peer at random, with equal chances each time."""
 
     __slots__ = ()
 

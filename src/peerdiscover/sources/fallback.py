@@ -38,6 +38,8 @@ class Fallback:
         self._first: Source = _source(first)
         self._second: Source = _source(second)
         self._stuck_calls: tuple[set[object], set[object]] = (set(), set())
+        self.fallback: str = "DNS" if self._second.kind == "dns" else "the second source"
+        """What is asked while the first fails, in words for the log."""
         if isinstance(self._first, PushSource):
             untyped: Any = self._first
             self.watch = untyped.watch

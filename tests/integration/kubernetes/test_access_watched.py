@@ -215,9 +215,7 @@ def test_with_a_fallback_a_right_that_comes_late_is_used(
         assert list(web.peers) == over_dns
         secrets.show(web.explain(), web.status, source)
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    said = [
-        text for text in warnings if text.startswith("auto:web:http: the watch is down, and is done without")
-    ]
+    said = [text for text in warnings if text.startswith("auto:web:http: watch failed, falling back to DNS")]
     assert len(said) == 1
     assert f"system:serviceaccount:{namespace}:default" in said[0]
 

@@ -90,7 +90,7 @@ def test_waiting_for_peers() -> None:
     assert told.core.satisfies(2)
     assert not told.core.satisfies(2, include_self=False)
     assert told.core.satisfies(1, include_self=False)
-    assert told.core.count(include_self=False) == 1
+    assert len(told.core.peers.others) == 1
 
 
 def test_the_error_of_who_waited_in_vain_says_how_many_there_were_and_the_last_answer() -> None:
@@ -101,7 +101,7 @@ def test_the_error_of_who_waited_in_vain_says_how_many_there_were_and_the_last_a
         ),
         at=5,
     )
-    error = told.core.timeout_error(3, True, 6.0, 7)
+    error = told.core.journal.timeout_error(told.core.peers, 3, True, 6.0, 7)
     assert isinstance(error, ResolutionTimeoutError)
     assert str(error) == (
         "web.prod:80: 2 of 3 peers after 6.0 s; web.prod.svc.cluster.local. failed: 10.0.0.10: timed out "
@@ -109,35 +109,36 @@ def test_the_error_of_who_waited_in_vain_says_how_many_there_were_and_the_last_a
     )
     assert (error.service, error.name) == ("web.prod:80", "web.prod.svc.cluster.local.")
     assert (error.servers, error.outcome) == (("10.0.0.10",), Outcome.FAILED)
-    assert "1 of 3 other peers" in str(told.core.timeout_error(3, False, 6.0, 7))
+    assert "1 of 3 other peers" in str(told.core.journal.timeout_error(told.core.peers, 3, False, 6.0, 7))
 
 
 def test_the_error_before_any_answer() -> None:
-    error = Told().core.timeout_error(1, True, 60.0, 60)
-    assert str(error) == "web.prod:80: 0 of 1 peers after 60.0 s; there was no answer yet"
+    core = Told().core
+    error = core.journal.timeout_error(core.peers, 1, True, 60.0, 60)
+    assert str(error) == "web.prod:80: 0 of 1 peers after 60.0 s; no answer yet"
     assert isinstance(error, ResolutionTimeoutError)
     assert error.outcome is None
 
 
 def test_a_hint_is_part_of_not_found() -> None:
     told = Told().hears(NOT_FOUND.replace(hint="web.stage has pods", name="web.prod.svc.cluster.local."))
-    error = told.core.not_found_error(0)
+    error = told.core.journal.not_found_error(0)
     assert isinstance(error, NameNotFoundError)
     assert str(error).endswith("; web.stage has pods")
     assert error.outcome is Outcome.NOT_FOUND
 
 
 def test_nobody_to_pick() -> None:
-    error = Told().hears(EMPTY).core.no_peers_error(1.0)
+    error = Told().hears(EMPTY).core.journal.no_peers_error(1.0)
     assert type(error) is NoPeersError
-    assert str(error) == "web.prod:80: there is nobody to pick; empty, 1.0 s ago"
+    assert str(error) == "web.prod:80: no peers available; empty, 1.0 s ago"
 
 
 def test_what_cannot_be_asked_as_it_is_ends_the_waiting_only_before_any_evidence() -> None:
     told = Told().hears(Answer.failed(ConfigurationError("two ports")))
-    assert isinstance(told.core.misconfigured, ConfigurationError)
+    assert isinstance(told.core.journal.misconfigured, ConfigurationError)
     told.hears(pods(0)).hears(Answer.failed(ConfigurationError("two ports")))
-    assert told.core.misconfigured is None
+    assert told.core.journal.misconfigured is None
     assert told.numbers == [0]
     assert told.status.stale
 
@@ -153,16 +154,53 @@ def test_a_failure_is_logged_once_per_state_and_so_is_recovery() -> None:
     assert _logged(told) == [("INFO", "web.prod:80: 1 peer: +Peer(web-0, 10.0.0.0:80)")]
     for _ in range(5):
         told.hears(FAILED)
-    assert _logged(told) == [
-        ("WARNING", "web.prod:80: no answer: nobody answered; what is known is kept: 1 peer")
-    ]
+    assert _logged(told) == [("WARNING", "web.prod:80: lookup failed, keeping 1 peer: nobody answered")]
     told.hears(pods(0)).hears(pods(0))
-    assert _logged(told) == [("INFO", "web.prod:80: answers again: resolved, 1 endpoint")]
+    assert _logged(told) == [("WARNING", "web.prod:80: lookup recovered: resolved, 1 endpoint")]
 
 
 def test_nobody_yet_is_logged_once() -> None:
     told = Told().hears(NOT_FOUND).hears(NOT_FOUND)
-    assert _logged(told) == [("INFO", "web.prod:80: nobody yet (not found)")]
+    assert _logged(told) == [("INFO", "web.prod:80: no peers yet (not found)")]
+
+
+def test_peers_that_are_kept_although_none_are_reported_are_a_warning() -> None:
+    told = Told().hears(pods(0))
+    _logged(told)
+    told.hears(NOT_FOUND, at=1).hears(FAILED, at=2).hears(EMPTY, at=3)
+    assert [text for level, text in _logged(told) if level == "WARNING" and "lookup" not in text] == [
+        "web.prod:80: no peers reported (not found), keeping 1 peer for up to 30 s"
+    ]
+    told.hears(pods(0), at=4).hears(pods(0), at=5)
+    assert _logged(told) == [("WARNING", "web.prod:80: peers reported again: resolved, 1 endpoint")]
+
+
+def test_keeping_them_without_a_limit_says_so() -> None:
+    told = Told(Policy(on_empty="keep")).hears(pods(0)).hears(EMPTY)
+    assert _logged(told)[-1] == ("WARNING", "web.prod:80: no peers reported (empty), keeping 1 peer")
+
+
+def test_a_set_that_becomes_empty_is_a_warning_and_so_are_the_first_peers_after_that() -> None:
+    told = Told(Policy(on_empty="accept")).hears(pods(0))
+    assert _logged(told) == [("INFO", "web.prod:80: 1 peer: +Peer(web-0, 10.0.0.0:80)")]
+    told.hears(EMPTY)
+    assert _logged(told) == [("WARNING", "web.prod:80: no peers left: -Peer(web-0, 10.0.0.0:80)")]
+    told.hears(pods(0)).hears(pods(0, 1))
+    assert _logged(told) == [
+        ("WARNING", "web.prod:80: 1 peer: +Peer(web-0, 10.0.0.0:80)"),
+        ("INFO", "web.prod:80: 2 peers: +Peer(web-1, 10.0.0.1:80)"),
+    ]
+
+
+def test_a_flood_of_one_level_drops_nothing_of_another() -> None:
+    told = Told().hears(pods(0).replace(warnings=("mind this",)))
+    told.hears(pods(0).replace(dropped=[f"10.9.{i // 256}.{i % 256}: outside" for i in range(5000)]))
+    told.hears(pods(0).replace(warnings=("and this",)))
+    assert [text for level, text in _logged(told) if level == "WARNING"] == [
+        "web.prod:80: mind this",
+        "web.prod:80: and this",
+    ]
+    assert len(told.core.pending_logs) == 0
 
 
 def test_each_answer_is_logged_for_debugging() -> None:
@@ -188,7 +226,7 @@ def test_max_stale_is_said_in_the_log() -> None:
     told.hears(FAILED, at=61)
     level, text = _logged(told)[-1]
     assert level == "WARNING"
-    assert "emptied without evidence: max_stale=60 s" in text
+    assert "set emptied without evidence: no answer within max_stale=60 s" in text
 
 
 def test_notes_are_bounded() -> None:
@@ -214,17 +252,17 @@ def test_explain_reads_well() -> None:
         "  web-1 at 10.0.0.1:80: in: the last answers have it",
         *(
             f"  web-{i} at 10.0.0.{i}:80: held: missing from 1 answer, first 3.0 s ago; "
-            "goes when a complete answer in 2.0 s or later agrees"
+            "removed if a complete answer in 2.0 s or later agrees"
             for i in range(2, 6)
         ),
-        "  none of them is oneself; compared: hostname web-9, address 10.9.9.9",
+        "  none of them is this pod; compared: hostname web-9, address 10.9.9.9",
         "",
         "Last answers:",
         "  1.0 s ago: failed, in 0.0 ms: nobody answered",
         "  3.0 s ago: resolved, 2 endpoints, TTL 5 s, from 10.0.0.10:53, in 0.0 ms",
         "  13.0 s ago: resolved, 6 endpoints, TTL 5 s, from 10.0.0.10:53, in 0.0 ms",
         "",
-        "Next question: now",
+        "Next lookup: now",
     ]
 
 
@@ -233,7 +271,7 @@ def test_what_is_to_be_done_about_a_failure_is_said_once() -> None:
     forbidden = FAILED.replace(error=ConfigurationError("forbidden.\nTo allow it:\nkind: Role"))
     told = Told().hears(pods(0)).hears(forbidden, at=5).hears(forbidden, at=9)
     logged = [text for level, text in told.core.pending_logs if level >= logging.WARNING]
-    assert logged == ["web.prod:80: no answer: forbidden.; what is known is kept: 1 peer"]
+    assert logged == ["web.prod:80: lookup failed, keeping 1 peer: forbidden."]
     text = told.core.explain(9)
     assert text.count("forbidden.") == 2
     assert text.count("kind: Role") == 1
@@ -248,8 +286,8 @@ def test_explain_says_what_is_not_believed_who_went_and_why() -> None:
         .hears(pods(0).replace(dropped=("0.0.0.0: no pod",), warnings=("mind",)), at=1)
     )
     text = told.core.explain(2)
-    assert "Gone lately:\n  web-1 at 10.0.0.1:80: a complete answer lacked it, 1.0 s ago" in text
-    assert "Not believed in the last answer:\n  0.0.0.0: no pod" in text
+    assert "Recently removed:\n  web-1 at 10.0.0.1:80: a complete answer lacked it, 1.0 s ago" in text
+    assert "Dropped from the last answer:\n  0.0.0.0: no pod" in text
     assert "Warnings:\n  mind" in text
 
 
@@ -258,12 +296,12 @@ def test_explain_before_the_first_answer() -> None:
         "web.prod:80: unknown, 0 peers, generation 0, never confirmed",
         "",
         "Peers:",
-        "  nobody",
+        "  none",
         "",
         "Last answers:",
         "  none yet",
         "",
-        "Next question: now",
+        "Next lookup: now",
     ]
 
 
@@ -319,4 +357,4 @@ def test_an_answer_without_a_kind_leaves_the_kind_as_it_was() -> None:
 def test_a_cut_is_said_once() -> None:
     told = Told().hears(pods(0, 1)).hears(partial(0), at=5).hears(partial(1), at=10)
     said = [text for level, text in told.core.pending_logs if level == logging.WARNING]
-    assert said == ["web.prod:80: an answer was cut short: it holds some of the pods only"]
+    assert said == ["web.prod:80: the answer was truncated: it lists only some of the pods"]

@@ -28,10 +28,10 @@ class Patient:
 
     def at(self, now: float) -> Patient:
         """Time passes, as a discovery lets it pass: each moment at which something is due comes."""
-        while self.health.wake <= now:
-            before = self.health.wake
+        while self.health.next_tick <= now:
+            before = self.health.next_tick
             self.health.tick(before)
-            assert self.health.wake > before
+            assert self.health.next_tick > before
         self.health.tick(now)
         return self
 
@@ -57,7 +57,7 @@ def test_a_failure_ejects_for_a_second() -> None:
     web = Patient()
     web.fails(3)
     assert web.ejected == ["web-3"]
-    assert web.health.wake == 1
+    assert web.health.next_tick == 1
     assert web.at(0.9).ejected == ["web-3"]
     assert web.at(1).ejected == []
     assert web.on_trial == ["web-3"]
@@ -69,8 +69,8 @@ def test_a_failure_on_trial_ejects_for_twice_as_long_up_to_a_ceiling() -> None:
     lengths = []
     for _ in range(8):
         web.fails(3, at=now)
-        lengths.append(web.health.wake - now)
-        now = web.health.wake
+        lengths.append(web.health.next_tick - now)
+        now = web.health.next_tick
         web.at(now)
         assert web.on_trial == ["web-3"]
     assert lengths == [1, 2, 4, 8, 16, 30, 30, 30]
@@ -79,7 +79,7 @@ def test_a_failure_on_trial_ejects_for_twice_as_long_up_to_a_ceiling() -> None:
 def test_chance_makes_it_longer() -> None:
     web = Patient(chance=1)
     web.fails(3)
-    assert web.health.wake == pytest.approx(1.2)
+    assert web.health.next_tick == pytest.approx(1.2)
 
 
 def test_failures_while_ejected_change_nothing() -> None:
@@ -87,10 +87,10 @@ def test_failures_while_ejected_change_nothing() -> None:
     web = Patient()
     web.fails(3, 3, 3)
     web.fails(3, at=0.5)
-    assert web.health.wake == 1
+    assert web.health.next_tick == 1
     web.at(1)
     web.fails(3, at=1)
-    assert web.health.wake == 3
+    assert web.health.next_tick == 3
 
 
 def test_a_success_forgives_everything() -> None:
@@ -98,9 +98,9 @@ def test_a_success_forgives_everything() -> None:
     web.fails(3)
     web.at(1).fails(3, at=1)
     assert web.health.succeeded(peer(3), 1.5)
-    assert (web.ejected, web.on_trial, web.health.wake) == ([], [], INF)
+    assert (web.ejected, web.on_trial, web.health.next_tick) == ([], [], INF)
     web.fails(3, at=2)
-    assert web.health.wake == 3
+    assert web.health.next_tick == 3
     assert not web.health.succeeded(peer(4), 2)
 
 
@@ -164,7 +164,7 @@ def test_slow_start_rises_in_eighths() -> None:
         web.at(second)
         seen.append(web.view.weights.get("web-10", 1.0))
     assert seen == [1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8, 7 / 8, 1, 1, 1]
-    assert web.health.wake == INF
+    assert web.health.next_tick == INF
 
 
 def test_the_first_set_needs_no_slow_start() -> None:

@@ -273,7 +273,7 @@ def test_a_name_that_is_not_there_is_held_until_a_second_answer_agrees() -> None
     assert told.wait == 5
     told.hears(FAILED, at=6).hears(GONE, at=10)
     assert told.numbers == [0, 1, 2, 3, 4, 6, 7]
-    assert told.core.explain(10).count("web-5 at 10.0.0.5:80: its own name is not there, held for 5.0 s") == 1
+    assert told.core.explain(10).count("web-5 at 10.0.0.5:80: its own name is gone, held for 5.0 s") == 1
 
 
 def test_a_second_answer_whose_ttl_has_run_down_is_the_first_one() -> None:
@@ -519,7 +519,7 @@ def test_nobody_from_the_family_that_nobody_has_is_a_failure() -> None:
     assert told.numbers == [1, 2]
     assert told.status.outcome is Outcome.FAILED
     assert told.status.stale
-    assert told.status.error == "IPv4 could not be asked, and nobody is known to be anywhere else"
+    assert told.status.error == "IPv4 could not be asked, and no peers are known to be elsewhere"
     told.hears(NOT_FOUND.replace(failed_families=frozenset({4}), error="A: SERVFAIL"), at=10)
     assert told.status.error == "A: SERVFAIL"
     assert told.status.failures == 2

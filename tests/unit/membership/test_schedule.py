@@ -41,7 +41,7 @@ def test_an_infinite_ttl_means_never() -> None:
     told = Told(chance=1).hears(pods(0, ttl=INF))
     assert told.wait == INF
     assert told.status.next_refresh == INF
-    assert told.core.explain(0).endswith("Next question: none is due")
+    assert told.core.explain(0).endswith("Next lookup: none is due")
 
 
 def test_a_static_list_can_still_be_asked_by_hand() -> None:
@@ -290,7 +290,7 @@ def test_the_child_of_a_fork_asks_at_once() -> None:
 
 
 def _watched(*answers: Answer, policy: Policy | None = None) -> Told:
-    told = Told(policy, tells=True, asked=False)
+    told = Told(policy, can_watch=True, can_lookup=False)
     told.core.begin()
     assert told.core.watched
     for answer in answers:

@@ -18,7 +18,7 @@ def truth(*numbers: int) -> Answer:
 
 def both(policy: Policy | None = None) -> Told:
     """A watch has been begun at 0 and has said nothing yet."""
-    told = Told(policy, tells=True, asked=True)
+    told = Told(policy, can_watch=True, can_lookup=True)
     told.core.begin()
     assert told.core.watched
     return told
@@ -41,7 +41,7 @@ def test_while_the_watch_works_nothing_is_asked() -> None:
     assert told.keys == ["web-0", "web-1"]
     assert told.core.watched
     assert told.core.next_wakeup == INF
-    assert told.core.explain(2).endswith("Next question: none is due: the source tells of changes itself")
+    assert told.core.explain(2).endswith("Next lookup: none is due: the source reports changes")
 
 
 def test_when_it_fails_questions_take_over_at_once() -> None:
@@ -75,11 +75,11 @@ def test_it_is_said_once_that_the_watch_is_down_and_once_that_it_works_again() -
         says(told, FAILED, second)
         told.hears(pods(0))
     assert [line for line in logged(told) if "watch" in line] == [
-        "web.prod:80: the watch is down, and is done without: nobody answered"
+        "web.prod:80: watch failed, falling back to lookups: nobody answered"
     ]
-    assert "The watch is down, and is done without: nobody answered" in told.core.explain(30)
+    assert "Watch failed, falling back to lookups: nobody answered" in told.core.explain(30)
     says(told, truth(0), 31)
-    assert [line for line in logged(told) if "watch" in line] == ["web.prod:80: the watch works again"]
+    assert [line for line in logged(told) if "watch" in line] == ["web.prod:80: watch recovered"]
     assert "watch" not in told.core.explain(31)
 
 
@@ -104,7 +104,7 @@ def test_the_status_says_whether_the_watch_is_done_without_and_why() -> None:
 
 
 def test_of_a_watch_alone_that_fails_the_status_has_an_error_and_no_other_way() -> None:
-    told = Told(tells=True, asked=False)
+    told = Told(can_watch=True, can_lookup=False)
     told.core.begin()
     says(told, FAILED, 1)
     assert (told.status.error, told.status.watch_error) == ("nobody answered", None)
@@ -113,17 +113,17 @@ def test_of_a_watch_alone_that_fails_the_status_has_an_error_and_no_other_way() 
 def test_a_watch_that_may_not_is_no_reason_to_give_up() -> None:
     told = both()
     says(told, FAILED.replace(error=ConfigurationError("forbidden\nROLE")), 1)
-    assert told.core.misconfigured is None
-    assert logged(told) == ["web.prod:80: the watch is down, and is done without: forbidden"]
+    assert told.core.journal.misconfigured is None
+    assert logged(told) == ["web.prod:80: watch failed, falling back to lookups: forbidden"]
     told.hears(FAILED)
-    assert "the watch is down: forbidden" in told.core.last_answer_summary(1)
+    assert "watch failed: forbidden" in told.core.journal.last_answer_summary(1)
 
 
 def test_of_a_watch_alone_the_same_failure_is_told_at_once() -> None:
-    told = Told(tells=True, asked=False)
+    told = Told(can_watch=True, can_lookup=False)
     told.core.begin()
     says(told, FAILED.replace(error=ConfigurationError("forbidden")), 1)
-    assert told.core.misconfigured is not None
+    assert told.core.journal.misconfigured is not None
 
 
 def test_whoever_waits_for_a_question_is_answered_by_a_watch_that_works_again() -> None:

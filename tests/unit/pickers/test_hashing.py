@@ -104,7 +104,7 @@ def test_texts_are_utf8() -> None:
 
 @pytest.mark.parametrize("key", [1, None, 1.5, ("a",), bytearray(b"a")])
 def test_other_keys_are_refused(key: Any) -> None:
-    with pytest.raises(TypeError, match="a key is text or bytes"):
+    with pytest.raises(TypeError, match="expected a str or bytes key"):
         rendezvous(peers(0, 1)).pick(key)
 
 
@@ -162,7 +162,7 @@ def test_it_follows_the_set() -> None:
     picker.rebind(View(PeerSet("web", [moved])))
     assert picker.pick("a").address == "10.9.9.9"
     picker.rebind(View(peers()))
-    with pytest.raises(NoPeersError, match="web: there is nobody to pick"):
+    with pytest.raises(NoPeersError, match="web: no peers available"):
         picker.pick("a")
     picker.rebind(View(peers(1)))
     assert picker.pick("a").ordinal == 1
@@ -181,7 +181,7 @@ def test_zones_have_owners_of_their_own() -> None:
         assert {picker.pick(str(i)).zone for i in range(100)} == {"a"}
         assert {picker.pick(str(i)).key for i in range(100)} == {"web-0", "web-3", "web-6"}
     picker.rebind(View(there, zone="z"))
-    with pytest.raises(NoPeersError, match="nobody is in z"):
+    with pytest.raises(NoPeersError, match="no peer is in z"):
         picker.pick("a")
 
 
@@ -327,7 +327,10 @@ def test_zones() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, True, 2.5, "3", None, [1]])
 def test_k_is_how_many(k: Any) -> None:
-    with Discovery("static:10.0.0.1:80") as web, pytest.raises(ConfigurationError, match="how many"):
+    with (
+        Discovery("static:10.0.0.1:80") as web,
+        pytest.raises(ConfigurationError, match="expected a number of peers"),
+    ):
         web.subset(k)
 
 

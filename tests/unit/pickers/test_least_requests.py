@@ -31,7 +31,7 @@ def leased(picker: LeastRequests, stack: ExitStack) -> Peer:
 
 
 def under_way(picker: LeastRequests) -> dict[str, int]:
-    return {key: len(requests) for key, requests in picker._under_way.items()}
+    return {key: len(requests) for key, requests in picker._in_flight.items()}
 
 
 def test_a_request_counts_until_its_with_ends() -> None:
@@ -86,12 +86,12 @@ def test_equal_peers_get_equal_shares() -> None:
 
 def test_the_most_loaded_is_never_chosen() -> None:
     picker = bound(*range(4))
-    picker._under_way["web-2"].append(None)
+    picker._in_flight["web-2"].append(None)
     assert {_chosen(picker) for _ in range(200)} == {0, 1, 3}
 
 
 @given(st.integers(2, 12), st.integers(0, 2**32))
-def test_what_is_under_way_stays_even(count: int, seed: int) -> None:
+def test_what_is_in_flight_stays_even(count: int, seed: int) -> None:
     """Two choices: with nobody finishing, nobody is more than a few ahead of the mean."""
     random.seed(seed)
     picker = bound(*range(count))
@@ -159,7 +159,7 @@ def test_those_who_are_gone_for_good_are_forgotten() -> None:
     assert len(under_way(picker)) <= 2
 
 
-def test_the_child_of_a_fork_has_nothing_under_way() -> None:
+def test_the_child_of_a_fork_has_nothing_in_flight() -> None:
     picker = bound(0, 1)
     with picker.lease(), picker.lease():
         assert sum(under_way(picker).values()) == 2
@@ -175,7 +175,7 @@ def test_the_child_of_a_fork_has_nothing_under_way() -> None:
 def test_nobody_and_the_end() -> None:
     picker = bound()
     for _ in range(2):
-        with pytest.raises(NoPeersError, match="web: there is nobody to pick"), picker.lease():
+        with pytest.raises(NoPeersError, match="web: no peers available"), picker.lease():
             pass
     picker.rebind(View(peers(0)))
     with picker.lease():
@@ -208,7 +208,7 @@ def test_who_starts_slowly_has_its_share() -> None:
     assert all(3700 < shares[i] < 4300 for i in range(3))
 
 
-def test_of_those_by_share_the_one_with_less_under_way_is_chosen_too() -> None:
+def test_of_those_by_share_the_one_with_less_in_flight_is_chosen_too() -> None:
     random.seed(3)
     picker = bound(0, 1, weights={"web-1": 0.5})
     with ExitStack() as stack:

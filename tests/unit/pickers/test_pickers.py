@@ -177,9 +177,9 @@ def test_nobody_raises_from_pick_and_next_again_and_again(kind: type[RoundRobin 
 @pytest.mark.parametrize(
     ("nobody", "why"),
     [
-        (view(generation=0), "web: nobody is known yet"),
-        (view(generation=4), "web: there is nobody to pick"),
-        (view(0, me=0), "only this pod itself is there; include_self=True would pick it"),
+        (view(generation=0), "web: no peers are known yet"),
+        (view(generation=4), "web: no peers available"),
+        (view(0, me=0), "this pod is the only peer; include_self=True would pick it"),
     ],
 )
 def test_nobody_says_why(kind: type[RoundRobin | Random], nobody: View, why: str) -> None:

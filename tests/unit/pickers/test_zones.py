@@ -143,14 +143,14 @@ def test_pickers_go_by_it(kind: type[RoundRobin | Random]) -> None:
 @pytest.mark.parametrize(
     ("there", "why"),
     [
-        (view(*"bbc"), 'web: zone="only": nobody is in a; there are 2 in b, 1 in c'),
-        (view("b", None), "nobody is in a; there are 1 in a zone that is not known, 1 in b"),
-        (view(None, None), "no peer is known to be in a zone: none is in a, or the source does not tell"),
-        (view(*"abc", own=None), "the own zone is not known; set PEERDISCOVER_ZONE, or give Identity"),
-        (view(*"abc", me=0), "nobody is in a; there are 1 in b, 1 in c"),
-        (view(), "web: there is nobody to pick"),
-        (view("a", me=0), "only this pod itself is there"),
-        (replace(view(), peers=PeerSet("web")), "nobody is known yet"),
+        (view(*"bbc"), 'web: zone="only": no peer is in a; there are 2 in b, 1 in c'),
+        (view("b", None), "no peer is in a; there are 1 in an unknown zone, 1 in b"),
+        (view(None, None), "no peer's zone is known: none is in a, or the source reports no zones"),
+        (view(*"abc", own=None), "this pod's zone is not known; set PEERDISCOVER_ZONE, or give Identity"),
+        (view(*"abc", me=0), "no peer is in a; there are 1 in b, 1 in c"),
+        (view(), "web: no peers available"),
+        (view("a", me=0), "this pod is the only peer"),
+        (replace(view(), peers=PeerSet("web")), "no peers are known yet"),
     ],
 )
 def test_nobody_says_which_zone_and_why(kind: type[RoundRobin | Random], there: View, why: str) -> None:
@@ -264,7 +264,7 @@ def test_the_set_may_know_better_later() -> None:
 def test_without_any_of_them_it_is_not_known() -> None:
     told = Told(me=Identity("other")).hears(placed("a", "b"))
     assert told.core.view.zone is None
-    assert told.core.zone is None
+    assert told.core.reconciler.zone is None
 
 
 def test_it_is_explained() -> None:
@@ -273,8 +273,8 @@ def test_it_is_explained() -> None:
     assert "  web-0 at 10.0.0.0:80 (a): in: the last answers have it" in lines
     assert "  web-1 at 10.0.0.1:80 (self, b): in: the last answers have it" in lines
     assert "  web-2 at 10.0.0.2:80: in: the last answers have it" in lines
-    assert "  own zone: b" in lines
-    assert "own zone" not in Told().hears(placed("a")).core.explain(0)
+    assert "  zone of this pod: b" in lines
+    assert "zone of this pod" not in Told().hears(placed("a")).core.explain(0)
 
 
 @pytest.mark.parametrize("zone", ["eu-west-1a", "corp.example.com", "Zone_A", "a", "a" * 63])
@@ -346,7 +346,7 @@ def warned(caplog: pytest.LogCaptureFixture, count: int, text: str = "") -> Iter
 
 
 def test_preferring_a_zone_that_is_not_known_warns_once(caplog: pytest.LogCaptureFixture) -> None:
-    warning = 'web: zone="prefer" picks from all zones: the own zone is not known'
+    warning = 'web: zone="prefer" picks from all zones: this pod\'s zone is not known'
     here = Discovery("web", source=Zoned("a", "b"), me=Identity("other"))
     with warned(caplog, 1, warning), here as web:
         assert {web.round_robin(zone="prefer").pick().ordinal for _ in range(4)} == {0, 1}
@@ -356,7 +356,7 @@ def test_preferring_a_zone_that_is_not_known_warns_once(caplog: pytest.LogCaptur
 
 
 def test_so_does_a_source_that_tells_no_zones(caplog: pytest.LogCaptureFixture) -> None:
-    warning = "or the source does not tell (over DNS it takes CoreDNS's option zonal)"
+    warning = "or the source reports no zones (over DNS it takes CoreDNS's option zonal)"
     here = Discovery("web", source=Zoned(None, None), me=Identity(zone="a"))
     with warned(caplog, 1, warning), here as web:
         web.round_robin(zone="prefer").pick()
