@@ -172,9 +172,9 @@ def test_the_port(service: str, ports: Any, found: int) -> None:
     [
         ("web.prod:grpc", TWO, "its port 'grpc' is not; it has http=8080, metrics=9090"),
         ("web.prod:dns", (UDP,), "its port 'dns' is not; it has dns/udp=53"),
-        ("web.prod:http", None, "tells no ports"),
-        ("web.prod:http", (), "tells no ports"),
-        ("web.prod:http", ({"name": "http"},), "tells no ports"),
+        ("web.prod:http", None, "has no ports"),
+        ("web.prod:http", (), "has no ports"),
+        ("web.prod:http", ({"name": "http"},), "has no ports"),
     ],
 )
 def test_a_named_port_that_is_not_there(service: str, ports: Any, hint: str) -> None:
@@ -187,7 +187,7 @@ def test_a_named_port_that_is_not_there(service: str, ports: Any, hint: str) -> 
     ("ports", "error"),
     [
         (TWO, r"several ports \(8080, 9090\): say which, web.prod:8080 or web.prod:9090"),
-        (None, "tell no ports"),
+        (None, "have no ports"),
     ],
 )
 def test_no_port_was_named_and_none_is_meant(ports: Any, error: str) -> None:

@@ -1,0 +1,212 @@
+"""Reading one EndpointSlice: its ports, and the pods in it that are ready. Pure.
+
+Invariants:
+
+* Ready decides, as in CoreDNS: a condition that is missing counts as ready (the API's own rule), and
+  `publishNotReadyAddresses` shows itself in it. `hints` and the manager of a slice play no part here.
+* Peers equal those of DNS: a hostname if the endpoint has one, the label that CoreDNS would write.
+* A malformed slice, port or endpoint is dropped, with one line that says so; the rest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+from peerdiscover.answers import Endpoint, family_of
+from peerdiscover.names import LABEL, ServiceName
+from peerdiscover.sources._validation import rejection_reason
+
+__all__ = ["SHOWN", "Json", "Naming", "Slice", "name_of", "read_slice"]
+
+_FAMILIES = {"IPv4": 4, "IPv6": 6}
+_HEADLESS = "service.kubernetes.io/headless"
+_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_CONTROLLER = "endpointslice-controller.k8s.io"
+SHOWN = 3
+"""How many dropped endpoints of one slice are shown; the others are counted."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What an answer is about."""
+
+    service: ServiceName
+    name: str
+    """The Service's absolute DNS name."""
+    servers: tuple[str, ...] = ()
+    """The API server, as errors name it."""
+
+
+@dataclass(slots=True)
+class Slice:
+    """What one slice says."""
+
+    kind: str
+    ports: dict[str, int] = field(default_factory=dict)
+    """All its ports, `http` or `dns/udp` to number."""
+    port: int | None = None
+    """The one that was asked for; None if the slice does not have it."""
+    pods: dict[str, Endpoint] = field(default_factory=dict)
+    """The ready ones, by uid or address."""
+    named: list[Endpoint] = field(default_factory=list)
+    """The ready ones that have a hostname and no uid: only that name ties their addresses together."""
+    ready: int = 0
+    dropped: list[str] = field(default_factory=list)
+
+
+class _Rejected(ValueError):
+    """An endpoint that is dropped; the text says why."""
+
+
+def read_slice(naming: Naming, item: Json) -> Slice:
+    """What an object of the API says. Nothing is raised, whatever it is."""
+    return _Reader(naming, item).read()
+
+
+class _Reader:
+    """Reads one slice."""
+
+    def __init__(self, naming: Naming, item: Json) -> None:
+        self._naming = naming
+        self._item = item
+        self._who = f"EndpointSlice {name_of(item)}"
+
+    def read(self) -> Slice:
+        metadata = self._item.get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
+        read = Slice(_kind_by(labels if isinstance(labels, dict) else {}))
+        family = _FAMILIES.get(str(self._item.get("addressType")))
+        if family is None:
+            kind = _shown(self._item.get("addressType"))
+            read.dropped.append(f"{self._who}: addressType {kind} is not read")
+            return read
+        self._read_ports(read)
+        port = self._naming.service.port
+        if isinstance(port, int):
+            read.port = port
+        dropped = []
+        for endpoint in _list_of(self._item.get("endpoints"), self._who, read.dropped):
+            try:
+                self._read_endpoint(read, endpoint, family)
+            except _Rejected as why:
+                dropped.append(f"{self._who}: {why}")
+        if len(dropped) > SHOWN:
+            dropped[SHOWN:] = [f"{self._who}: {len(dropped) - SHOWN} more endpoints are malformed"]
+        read.dropped += dropped
+        return read
+
+    def _read_ports(self, read: Slice) -> None:
+        asked = self._naming.service
+        for port in _list_of(self._item.get("ports"), self._who, read.dropped):
+            given = port if isinstance(port, dict) else {"port": port}
+            name, number = given.get("name") or "", given.get("port")
+            protocol = str(given.get("protocol") or "TCP").lower()
+            if number is None and port is not None:
+                continue  # "all ports": none to connect to
+            if type(number) is not int or not 0 < number < 65536 or not isinstance(name, str):
+                read.dropped.append(f"{self._who}: {_shown(port)} is no port")
+                continue
+            read.ports[name if protocol == "tcp" else f"{name}/{protocol}"] = number
+            if name == asked.port and protocol == asked.protocol:
+                read.port = number
+        numbers = set(read.ports.values())
+        if asked.port is None and len(numbers) == 1:
+            (read.port,) = numbers
+
+    def _read_endpoint(self, read: Slice, endpoint: object, family: int) -> None:
+        if not isinstance(endpoint, dict):
+            raise _Rejected(f"{_shown(endpoint)} is no endpoint")
+        conditions = endpoint.get("conditions") or {}
+        if not isinstance(conditions, dict):
+            raise _Rejected(f"conditions {_shown(conditions)}")
+        if conditions.get("ready") not in (True, None):
+            return
+        read.ready += 1
+        given = endpoint.get("addresses")
+        if not isinstance(given, list) or not given:
+            raise _Rejected(f"an endpoint without addresses: {_shown(endpoint)}")
+        reference = endpoint.get("targetRef")
+        uid = reference.get("uid") if isinstance(reference, dict) else None
+        # The API gives no meaning to further addresses. CoreDNS shows them, as pods of their own.
+        addresses = [_address(text, family) for text in given[:1] if uid] or [
+            _address(text, family) for text in given
+        ]
+        hostname = endpoint.get("hostname") or None
+        if hostname is not None and not (isinstance(hostname, str) and LABEL.fullmatch(hostname)):
+            raise _Rejected(f"{_shown(hostname)} is no hostname")
+        if read.port is None:
+            return
+        for address in addresses:
+            label = _label(address)
+            pod = Endpoint(
+                (address,),
+                read.port,
+                None if hostname == label else hostname,  # over DNS such a hostname looks like none, too
+                f"{hostname or label}.{self._naming.name}",
+                _text(endpoint.get("zone")),
+                _text(endpoint.get("nodeName")),
+            )
+            if uid or pod.hostname is None:
+                read.pods[str(uid or address)] = pod
+            else:
+                read.named.append(pod)
+
+
+def _kind_by(labels: Json) -> str:
+    """The kind of the Service, by a slice's labels; "unknown" if no controller of Kubernetes wrote it."""
+    if _HEADLESS in labels:
+        return "headless"
+    return "cluster-ip" if labels.get(_MANAGED_BY) == _CONTROLLER else "unknown"
+
+
+def name_of(item: Json) -> str:
+    """The slice's name."""
+    metadata = item.get("metadata")
+    return str(metadata.get("name") if isinstance(metadata, dict) else None)[:253]
+
+
+def _list_of(given: object, who: str, dropped: list[str]) -> list[Any]:
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        dropped.append(f"{who}: {_shown(given)} is no list")
+        return []
+    return given
+
+
+@lru_cache(maxsize=16384)
+def _canonical(text: str) -> str:
+    return str(ip_address(text))
+
+
+def _address(text: object, family: int) -> str:
+    try:
+        address = _canonical(text) if isinstance(text, str) else ""
+    except ValueError:
+        address = ""
+    if not address or family_of(address) != family or "%" in address:
+        raise _Rejected(f"{_shown(text)} is no IPv{family} address")
+    if why := rejection_reason(address, False, None):
+        raise _Rejected(f"{address}: {why}")
+    return address
+
+
+def _label(address: str) -> str:
+    """The label that CoreDNS makes of an address (kubernetes plugin, `endpointHostname`)."""
+    label = address.replace(".", "-").replace(":", "-")
+    return f"{label}0" if label.endswith("-") else label
+
+
+def _text(given: object) -> str | None:
+    return given if isinstance(given, str) and given else None
+
+
+def _shown(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 100 else f"{text[:99]}…"
