@@ -1,4 +1,4 @@
-"""A nameserver: where it is, as text and as an address. Pure."""
+"""The address of a nameserver, parsed and shown. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Server(NamedTuple):
             parsed = str(ip_address(host))
         except ValueError:
             raise ConfigurationError(
-                f"nameserver {text!r}: {host!r} is no IP address; write 10.96.0.10, 127.0.0.1:5353 "
+                f"nameserver {text!r}: {host!r} is no IP address. Write 10.96.0.10, 127.0.0.1:5353 "
                 "or [::1]:5353"
             ) from None
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -48,5 +48,5 @@ class Server(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _is_loopback(host: str) -> bool:
-    """Asked for each pod of each answer, about the same few hosts."""
+    """Cached, since it is needed for each pod of each answer, and there are few servers."""
     return ip_address(host).is_loopback

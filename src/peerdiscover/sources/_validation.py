@@ -1,12 +1,12 @@
-"""What of an answer is believed. Pure, and the same for every record.
+"""Which addresses are accepted from an answer. Pure, and the same for every source.
 
-Rules of this room:
+Invariants:
 
-* A pod's address is a unicast address outside link-local. An IPv4 address in IPv6 clothes, the
-  unspecified one, multicast and reserved blocks are not. A loopback address counts only from a
-  nameserver that is itself on loopback, so that no answer points a pod at itself.
-* Where the user names networks, an address lies in one of them.
-* Each refusal is one line that shows the record. The rest of the answer stands.
+* A pod's address is a unicast address outside link-local. An IPv4-mapped IPv6 address, the
+  unspecified one, multicast and reserved blocks are rejected. A loopback address is accepted only from
+  a nameserver that is on loopback itself, so that no answer points a pod at itself.
+* If the user names networks, the address lies in one of them.
+* A reason is a few words. The rest of the answer stands.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 @lru_cache(maxsize=16384)
 def rejection_reason(text: str, from_loopback: bool, networks: tuple[Network, ...] | None) -> str:
-    """Why the address is not believed; "" where it is.
-
-    The same addresses come with every answer, so what was found out once is kept.
-    """
+    """Why the address is rejected; "" if it is accepted. Cached: the same ones come with every answer."""
     address = ip_address(text)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return "an IPv4 address written as IPv6"

@@ -1,14 +1,14 @@
-"""Where the program runs: nameservers, namespace, cluster domain, zone, and who oneself is.
+"""The environment of the program: nameservers, namespace, cluster domain, zone, and this pod's identity.
 
-Rules of this room:
+Invariants:
 
-* What is written explicitly goes first, then the environment (`PEERDISCOVER_*`), then the pod: its
-  resolv.conf and its service account.
+* Explicit arguments go first, then `PEERDISCOVER_*` variables, then the pod: its resolv.conf and
+  its service account.
 * Nothing is read before it is needed. resolv.conf is read again when its time, size or inode has
-  changed; where it has vanished or names no server, the last good reading stands.
+  changed; if it has vanished or names no server, the last good contents stay.
 * Nothing is made up: without a nameserver the list is empty (no silent 127.0.0.1).
-* A loopback address is nobody's identity, and a host's name says who one is only in one's own
-  namespace: another namespace may have a pod of that name.
+* A loopback address identifies no pod, and a hostname identifies this pod only within its own
+  namespace: another namespace may have a pod of the same name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def checked_namespace(text: str, where: str) -> str:
-    """The namespace; `ConfigurationError` where it cannot be one."""
+    """The namespace; raises `ConfigurationError` if it cannot be one."""
     if not isinstance(text, str) or not LABEL.fullmatch(text):
         raise ConfigurationError(
             f"{where}{text!r}: a namespace is one label of lower-case letters, digits, hyphens"
@@ -43,7 +43,7 @@ def checked_namespace(text: str, where: str) -> str:
 
 
 def checked_domain(text: str, where: str) -> str:
-    """The cluster domain without dots at its ends; `ConfigurationError` where it cannot be one."""
+    """The cluster domain without dots at its ends; raises `ConfigurationError` if it cannot be one."""
     domain = text.strip(".").lower() if isinstance(text, str) else ""
     if not domain or len(domain) > 200 or not all(LABEL.fullmatch(label) for label in domain.split(".")):
         raise ConfigurationError(f"{where}{text!r}: a cluster domain is a DNS name, such as cluster.local")
@@ -103,7 +103,7 @@ def parse_resolv_conf(text: str) -> _Resolv:
 
 
 def _cluster_search(search: Sequence[str]) -> tuple[str, str] | None:
-    """Namespace and cluster domain, told by `NS.svc.ZONE` and `svc.ZONE` in one search list."""
+    """Namespace and cluster domain, from `NS.svc.ZONE` and `svc.ZONE` in one search list."""
     for entry in search:
         namespace, dot, rest = entry.partition(".")
         if dot and rest.startswith("svc.") and rest in search and LABEL.fullmatch(namespace):
@@ -112,9 +112,9 @@ def _cluster_search(search: Sequence[str]) -> tuple[str, str] | None:
 
 
 def source_addresses(towards: Sequence[str]) -> tuple[str, ...]:
-    """The own addresses from which the machine would speak to those. Nothing is sent.
+    """The addresses from which this machine would send to those. Nothing is sent.
 
-    A UDP socket that is connected has chosen its source address; what cannot be reached is skipped.
+    A connected UDP socket has chosen its source address. What cannot be reached is skipped.
     """
     found: dict[str, None] = {}
     for address in towards:
@@ -127,7 +127,14 @@ def source_addresses(towards: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What can be known of where the program runs. Everything that is read can be given."""
+    """What can be known of where the program runs.
+
+    `environ`: environment variables; by default those of the process.
+    `resolv_conf`: by default /etc/resolv.conf.
+    `namespace_file`: by default the one of the pod's service account.
+    `hostname`: returns the host's name; by default `socket.gethostname`.
+    `addresses`: returns the source addresses towards others; by default `source_addresses`.
+    """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     resolv_conf: ResolvConf = field(default_factory=ResolvConf)
@@ -136,13 +143,13 @@ class Environment:
     addresses: Callable[[Sequence[str]], tuple[str, ...]] = source_addresses
 
     def nameservers(self) -> tuple[Server, ...]:
-        """`PEERDISCOVER_NAMESERVERS`, else those of resolv.conf; maybe none."""
+        """`PEERDISCOVER_NAMESERVERS`, else those of resolv.conf; may be empty."""
         texts = re.split(r"[,\s]+", self._environ("NAMESERVERS"))
         given = tuple(Server.parse(text) for text in texts if text)
         return given or self.resolv_conf.servers
 
     def namespace(self) -> str | None:
-        """`PEERDISCOVER_NAMESPACE`, else the service account's, else the one of the search list."""
+        """`PEERDISCOVER_NAMESPACE`, else the service account's, else the one in the search list."""
         if given := self._environ("NAMESPACE"):
             return checked_namespace(given, "PEERDISCOVER_NAMESPACE=")
         with suppress(OSError, UnicodeDecodeError):
@@ -153,31 +160,31 @@ class Environment:
         return found[0] if found else None
 
     def cluster_domain(self) -> str | None:
-        """`PEERDISCOVER_CLUSTER_DOMAIN`, else the one that the search list tells; None: unknown."""
+        """`PEERDISCOVER_CLUSTER_DOMAIN`, else the one in the search list; None if unknown."""
         if given := self._environ("CLUSTER_DOMAIN"):
             return checked_domain(given, "PEERDISCOVER_CLUSTER_DOMAIN=")
         found = _cluster_search(self.resolv_conf.search)
         return found[1] if found else None
 
     def zone(self) -> str | None:
-        """`PEERDISCOVER_ZONE`; None: unknown. A pod is not told its zone unless its manifest says so."""
+        """`PEERDISCOVER_ZONE`; None if unknown. A pod only knows its zone if its manifest says so."""
         given = self._environ("ZONE")
         return checked_zone(given, "PEERDISCOVER_ZONE=") if given else None
 
     def identity(self, service: ServiceName, namespace: str | None = None) -> Identity:
-        """Who oneself is among the pods of `service`. `namespace` is the own one, where it is given.
+        """Who this pod is among the pods of `service`. `namespace` is this pod's, if it is given.
 
-        The name counts only in the own namespace. Addresses are `POD_IP` and `POD_IPS`, and those
-        from which the machine speaks to its nameservers and to the world.
+        The name counts only within this pod's namespace. Addresses are `POD_IP`, `POD_IPS`, and those
+        from which the machine sends to its nameservers and to the world.
         """
-        return Identity(self._own_name(service, namespace), self._own_addresses(), self.zone())
+        return Identity(self._pod_name(service, namespace), self._pod_addresses(), self.zone())
 
-    def _own_name(self, service: ServiceName, namespace: str | None) -> str | None:
+    def _pod_name(self, service: ServiceName, namespace: str | None) -> str | None:
         if service.scheme == "static" or service.is_external:
             return None
         with suppress(ConfigurationError):
-            own = namespace or self.namespace()
-            if service.namespace is not None and service.namespace != own:
+            local = namespace or self.namespace()
+            if service.namespace is not None and service.namespace != local:
                 return None
             if service.domain is not None and service.domain != (self.cluster_domain() or "cluster.local"):
                 return None
@@ -185,9 +192,12 @@ class Environment:
             return host.partition(".")[0].lower() or None
         return None
 
-    def _own_addresses(self) -> tuple[str, ...]:
+    def _pod_addresses(self) -> tuple[str, ...]:
         texts = [self.environ.get("POD_IP", ""), *re.split(r"[,\s]+", self.environ.get("POD_IPS", ""))]
-        towards = ["192.0.2.1", "2001:db8::1"]  # for documentation (RFC 5737, 3849): nobody's
+        towards = [
+            "192.0.2.1",
+            "2001:db8::1",
+        ]  # for documentation (RFC 5737, 3849): no host has them
         with suppress(ConfigurationError):
             towards += [server.host for server in self.nameservers()]
         found: dict[str, None] = {}

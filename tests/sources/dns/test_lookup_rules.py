@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerdiscover.errors import Outcome
-from peerdiscover.sources.dns._lookup import OWN_NAMES
+from peerdiscover.sources.dns._by_srv import MAX_OWN_NAMES
 from peerdiscover.sources.dns._records import NameHistory
 from peerdiscover.sources.dns._types import RecordType, Reply, ReplyStatus
 
@@ -87,7 +87,7 @@ def test_whatever_servers_say(
     seen = [*answer.endpoints, *answer.unnamed]
     told = {address for endpoint in seen for address in endpoint.addresses}
     assert len(run.batches) <= 40
-    assert all(len(batch.questions) <= 2 * OWN_NAMES for batch in run.batches)
+    assert all(len(batch.questions) <= 2 * MAX_OWN_NAMES for batch in run.batches)
 
     # Only what is evidence carries pods, and each outcome what its name says.
     assert (answer.outcome in (Outcome.RESOLVED, Outcome.PARTIAL)) == bool(seen)

@@ -1,13 +1,13 @@
-"""The two drivers of a DNS lookup: one blocks a thread, one awaits. They wait, and decide nothing.
+"""The two drivers of a DNS lookup: one blocks a thread, one awaits. They wait and decide nothing.
 
-Rules of this room:
+Invariants:
 
 * The plan yields a batch of questions and is sent the replies, until it returns the answer.
 * The questions of a batch are asked at the same time, at most `MAX_IN_FLIGHT` of them, each on a socket
   of its own.
 * The blocking driver looks at `cancelled` at least every `POLL_INTERVAL` seconds. It polls, without epoll,
   so that nothing is shared with the child of a fork. The other one is cancelled as any task is.
-* The clock is the driver's own: monotonic, or that of the event loop.
+* Each driver has its own clock: the monotonic one, or that of the event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import chain
 
@@ -26,11 +26,9 @@ from peerdiscover.sources._server import Server
 
 from ._exchange import Exchange, ServerStats, Transmission
 from ._sockets import PendingQuery
-from ._types import OPTIONAL_TIMEOUT, Batch, Reply
+from ._types import OPTIONAL_TIMEOUT, Batch, Plan, Reply
 
-__all__ = ["Plan", "arun_plan", "run_plan"]
-
-Plan = Generator[Batch, list[Reply], Answer]
+__all__ = ["arun_plan", "run_plan"]
 
 MAX_IN_FLIGHT = 16
 POLL_INTERVAL = 0.1
@@ -54,7 +52,7 @@ def _exchanges(
 
 
 def _step(plan: Plan, replies: list[Reply] | None) -> Batch | Answer:
-    """What the plan wants asked after those replies (None: at its start), or the answer."""
+    """The next batch of questions after these replies (None: the first batch), or the answer."""
     try:
         return next(plan) if replies is None else plan.send(replies)
     except StopIteration as end:
@@ -95,13 +93,13 @@ class _SelectorDriver:
         self._clock = clock
         self._waiting = deque(exchanges)
         self._in_flight: dict[Exchange, PendingQuery] = {}
-        """The present try of each."""
+        """The current transmission of each."""
         self._late: dict[Exchange, list[PendingQuery]] = {exchange: [] for exchange in exchanges}
-        """Tries that timed out, and may yet be answered."""
+        """Transmissions that timed out but may yet be answered."""
         self._selector = _Selector()
 
     def run(self, cancelled: Callable[[], bool]) -> bool:
-        """Until each exchange has its reply. Returns False where it was cancelled before."""
+        """Run until each exchange has its reply. Returns False if it was cancelled before."""
         try:
             while self._waiting or self._in_flight:
                 if cancelled():
@@ -110,86 +108,86 @@ class _SelectorDriver:
                 for key, _ in self._selector.select(self._seconds()):
                     self._serve(*key.data)
                 now = self._clock()
-                for exchange in [e for e, f in self._in_flight.items() if f.attempt.ends_at <= now]:
+                for exchange in [e for e, q in self._in_flight.items() if q.transmission.ends_at <= now]:
                     exchange.timed_out(now)
                     self._proceed(exchange)
             return True
         finally:
-            for flight in (*self._in_flight.values(), *chain.from_iterable(self._late.values())):
-                flight.close()
+            for query in (*self._in_flight.values(), *chain.from_iterable(self._late.values())):
+                query.close()
             self._selector.close()
 
     def _start_due(self) -> None:
-        """Begin the tries that are due, as far as there is room."""
+        """Start the transmissions that are due, at most `MAX_IN_FLIGHT`."""
         later = deque[Exchange]()
         while self._waiting:
             exchange = self._waiting.popleft()
-            while (attempt := exchange.current) is not None:
-                if len(self._in_flight) >= MAX_IN_FLIGHT or attempt.starts_at > self._clock():
+            while (transmission := exchange.current) is not None:
+                if len(self._in_flight) >= MAX_IN_FLIGHT or transmission.starts_at > self._clock():
                     later.append(exchange)
                     break
                 try:
-                    flight = PendingQuery(attempt)
+                    query = PendingQuery(transmission)
                 except OSError as error:
                     exchange.failed(error, self._clock())
                     continue
-                self._in_flight[exchange] = flight
-                self._selector.register(flight, _events(flight), (exchange, flight))
+                self._in_flight[exchange] = query
+                self._selector.register(query, _events(query), (exchange, query))
                 break
             else:
-                for flight in self._late.pop(exchange):
-                    self._finish(flight)
+                for query in self._late.pop(exchange):
+                    self._finish(query)
         self._waiting = later
 
     def _seconds(self) -> float:
         """How long to wait for a socket."""
         if not self._in_flight and not self._waiting:
             return 0.0
-        times = [flight.attempt.ends_at for flight in self._in_flight.values()]
+        times = [query.transmission.ends_at for query in self._in_flight.values()]
         if len(self._in_flight) < MAX_IN_FLIGHT:
             times += [exchange.current.starts_at for exchange in self._waiting if exchange.current]
         return max(0.0, min(POLL_INTERVAL, min(times) - self._clock()))
 
-    def _serve(self, exchange: Exchange, flight: PendingQuery) -> None:
-        if flight.fileno() < 0:
+    def _serve(self, exchange: Exchange, query: PendingQuery) -> None:
+        if query.fileno() < 0:
             return  # closed since the selector saw it
-        over = False
+        done = False
         try:
-            wire = flight.ready()
-            over = wire is not None and exchange.received(wire, self._clock(), flight.attempt)
+            wire = query.ready()
+            done = wire is not None and exchange.received(wire, self._clock(), query.transmission)
         except OSError as error:
-            over = True
-            if exchange.current is flight.attempt:
+            done = True
+            if exchange.current is query.transmission:
                 exchange.failed(error, self._clock())
-        if over and flight in self._late[exchange]:
-            self._late[exchange].remove(flight)
-            self._finish(flight)
-        elif not over:
-            self._selector.modify(flight, _events(flight), (exchange, flight))
-        present = self._in_flight.get(exchange)
-        if present is not None and present.attempt is not exchange.current:
-            self._proceed(exchange, over=over and present is flight)
+        if done and query in self._late[exchange]:
+            self._late[exchange].remove(query)
+            self._finish(query)
+        elif not done:
+            self._selector.modify(query, _events(query), (exchange, query))
+        current = self._in_flight.get(exchange)
+        if current is not None and current.transmission is not exchange.current:
+            self._proceed(exchange, done=done and current is query)
 
-    def _proceed(self, exchange: Exchange, *, over: bool = False) -> None:
-        """The present try gave way to the next. Unless it is over, it may still be answered."""
-        flight = self._in_flight.pop(exchange)
-        if over or flight.attempt.tcp:
-            self._finish(flight)
+    def _proceed(self, exchange: Exchange, *, done: bool = False) -> None:
+        """Move on to the next transmission. The current one may still be answered, unless it is done."""
+        query = self._in_flight.pop(exchange)
+        if done or query.transmission.tcp:
+            self._finish(query)
         else:
-            self._late[exchange].append(flight)
+            self._late[exchange].append(query)
         self._waiting.append(exchange)
 
-    def _finish(self, flight: PendingQuery) -> None:
-        self._selector.unregister(flight)
-        flight.close()
+    def _finish(self, query: PendingQuery) -> None:
+        self._selector.unregister(query)
+        query.close()
 
 
-def _events(flight: PendingQuery) -> int:
-    return selectors.EVENT_WRITE if flight.writing else selectors.EVENT_READ
+def _events(query: PendingQuery) -> int:
+    return selectors.EVENT_WRITE if query.writing else selectors.EVENT_READ
 
 
 async def arun_plan(plan: Plan, servers: Sequence[Server], stats: ServerStats, timeout: float) -> Answer:
-    """The same, awaited. Cancelling it closes its sockets."""
+    """`run_plan`, awaited. Cancelling it closes its sockets."""
     began = anyio.current_time()
     replies: list[Reply] | None = None
     while True:
@@ -197,51 +195,51 @@ async def arun_plan(plan: Plan, servers: Sequence[Server], stats: ServerStats, t
         if isinstance(step, Answer):
             return step
         exchanges = _exchanges(step, servers, stats, began, timeout, anyio.current_time())
-        room = anyio.Semaphore(MAX_IN_FLIGHT)
+        slots = anyio.Semaphore(MAX_IN_FLIGHT)
         async with anyio.create_task_group() as group:
             for exchange in exchanges:
-                group.start_soon(_TaskDriver(exchange).run, room)
+                group.start_soon(_TaskDriver(exchange).run, slots)
         replies = _replies(exchanges)
 
 
 class _TaskDriver:
-    """One exchange in a task, with a task for each of its tries."""
+    """One exchange in a task, with a task for each of its transmissions."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._changed = anyio.Event()
 
-    async def run(self, room: anyio.Semaphore) -> None:
-        """Until the exchange has its reply."""
-        async with room, anyio.create_task_group() as group:
-            while (attempt := self._exchange.current) is not None:
-                await self._until(attempt.starts_at, attempt)
-                if self._exchange.current is attempt:
-                    group.start_soon(self._listen, attempt)
-                    await self._until(attempt.ends_at, attempt)
-                if self._exchange.current is attempt:
+    async def run(self, slots: anyio.Semaphore) -> None:
+        """Run until the exchange has its reply."""
+        async with slots, anyio.create_task_group() as group:
+            while (transmission := self._exchange.current) is not None:
+                await self._until(transmission.starts_at, transmission)
+                if self._exchange.current is transmission:
+                    group.start_soon(self._listen, transmission)
+                    await self._until(transmission.ends_at, transmission)
+                if self._exchange.current is transmission:
                     self._exchange.timed_out(anyio.current_time())
             group.cancel_scope.cancel()
 
-    async def _until(self, deadline: float, attempt: Transmission) -> None:
-        """Wait until then, or until the exchange is past this try."""
+    async def _until(self, deadline: float, transmission: Transmission) -> None:
+        """Wait until the deadline, or until the exchange is past this transmission."""
         with anyio.CancelScope(deadline=deadline):
-            while self._exchange.current is attempt and anyio.current_time() < deadline:
+            while self._exchange.current is transmission and anyio.current_time() < deadline:
                 self._changed = anyio.Event()
                 await self._changed.wait()
 
-    async def _listen(self, attempt: Transmission) -> None:
-        """Make a try, and take what comes for it; over UDP also what comes late."""
-        with anyio.CancelScope(deadline=attempt.ends_at if attempt.tcp else self._exchange.until):
+    async def _listen(self, transmission: Transmission) -> None:
+        """Send, and pass on what arrives; over UDP also what arrives late."""
+        with anyio.CancelScope(deadline=transmission.ends_at if transmission.tcp else self._exchange.until):
             try:
-                with closing(PendingQuery(attempt)) as flight:
-                    over = False
-                    while not over:
-                        await (anyio.wait_writable if flight.writing else anyio.wait_readable)(flight.socket)
-                        wire = flight.ready()
+                with closing(PendingQuery(transmission)) as query:
+                    done = False
+                    while not done:
+                        await (anyio.wait_writable if query.writing else anyio.wait_readable)(query.socket)
+                        wire = query.ready()
                         now = anyio.current_time()
-                        over = wire is not None and self._exchange.received(wire, now, attempt)
+                        done = wire is not None and self._exchange.received(wire, now, transmission)
             except OSError as error:
-                if self._exchange.current is attempt:
+                if self._exchange.current is transmission:
                     self._exchange.failed(error, anyio.current_time())
             self._changed.set()

@@ -1,20 +1,20 @@
-"""The exchange of one question: whom to ask next, how, and for how long. No socket, no clock.
+"""The exchange of one question: which server to ask next, how, and for how long. No socket, no clock.
 
-Rules of this room:
+Invariants:
 
-* An `Exchange` says which `Try` comes next; a driver makes it and tells how it went. Each try has a
-  fresh socket and a fresh id from the operating system: a retry from the same port can hit a stale
-  entry of conntrack, and two queries of one socket race in it.
-* Over UDP with EDNS first. A lost datagram is repaired quickly: 0.4 s for the first try of a server,
-  twice that in each round that follows, until the time is up. An answer that comes late counts all the
-  same: a slow server is not a dead one.
-* A server that does not understand EDNS is asked without it. A reply that is cut short is asked for
-  over TCP, at most at two servers; where no TCP is to be had, the reply counts as it is, with a note.
-* What was too long for UDP last time is asked over TCP at once, until it is shorter or TCP fails: to have
-  a server cut a thousand records is work for nothing.
+* An `Exchange` says which `Transmission` comes next; a driver sends it and reports what happened. Each has
+  a new socket and a new random id: a retry from the same port can hit a stale conntrack entry, and two
+  queries on one socket race in it.
+* UDP with EDNS comes first. A lost datagram is repeated soon: after 0.4 s in the first round, after twice
+  as long in each following one, until the time is up. A late answer still counts: a slow server is not
+  a dead one.
+* A server that does not understand EDNS is asked without it. A truncated reply is fetched over TCP, from
+  at most two servers; if TCP does not work, the reply counts as it is, with a note.
+* What was too long for UDP last time is asked over TCP at once, until it is shorter or TCP fails: making a
+  server truncate a thousand records is wasted work.
 * NXDOMAIN and NODATA are answers and end the exchange. SERVFAIL, REFUSED and an unreachable server
-  are not: the next server is asked, and each such server twice at most, with a pause in between.
-* What is not an answer to our question is ignored, and the wait goes on.
+  are not: the next server is asked. Each such server is asked at most twice, with a pause in between.
+* What does not answer our question is ignored, and the wait goes on.
 * Servers that answered last time are asked first.
 """
 
@@ -34,27 +34,27 @@ from ._types import Question, Reply
 __all__ = ["Exchange", "ServerStats", "Transmission"]
 
 FIRST_TIMEOUT = 0.4
-"""Seconds for the first UDP try of a server: many times what a cluster's DNS takes."""
+"""Seconds for a server's first UDP reply: many times what a cluster's DNS takes."""
 TCP_TIMEOUT = 1.5
-"""Seconds for a TCP try: the kernel sends a lost SYN again after one."""
+"""Seconds for a reply over TCP: the kernel repeats a lost SYN after one."""
 TCP_RETRY_TIMEOUT = 0.5
-"""… at a server whose TCP failed last time."""
+"""… from a server whose TCP failed last time."""
 ROUND_INTERVAL = 0.2
-"""Seconds between the beginnings of two rounds: CoreDNS refuses for about 0.3 s when it restarts."""
+"""Seconds between the starts of two rounds: CoreDNS refuses for about 0.3 s when it restarts."""
 MAX_REFUSALS = 2
-"""How often a server is asked that refuses."""
+"""How often a server may refuse before it is left out."""
 MIN_TIMEOUT = 0.01
-"""Seconds in which no try is worth a socket."""
+"""Seconds below which no transmission is worth a socket."""
 
 
 class ServerStats:
-    """What a source remembers about its nameservers. Safe to share: each step is one operation."""
+    """What a source remembers of its nameservers. Safe to share: each change is one operation."""
 
     def __init__(self) -> None:
         self._failing: dict[Server, bool] = {}
         self.no_tcp: dict[Server, bool] = {}
         self.too_long: dict[Question, bool] = {}
-        """Questions whose answers fit into no UDP datagram, when they came last."""
+        """Questions whose latest answers did not fit into a UDP datagram."""
 
     def mark_up(self, server: Server) -> None:
         self._failing.pop(server, None)
@@ -63,13 +63,13 @@ class ServerStats:
         self._failing[server] = True
 
     def snapshot(self) -> ServerStats:
-        """The same memories, for a question whose outcome is to be nobody's concern."""
+        """A copy, for an optional question whose outcome must not count."""
         copy = ServerStats()
         copy._failing, copy.no_tcp = dict(self._failing), dict(self.no_tcp)
         return copy
 
     def order(self, servers: Sequence[Server], *, rotate: bool = False) -> list[Server]:
-        """Those that work first; `rotate`: another one of them than usual."""
+        """The working servers first. `rotate` begins with another one than usual."""
         failing = set(self._failing)
         good = [server for server in servers if server not in failing]
         if rotate:
@@ -79,20 +79,26 @@ class ServerStats:
 
 @dataclass(frozen=True, slots=True)
 class Transmission:
-    """One question on its way to one server."""
+    """One question, sent once to one server.
+
+    `server`: where to send it.
+    `tcp`: over TCP, else over UDP.
+    `wire`: the message.
+    `starts_at`: when to send it: now, or after a pause.
+    `ends_at`: how long to wait for the reply.
+    `message_id`: the id that the reply has to repeat.
+    """
 
     server: Server
     tcp: bool
     wire: bytes
     starts_at: float
-    """When to send it: now, or after a pause."""
     ends_at: float
-    """Until when to wait."""
     message_id: int
 
 
 class Exchange:
-    """The steps of one question. `attempt` is the try to be made, None when `reply` is there."""
+    """The steps of one question. `current` is the transmission to make, or None once `reply` is set."""
 
     def __init__(
         self,
@@ -109,7 +115,7 @@ class Exchange:
         self.current: Transmission | None = None
         self._servers = stats.order(tuple(dict.fromkeys(servers)), rotate=bypass_cache)
         self.until = until
-        """Until when late answers count."""
+        """Late answers count until then."""
         self._stats = stats
         self._now = now
         self._bypass_cache = bypass_cache
@@ -122,61 +128,61 @@ class Exchange:
         self._transmissions = self._run()
         self._advance()
 
-    # What a driver tells
+    # What a driver reports
 
-    def received(self, wire: bytes, now: float, attempt: Transmission) -> bool:
-        """A message came for the present try, or one that timed out. Returns whether that try is over."""
-        present = self.current
-        if present is None or (present is not attempt and present.tcp):
-            return True  # too late: it is settled, or something better is under way
+    def received(self, wire: bytes, now: float, transmission: Transmission) -> bool:
+        """A message came for this transmission, maybe a late one. Returns whether that is done."""
+        current = self.current
+        if current is None or (current is not transmission and current.tcp):
+            return True  # too late: it is settled, or a better transmission is in flight
         try:
-            reply = read(wire, self.question, attempt.message_id)
-        except MismatchedReply as junk:
-            self._mismatches.setdefault(attempt.server, Counter())[str(junk)] += 1
-            if not attempt.tcp:
+            reply = read(wire, self.question, transmission.message_id)
+        except MismatchedReply as mismatch:
+            self._mismatches.setdefault(transmission.server, Counter())[str(mismatch)] += 1
+            if not transmission.tcp:
                 return False
-            self._attempt_failed(attempt, f"over TCP: {junk}", now)
+            self._attempt_failed(transmission, f"over TCP: {mismatch}", now)
         except RcodeError as refused:
-            if present is attempt:
+            if current is transmission:
                 self._rcode = str(refused)
-                self._attempt_failed(attempt, self._rcode, now)
+                self._attempt_failed(transmission, self._rcode, now)
         else:
-            self._stats.mark_up(attempt.server)
+            self._stats.mark_up(transmission.server)
             self._now = now
-            if attempt.tcp:
-                self._stats.no_tcp.pop(attempt.server, None)
+            if transmission.tcp:
+                self._stats.no_tcp.pop(transmission.server, None)
                 if len(wire) > EDNS_SIZE:
                     self._stats.too_long[self.question] = True
                 else:
                     self._stats.too_long.pop(self.question, None)
-            if reply.truncated and not attempt.tcp:
-                self._cut = replace(reply, server=attempt.server)
+            if reply.truncated and not transmission.tcp:
+                self._cut = replace(reply, server=transmission.server)
             else:
-                asked = dict.fromkeys((*self._asked, attempt.server))
-                self.reply = replace(reply, server=attempt.server, asked=tuple(asked))
+                asked = dict.fromkeys((*self._asked, transmission.server))
+                self.reply = replace(reply, server=transmission.server, asked=tuple(asked))
             self._advance()
         return True
 
     def timed_out(self, now: float) -> None:
-        """Nothing that counts came for the present try."""
-        attempt = self.current
-        assert attempt is not None
-        self._silent_for[attempt.server] = self._silent_for.get(attempt.server, 0.0) + (
-            attempt.ends_at - attempt.starts_at
+        """No valid reply came for the current transmission."""
+        transmission = self.current
+        assert transmission is not None
+        self._silent_for[transmission.server] = self._silent_for.get(transmission.server, 0.0) + (
+            transmission.ends_at - transmission.starts_at
         )
-        self._stats.mark_down(attempt.server)
+        self._stats.mark_down(transmission.server)
         self._now = now
         self._advance()
 
     def failed(self, error: OSError, now: float) -> None:
-        """The present try could not be made, or broke off."""
-        attempt = self.current
-        assert attempt is not None
+        """The current transmission could not be sent, or broke off."""
+        transmission = self.current
+        assert transmission is not None
         what = "connection refused" if isinstance(error, ConnectionRefusedError) else None
         what = what or error.strerror or str(error) or type(error).__name__
-        self._attempt_failed(attempt, f"{what} (TCP)" if attempt.tcp else what, now)
+        self._attempt_failed(transmission, f"{what} (TCP)" if transmission.tcp else what, now)
 
-    # What follows from it
+    # What follows
 
     @property
     def _asked(self) -> tuple[Server, ...]:
@@ -186,10 +192,10 @@ class Exchange:
             )
         )
 
-    def _attempt_failed(self, attempt: Transmission, why: str, now: float) -> None:
-        self._errors[attempt.server] = why
-        self._refusals[attempt.server] += 1
-        self._stats.mark_down(attempt.server)
+    def _attempt_failed(self, transmission: Transmission, why: str, now: float) -> None:
+        self._errors[transmission.server] = why
+        self._refusals[transmission.server] += 1
+        self._stats.mark_down(transmission.server)
         self._now = now
         self._advance()
 
@@ -202,7 +208,7 @@ class Exchange:
         self.current = following
 
     def _run(self) -> Iterator[Transmission]:
-        """The tries, one after the other. Between two of them the driver told how the last one went."""
+        """The transmissions, one by one. Between two of them the driver reports what happened."""
         for turn in itertools.count():
             began = self._now
             for server in self._servers:
@@ -219,7 +225,7 @@ class Exchange:
 
     def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Transmission]:
         if self._bypass_cache or self.question in self._stats.too_long:
-            # Time is left for UDP, since TCP may be blocked without a word.
+            # Some time is left for UDP, since a firewall may drop TCP silently.
             refusals = self._refusals[server]
             yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True)
             if self.reply is not None or self._server_refused(server, refusals):
@@ -235,16 +241,16 @@ class Exchange:
                 yield from self._retry_truncated(edns=edns)
             if self.reply is not None or self._rcode not in FORMERR_LIKE:
                 return
-            self._refusals[server] = refusals  # being asked in the wrong way is no refusal yet
+            self._refusals[server] = refusals  # asking in another way is no refusal yet
             starts = self._now
 
     def _server_refused(self, server: Server, refusals: int) -> bool:
-        """Whether the server itself said no, which it would say over UDP as well."""
+        """Whether the server itself refused, as it would over UDP as well."""
         code, self._rcode = self._rcode, ""
         return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
 
     def _retry_truncated(self, *, edns: bool) -> Iterator[Transmission]:
-        """What came was cut short: the same over TCP, there or at one other server."""
+        """Fetch a truncated reply over TCP, from the same server or from one other."""
         cut, self._cut = self._cut, None
         assert cut is not None
         assert cut.server is not None
@@ -260,8 +266,8 @@ class Exchange:
         self.reply = replace(
             cut,
             asked=(*self._asked, *(() if server in self._asked else (server,))),
-            note=f"nameserver {server} cut its answer short, and TCP is not to be had there ({why}): "
-            "open TCP port 53 to it, or the pods past the cut stay unseen",
+            note=f"nameserver {server} truncated its answer, and TCP does not work there ({why}): "
+            "open TCP port 53 to it, or the pods past the cut stay unknown",
         )
 
     def _tcp_seconds(self, server: Server) -> float:
@@ -277,23 +283,23 @@ class Exchange:
         return Transmission(server, tcp, wire, starts, max(ends, starts), message_id)
 
     def _ignored(self) -> tuple[str, ...]:
-        """What came from the servers and was ignored; of a failed reply `_account` tells it."""
+        """What was ignored. For a failed reply, `_failure_summary` has it."""
         asked = f"{self.question.kind.name} {self.question.name}"
         return tuple(
-            f"{junk.total()} ignored from {server}, no answer to {asked}: {', '.join(junk)}"
-            for server, junk in self._mismatches.items()
+            f"{kinds.total()} replies ignored from {server}, which did not answer {asked}: {', '.join(kinds)}"
+            for server, kinds in self._mismatches.items()
         )
 
     def _failure_summary(self) -> str:
-        """What each server did."""
+        """What each server did, for the error."""
         parts = []
         for server in dict.fromkeys((*self._errors, *self._silent_for)):
             did = [self._errors[server]] if server in self._errors else []
             if server in self._silent_for:
                 seconds = f"{self._silent_for[server]:.1f}"
                 did.append("no time was left to ask it" if seconds == "0.0" else f"no answer in {seconds} s")
-            if junk := self._mismatches.get(server):
-                kinds = ", ".join(junk)
-                did.append(f"{junk.total()} ignored: {kinds}")
+            if mismatches := self._mismatches.get(server):
+                kinds = ", ".join(mismatches)
+                did.append(f"{mismatches.total()} replies ignored: {kinds}")
             parts.append(f"{server}: {', '.join(did)}")
         return "; ".join(parts) or ("no time was left to ask" if self._servers else "no nameserver is known")

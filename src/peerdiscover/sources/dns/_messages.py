@@ -1,15 +1,15 @@
-"""DNS messages: a question is written, a reply is read (RFC 1035, 2782, 6891).
+"""DNS messages: writes questions and reads replies (RFC 1035, 2782, 6891).
 
-Rules of this room:
+Invariants:
 
-* Bytes in, a neutral value out. No socket, no clock. What is plain is read and written here and in `_parser`;
-  dnspython, which is loaded only then, looks at what is not.
-* A message is believed to answer a question when it is a reply, with our id, and repeats our
-  question. Anything else is junk: somebody else's, forged, or broken. Whoever waits waits on.
-* What cannot be read whole is junk too, unless it is marked as cut short (TC): then what can be
+* Bytes in, plain values out. No socket, no clock. Ordinary messages are handled here and in `_parser`;
+  dnspython reads the others, and is loaded only then.
+* A message answers a question if it is a reply, has our id, and repeats our question. Anything else
+  is a mismatch: meant for another program, forged, or broken. The wait for the answer goes on.
+* What cannot be read whole is a mismatch too, unless it is marked as truncated (TC): then what can be
   read of it counts.
-* A reply that refers to other servers is a failure: it comes from a server that should not have
-  been asked, and proves nothing about the name.
+* A referral to other servers is a failure: it comes from a server that should not have been asked,
+  and proves nothing about the name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EDNS_SIZE = 1232
 """Bytes that fit through every path without fragments (DNS flag day 2020)."""
 
 FORMERR_LIKE = frozenset({"FORMERR", "NOTIMP", "BADVERS"})
-"""What a server says to a question with EDNS when it knows none (RFC 6891, 7)."""
+"""How a server without EDNS answers a question with EDNS (RFC 6891, 7)."""
 
 _QR, _AA, _TC, _RA = 0x8000, 0x0400, 0x0200, 0x0080
 _OPCODE = 0x7800
@@ -40,15 +40,15 @@ _PLAIN_NAME = re.compile(r"([-_a-z0-9]{1,63}\.)+", re.ASCII | re.IGNORECASE)
 
 
 class MismatchedReply(ValueError):
-    """A message that is no answer to our question. The text says why."""
+    """A message that does not answer our question. Its string says why."""
 
 
 class RcodeError(Exception):
-    """The server answered that it does not, or cannot, answer. The text is its code: SERVFAIL, …"""
+    """The server refused or failed to answer. The string is its code, such as SERVFAIL."""
 
 
 def write(question: Question, message_id: int, *, edns: bool = True) -> bytes:
-    """The question as bytes, recursion desired."""
+    """The question in wire format, recursion desired."""
     head = struct.pack("!HHHHHH", message_id, 0x0100, 1, 0, 0, int(edns))
     return head + _name(question.name) + struct.pack("!HH", question.kind, 1) + (_OPT if edns else b"")
 
@@ -64,7 +64,7 @@ def _name(text: str) -> bytes:
 
 
 def read(wire: bytes, question: Question, message_id: int) -> Reply:
-    """The reply in `wire`; `JunkError` where it is none to this question, `RefusedError` for SERVFAIL."""
+    """The reply in `wire`. Raises `MismatchedReply` if it does not answer, `RcodeError` for SERVFAIL."""
     if len(wire) < 12:
         raise MismatchedReply("too short for a DNS message")
     got_id, flags, questions, *_ = struct.unpack_from("!HHHHHH", wire)
@@ -74,7 +74,7 @@ def read(wire: bytes, question: Question, message_id: int) -> Reply:
         raise MismatchedReply("a question, not a reply")
     if flags & _OPCODE:
         raise MismatchedReply("wrong opcode")
-    message = parse_fast(wire) or _by_dnspython(wire, cut=bool(flags & _TC))
+    message = parse_fast(wire) or _by_dnspython(wire, truncated=bool(flags & _TC))
     if questions == 0 and message.code not in (NOERROR, NXDOMAIN):
         # Servers that cannot read a question do not repeat it.
         raise RcodeError(_rcode_name(message.code))
@@ -87,14 +87,14 @@ def read(wire: bytes, question: Question, message_id: int) -> Reply:
     return _reply(message, question, flags)
 
 
-def _by_dnspython(wire: bytes, *, cut: bool) -> Message:
-    """What a message says that is not plain. `cut`: what can be read of it counts."""
+def _by_dnspython(wire: bytes, *, truncated: bool) -> Message:
+    """Read a message that `_parser` declined. `truncated`: what can be read of it counts."""
     import dns.exception
     import dns.message
 
     try:
         message = dns.message.from_wire(
-            wire, ignore_trailing=True, continue_on_error=cut, one_rr_per_rrset=False
+            wire, ignore_trailing=True, continue_on_error=truncated, one_rr_per_rrset=False
         )
     except (dns.exception.DNSException, ValueError, LookupError, struct.error) as error:
         raise MismatchedReply(f"malformed ({type(error).__name__})") from None
@@ -103,7 +103,7 @@ def _by_dnspython(wire: bytes, *, cut: bool) -> Message:
 
 
 def _section(section: list[dns.rrset.RRset]) -> Section:
-    """Records of the Internet's class: those of another one mean, and hold, something else."""
+    """The records of class IN: the data of other classes means something else."""
     found: Section = {}
     for rrset in section:
         kind = int(rrset.rdtype)
@@ -174,14 +174,14 @@ def _negative(
     truncated: bool,
     flags: int,
 ) -> Reply:
-    """A reply without the records that were asked for."""
+    """A reply without the requested records."""
     soa = next((records for (_, kind), records in message.authority.items() if kind == SOA), None)
     if soa is not None:
         ttls = [*ttls, soa.ttl, *soa.minima()]  # RFC 2308, 5
     else:
         if message.code != NXDOMAIN:
             if truncated:
-                # Cut before the first record: nothing is said about the name.
+                # Truncated before the first record: it says nothing about the name.
                 return Reply(question, ReplyStatus.ANSWER, canonical=canonical, truncated=True, ttl=None)
             if canonical != question.name:
                 return Reply(

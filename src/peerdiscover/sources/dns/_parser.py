@@ -1,18 +1,18 @@
-"""Reading plain DNS messages, quickly (RFC 1035, 2782, 3596, 6891).
+"""A fast parser of ordinary DNS messages (RFC 1035, 2782, 3596, 6891).
 
-A thousand records cost dnspython 36 ms, in which an event loop stands still; here they cost well under one.
+A thousand records take dnspython 36 ms, during which an event loop stands still; here it is well under one.
 
-Rules of this room:
+Invariants:
 
-* Only what is plain is read: a reply to one question, without error, whole and well-formed, with records of
-  the Internet's class and the types that matter here. Of anything else `plain` returns None, and who asked
-  has dnspython look at it: so nothing that is odd, broken or forged is judged by this room.
-* What is read here is what dnspython would read, to the last character: tests hold that for real answers,
-  for made-up ones and for bytes that were changed at random.
+* Only ordinary messages are read: a reply to one question, without error, whole and well-formed, with
+  records of class IN and the types that matter here. For anything else `parse_fast` returns None and the
+  caller uses dnspython, so nothing odd, broken or forged is judged by this module.
+* The result is what dnspython would read, to the last character. Tests hold that for real answers, for
+  made-up ones, and for bytes that were changed at random.
 * Nothing is read outside of the message, and a compressed name only ever points backwards, at most
   `MAX_POINTERS` times.
-* A set of records has one TTL, the least; equal records count once (RFC 2181, 5). Names are texts in lower
-  case with what needs it escaped (RFC 1035, 5.1), so that equal names are equal texts.
+* A set of records has one TTL, the lowest; equal records count once (RFC 2181, 5). Names are strings in
+  lower case, escaped where they need it (RFC 1035, 5.1), so that equal names are equal strings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IN = 1
 NOERROR, NXDOMAIN = 0, 3
 
 MAX_POINTERS = 16
-"""More than any server needs: names have few labels, and each pointer is to a part of another name."""
+"""More than any server needs: names have few labels, and each pointer leads to part of another name."""
 MAX_TTL = 0x7FFFFFFF
 """Above it a TTL counts as 0 (RFC 2181, 8)."""
 
@@ -43,7 +43,7 @@ _PLAIN_LABEL = re.compile(rb"[-a-z0-9_*/+=:!#%&',<>?\[\]^`{|}~]+")
 
 
 class _Unsupported(Exception):
-    """The message is not plain."""
+    """The message is not ordinary."""
 
 
 class Records:
@@ -54,7 +54,7 @@ class Records:
     def __init__(self, ttl: int) -> None:
         self.ttl = ttl
         self.data: dict[str | Srv | int, None] = {}
-        """Addresses (texts), `Srv`s, the names that CNAME and NS lead to, or the least TTL of an SOA."""
+        """Addresses, `Srv`s, the names that CNAME and NS lead to, or the negative TTL of an SOA."""
 
     def strings(self) -> tuple[str, ...]:
         """Addresses, or names."""
@@ -72,7 +72,7 @@ Section = dict[tuple[str, int], Records]
 
 
 class Message(NamedTuple):
-    """What a message says, as far as it matters here; records of other classes and types are left out."""
+    """The contents of a message, as far as they matter here."""
 
     code: int
     questions: list[tuple[str, int, int]]
@@ -83,20 +83,20 @@ class Message(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A name from some place of the message to its end."""
+    """A name that begins somewhere in the message."""
 
     name: str
-    """Each label with a dot behind it."""
+    """Each label, followed by a dot."""
     length: int
-    """Bytes that it takes without compression."""
+    """Bytes that it takes uncompressed."""
     end: int
-    """Where, behind it, the message goes on."""
+    """Where the message goes on behind it."""
     pointers: int
-    """How many there are on the way."""
+    """How many pointers it contains."""
 
 
 def parse_fast(wire: bytes) -> Message | None:
-    """What the message says; None where it is not plain. Its first twelve bytes are there."""
+    """The contents of the message; None if it is not ordinary. It has at least twelve bytes."""
     _, flags, questions, answers, authorities, additionals = struct.unpack_from("!HHHHHH", wire)
     if questions != 1 or flags & 0xF not in (NOERROR, NXDOMAIN):
         return None
@@ -164,7 +164,7 @@ class _MessageReader:
         return section
 
     def _rows(self, head: bytes, most: int, records: Records) -> int:
-        """Read on while records differ in their address alone. Returns how many there were."""
+        """Read on while records differ only in their address. Returns how many there were."""
         at, step = self._at, _ROW.size
         whole = min(most, (len(self._wire) - at) // step)
         rows = 0
@@ -195,13 +195,13 @@ class _MessageReader:
         raise _Unsupported
 
     def _opt(self, owner: str, ttl: int, length: int, *, additional: bool) -> None:
-        """EDNS: nothing of it is needed. Options, and codes that go on in it, are odd."""
+        """EDNS: nothing of it is needed. Options and extended codes are left to dnspython."""
         if self._has_opt or not additional or owner != "." or length or ttl >> 24:
             raise _Unsupported
         self._has_opt = True
 
     def _owner(self, at: int) -> tuple[str, int]:
-        """The name at `at`, and where the message goes on behind it. Most are one pointer."""
+        """The name at `at`, and where the message goes on behind it. Most names are one pointer."""
         wire = self._wire
         if wire[at] >= 192:
             part = self._parts.get((wire[at] & 0x3F) << 8 | wire[at + 1])
@@ -211,7 +211,7 @@ class _MessageReader:
         return part.name or ".", part.end
 
     def _name(self, start: int, end: int) -> str:
-        """The name that is all there is from `start` to `end`."""
+        """The name that takes exactly the bytes from `start` to `end`."""
         text = _whole_name(self._wire[start:end])
         if text is not None:
             return text
@@ -221,7 +221,7 @@ class _MessageReader:
         return part.name or "."
 
     def _part(self, start: int, pointers: int = 0) -> _Part:
-        """The name at `start`, found by so many pointers; what it points to lies before it, as a whole."""
+        """The name at `start`, reached by `pointers` pointers. It can only point to what ends before it."""
         known = self._parts.get(start)
         if known is not None:
             return known
@@ -251,7 +251,7 @@ class _MessageReader:
 
 @lru_cache(maxsize=16384)
 def _whole_name(wire: bytes) -> str | None:
-    """The name that these bytes are without a pointer, or None. The same ones come with every answer."""
+    """The name in these bytes if it has no pointer, else None. Cached: the same ones keep coming."""
     at = 0
     while at < len(wire) and 0 < (length := wire[at]) < 64:
         at += 1 + length
@@ -262,7 +262,7 @@ def _whole_name(wire: bytes) -> str | None:
 
 @lru_cache(maxsize=16384)
 def _labels(wire: bytes) -> str:
-    """The text of labels, each with its length before it."""
+    """Labels, each with its length before it, as a string."""
     text, at = "", 0
     while at < len(wire):
         behind = at + 1 + wire[at]
@@ -293,5 +293,5 @@ def _ipv4(address: bytes) -> str:
 @lru_cache(maxsize=16384)
 def _ipv6(address: bytes) -> str:
     if not any(address[:10]):
-        raise _Unsupported  # texts that are read in more than one way, of addresses that no pod has
+        raise _Unsupported  # no pod has such an address, and there are several ways to write it
     return str(IPv6Address(address))

@@ -1,11 +1,11 @@
 """How a plan asks: questions in batches, CNAMEs followed to their end, every reply noted. Pure.
 
-Rules of this room:
+Invariants:
 
-* What is yielded is a batch, what is sent is its replies; see `_lookup`.
-* A CNAME that leads out of its message is asked for, at most `MAX_HOPS` times. The reply is then one to the
-  question that was asked, with the least TTL on the way.
-* Where a CNAME leads to another service, the pods' own names are beneath that one.
+* A plan yields a batch and is sent its replies; see `_lookup`.
+* A CNAME whose end is not in its message is followed by another question, at most `MAX_HOPS` times. The
+  reply then counts as one to the original question, with the lowest TTL on the way.
+* If a CNAME leads to another service, the pods' own names are beneath that one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _KINDS = {4: RecordType.A, 6: RecordType.AAAA}
 
 
 class QueryMixin:
-    """What a lookup asks with; `doubted`: over TCP throughout, for a second opinion."""
+    """Asks a lookup's questions. A second opinion uses TCP throughout."""
 
     def __init__(self, config: LookupConfig, *, second_opinion: bool) -> None:
         self._config = config
         self._second_opinion = second_opinion
         self._parent = config.name
-        """Beneath which the pods' own names are: another service, where a CNAME leads there."""
+        """The pods' own names are beneath it: the service, or the one that a CNAME leads to."""
         self._builder = AnswerBuilder(config)
         self._optional: tuple[Question, ...] = ()
-        """What is to be asked along with the next questions."""
+        """To be asked along with the next questions."""
         self._optional_replies: list[Reply] = []
-        """What came of it."""
+        """The replies to those."""
 
     def _ask_srv(
         self, name: str, share: float = 1.0, *, bypass_cache: bool = False
@@ -47,7 +47,7 @@ class QueryMixin:
         return (yield from self._ask_many([name]))[name]
 
     def _ask_many(self, names: list[str]) -> Generator[Batch, list[Reply], dict[str, dict[int, Reply]]]:
-        """Addresses of names: for each its replies by family."""
+        """Ask for the addresses of these names. Returns the replies of each, by family."""
         families = self._config.families
         replies = yield from self._ask([Question(n, _KINDS[f]) for n in names for f in families])
         by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
@@ -64,13 +64,13 @@ class QueryMixin:
         limit: float = float("inf"),
         bypass_cache: bool = False,
     ) -> Replies:
-        """The replies, CNAMEs followed to their end."""
+        """The replies, with CNAMEs followed to their end."""
         if not questions:
             return []
         bypass_cache = bypass_cache or self._second_opinion
-        asides, self._optional = self._optional, ()
-        replies = yield Batch(tuple(questions), share, limit, bypass_cache, asides)
-        if asides:
+        optional, self._optional = self._optional, ()
+        replies = yield Batch(tuple(questions), share, limit, bypass_cache, optional)
+        if optional:
             replies, self._optional_replies = replies[: len(questions)], replies[len(questions) :]
         for _ in range(MAX_HOPS):
             opened = [i for i, reply in enumerate(replies) if reply.unfinished]

@@ -1,16 +1,16 @@
-"""From records to pods: what the replies of one lookup say. Pure.
+"""From records to pods: what the replies of one lookup mean. Pure.
 
-Rules of this room:
+Invariants:
 
-* An SRV target beneath the service is a pod: its label is the pod's hostname, unless CoreDNS made
-  the label of the pod's address (`10-244-0-7`).
-* A pod with a hostname has the addresses of both families, the preferred first. Where one hostname
-  has several addresses of a family, several pods share it: one endpoint an address, of the preferred
-  family only, since nothing ties their other addresses to them.
-* Pods without hostnames cannot be paired over DNS: those of IPv4 count, or of IPv6 where there is no
-  IPv4, so that no pod stands twice.
+* An SRV target beneath the service is a pod. Its label is the pod's hostname, unless CoreDNS made
+  the label from the pod's address (`10-244-0-7`).
+* A pod with a hostname has the addresses of both families, the preferred one first. If a hostname has
+  several addresses of one family, several pods share it: they become one endpoint for each address, of
+  the preferred family only, since nothing ties their other addresses to them.
+* Pods without hostnames cannot be paired over DNS. Those of IPv4 count, or those of IPv6 if there is no
+  IPv4, so that no pod is in the set twice.
 * `family="ipv4"` or "ipv6" looks at that family alone.
-* What is not believed is noted, one line each; the TTL of an answer is the least of what it rests on.
+* Each rejected record is noted in one line. The TTL of an answer is the lowest of the replies behind it.
 """
 
 from __future__ import annotations
@@ -35,44 +35,52 @@ __all__ = ["AnswerBuilder", "Family", "LookupConfig", "NameHistory", "Target", "
 Family = Literal["any", "ipv4", "ipv6"]
 
 _dashed_address = lru_cache(maxsize=16384)(dashed_address)
-"""The same labels come with every answer, so what was found out once is kept."""
+"""Cached, since the same labels come with every answer."""
 
 
 @dataclass(slots=True)
 class NameHistory:
-    """What earlier lookups of a name brought, as far as later ones go by it."""
+    """What later lookups of a name need to know about earlier ones."""
 
     skip_srv: int = 0
-    """How many lookups to come need not ask for SRV: it brought nothing, while A or AAAA did."""
+    """How many lookups to come leave SRV out, since it brought nothing while A or AAAA did."""
     srv_failures: int = 0
-    """How many lookups in a row SRV failed for, while A or AAAA answered."""
+    """In how many lookups in a row SRV failed while A or AAAA answered."""
     plain_family: int | None = None
     """The family of the pods without hostnames."""
     zonal: dict[str, Zonal] = field(default_factory=dict)
-    """For each zone that was asked about."""
+    """By topology zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookupConfig:
-    """What a lookup is told, apart from the question."""
+    """What a lookup needs besides the request.
+
+    `name`: the service's absolute name.
+    `service`: the name as the user wrote it.
+    `family`: which families are asked for; "any" by default.
+    `networks`: addresses outside of these are rejected; None accepts all.
+    `local_namespace`: the namespace that this program runs in, if known.
+    `cluster_domain`: "cluster.local" by default.
+    `history`: what earlier lookups of this name found.
+    """
 
     name: str
-    """The service's absolute name."""
     service: ServiceName
     family: Family = "any"
     networks: tuple[Network, ...] | None = None
-    own_namespace: str | None = None
+    local_namespace: str | None = None
     cluster_domain: str = "cluster.local"
     history: NameHistory = field(default_factory=NameHistory)
 
     @property
     def families(self) -> tuple[int, ...]:
-        """The families that are asked for."""
+        """The families that are asked for, the preferred one first."""
         return {"any": (4, 6), "ipv4": (4,), "ipv6": (6,)}[self.family]
 
     @property
     def in_cluster(self) -> bool:
-        """Whether it is a Service's name: by how it was written, or by its form, SERVICE.NAMESPACE.svc.…"""
+        """Whether this is a Service's name: as it was written, or by its form, SERVICE.NAMESPACE.svc.…"""
         return not self.service.is_external or self.name.split(".")[2:3] == ["svc"]
 
     @property
@@ -82,20 +90,20 @@ class LookupConfig:
 
 @dataclass(slots=True)
 class Target:
-    """A target of SRV records, all its records together."""
+    """An SRV target, with the ports of all its records."""
 
     name: str
     label: str
     """Its label beneath the service; "" for the service itself; the whole name elsewhere."""
     ports: list[int] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
-    """Those that are believed."""
+    """The accepted ones."""
     resolved: bool = False
-    """Its addresses were told, believed or not, or it is proven to have none."""
+    """Whether its addresses arrived, accepted or not, or it is proven to have none."""
 
     @property
     def dashed(self) -> str | None:
-        """The address that its label was made of."""
+        """The address that its label was made from; None if it is a hostname."""
         address = _dashed_address(self.label) if self.label else None
         return address if address and (not self.addresses or address in self.addresses) else None
 
@@ -105,7 +113,7 @@ class Target:
 
 
 class AnswerBuilder:
-    """What was read in one lookup: endpoints, and the notes that go with them."""
+    """Turns the replies of one lookup into endpoints, and collects the notes that go into the answer."""
 
     def __init__(self, config: LookupConfig) -> None:
         self.config = config
@@ -118,14 +126,14 @@ class AnswerBuilder:
     # Notes
 
     def note_reply(self, reply: Reply) -> None:
-        """A reply came: remember who was asked."""
+        """Remember which servers were asked, and what they should be warned of."""
         self._servers.update(dict.fromkeys(reply.asked or ((reply.server,) if reply.server else ())))
         if reply.note:
             self.warnings[reply.note] = None
         self._ignored += reply.ignored
 
     def count_ttl(self, reply: Reply) -> None:
-        """The answer rests on this reply: its TTL counts."""
+        """The answer relies on this reply, so its TTL counts."""
         if reply.ttl is not None:
             self._ttls.append(float(reply.ttl))
 
@@ -139,10 +147,10 @@ class AnswerBuilder:
         return Answer.failed(error).replace(**self._notes())
 
     def all_rejected(self) -> Answer:
-        """There were records, and none is believed: that is no evidence that nobody is there."""
+        """There were records and all were rejected. That is no evidence that there are no pods."""
         reasons = list(self.dropped)
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-        return self.failed(f"every record was refused: {'; '.join(reasons[:3])}{more}")
+        return self.failed(f"every record was rejected: {'; '.join(reasons[:3])}{more}")
 
     def _notes(self) -> dict[str, object]:
         return {
@@ -155,20 +163,20 @@ class AnswerBuilder:
     # Records
 
     def accept(self, owner: str, addresses: Iterable[str], server: Server | None) -> tuple[str, ...]:
-        """Those addresses that are believed; the others are noted."""
+        """The addresses that are accepted; the others are noted."""
         loopback = server is not None and server.is_loopback
-        believed = []
+        accepted = []
         for address in addresses:
             why = rejection_reason(address, loopback, self.config.networks)
             if why:
                 kind = RecordType.AAAA if family_of(address) == 6 else RecordType.A
                 self.dropped[f"{kind.name} {owner} {address}: {why}"] = None
             else:
-                believed.append(address)
-        return tuple(dict.fromkeys(believed))
+                accepted.append(address)
+        return tuple(dict.fromkeys(accepted))
 
     def targets(self, reply: Reply) -> dict[str, Target]:
-        """The targets of an SRV reply that are believed, with the addresses that came along."""
+        """The accepted targets of an SRV reply, with the addresses that came along."""
         parents = tuple(dict.fromkeys((self.config.name, without_service_labels(reply.canonical))))
         found: dict[str, Target] = {}
         for record in reply.services:
@@ -186,16 +194,16 @@ class AnswerBuilder:
                 target.ports.append(record.port)
         for name, target in found.items():
             glue = reply.glue.get(name, ())
-            wanted = [a for a in glue if family_of(a) in self.config.families]
-            target.addresses = self.accept(name, wanted, reply.server)
-            target.resolved = bool(glue)  # servers that send addresses along send those of both families
+            requested = [a for a in glue if family_of(a) in self.config.families]
+            target.addresses = self.accept(name, requested, reply.server)
+            target.resolved = bool(glue)  # servers that send glue send that of both families
         return found
 
     # Endpoints
 
     def endpoints(self, targets: Mapping[str, Target], number: int | None = None) -> list[Endpoint]:
-        """The pods of those targets whose addresses are known; `number` goes before their own ports."""
-        # A target whose address could not be asked has its say: its pod is there, in that family.
+        """The pods of the targets whose addresses are known. `number` overrides their own ports."""
+        # A target whose address could not be asked counts here: it proves a pod of its family.
         there = [t for t in targets.values() if t.addresses or not t.resolved]
         dashed = {family_of(t.dashed) for t in there if t.dashed}
         preferred = self.config.preferred if self.config.preferred in dashed else 6
@@ -210,7 +218,7 @@ class AnswerBuilder:
     def pods(
         self, addresses: Iterable[str], port: int, hostname: str | None, fqdn: str | None
     ) -> list[Endpoint]:
-        """The pods behind one name: one with all the addresses, or one an address where several share it."""
+        """The pods behind one name: one with all addresses, or one per address if pods share the name."""
         by_family: dict[int, list[str]] = {self.config.preferred: []}
         for address in dict.fromkeys(addresses):
             by_family.setdefault(family_of(address), []).append(address)
@@ -223,7 +231,7 @@ class AnswerBuilder:
     # Verdicts
 
     def negative(self, replies: Iterable[Reply]) -> Answer:
-        """NXDOMAIN from all: not found. NODATA from one: the name is there, with nobody behind it."""
+        """NXDOMAIN from all: not found. NODATA from one: the name exists, with no pods behind it."""
         outcome = Outcome.NOT_FOUND
         for reply in replies:
             self.count_ttl(reply)
@@ -232,7 +240,7 @@ class AnswerBuilder:
         return self.answer(outcome)
 
     def kind(self, targets: Mapping[str, Target]) -> str:
-        """What SRV shows of the service: see `PeerSet.kind`."""
+        """What SRV shows the service to be: see `PeerSet.kind`."""
         labels = [target.label for target in targets.values()]
         if not labels:
             return "unknown"
@@ -246,12 +254,12 @@ class AnswerBuilder:
             return "external"
         self.warnings[
             f"{self.config.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
-            "behind which kube-proxy picks. Picking among it is no discovery; clusterIP: None is headless"
+            "behind which kube-proxy picks the pods. For discovery, set clusterIP: None (a headless Service)"
         ] = None
         return "cluster-ip"
 
     def compare_ports(self, number: int, targets: Mapping[str, Target]) -> None:
-        """Note it where SRV does not know the port that the user wrote."""
+        """Warn if no SRV record has the port that the user wrote."""
         ports = sorted({port for target in targets.values() for port in target.ports})
         if ports and number not in ports:
             theirs = ", ".join(map(str, ports))
@@ -263,12 +271,12 @@ class AnswerBuilder:
     def several_ports_error(self, ports: list[int]) -> ConfigurationError:
         shown = ", ".join(map(str, ports))
         examples = " or ".join(f"{self.config.service}:{port}" for port in ports[:2])
-        return ConfigurationError(f"{self.config.service} has several ports ({shown}): say which, {examples}")
+        return ConfigurationError(f"{self.config.service} has several ports ({shown}): write one, {examples}")
 
     def no_ports_error(self) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.config.service}: the nameserver tells no ports of {self.config.name} (no SRV records): "
-            f"say which, such as {self.config.service}:8080"
+            f"{self.config.service}: {self.config.name} has no SRV records, so its port is unknown: "
+            f"write it, such as {self.config.service}:8080"
         )
 
 

@@ -1,12 +1,11 @@
-"""One try on one non-blocking socket. Drivers wait for it; nothing is decided here.
+"""One transmission on one non-blocking socket. Drivers wait for it; nothing is decided here.
 
-Rules of this room:
+Invariants:
 
-* One socket a try, connected: the kernel lets through only what comes from the server that was
-  asked, and tells of a port on which nobody listens.
-* Nothing blocks. `writing` says what to wait for, `ready` does what can be done then.
-* In the child of a fork, the sockets of lookups that were under way are closed: their threads do
-  not exist there.
+* Each transmission has its own connected socket: the kernel then lets through only what comes from the
+  server that was asked, and reports a port on which nothing listens.
+* Nothing blocks. `writing` says what to wait for, `ready` then does what can be done.
+* In the child of a fork, the sockets of pending lookups are closed: their threads do not exist there.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ._exchange import Transmission
 __all__ = ["PendingQuery"]
 
 _open: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
-"""The open sockets, and the process that opened each: the child may ask before it closes the others."""
+"""Open sockets and the process that opened them: a child may open its own before it closes the others."""
 
 
 def _close_in_child() -> None:
@@ -37,39 +36,39 @@ if hasattr(os, "register_at_fork"):
 
 
 class PendingQuery:
-    """A try under way. `OSError` from anything here means that the try is over."""
+    """A transmission in flight. `OSError` from any method means that it has failed."""
 
-    def __init__(self, attempt: Transmission) -> None:
-        self.attempt = attempt
-        self.writing = attempt.tcp
+    def __init__(self, transmission: Transmission) -> None:
+        self.transmission = transmission
+        self.writing = transmission.tcp
         self._received = bytearray()
         self._to_send = b""
-        server = attempt.server
+        server = transmission.server
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-        kind = socket.SOCK_STREAM if attempt.tcp else socket.SOCK_DGRAM
+        kind = socket.SOCK_STREAM if transmission.tcp else socket.SOCK_DGRAM
         self.socket = socket.socket(family, kind)
         _open[self.socket] = os.getpid()
         try:
             self.socket.setblocking(False)
-            if attempt.tcp:
-                self._to_send = struct.pack("!H", len(attempt.wire)) + attempt.wire
+            if transmission.tcp:
+                self._to_send = struct.pack("!H", len(transmission.wire)) + transmission.wire
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with suppress(BlockingIOError):
                     self.socket.connect((server.host, server.port))
             else:
                 self.socket.connect((server.host, server.port))
-                self.socket.send(attempt.wire)
+                self.socket.send(transmission.wire)
         except BaseException:
             self.socket.close()
             raise
 
     def ready(self) -> bytes | None:
-        """Do what can be done now. Returns a whole message, or None: wait again."""
+        """Do what can be done now. Returns a whole message, or None to wait again."""
         try:
             if self.writing:
                 self._write()
                 return None
-            if not self.attempt.tcp:
+            if not self.transmission.tcp:
                 return self.socket.recv(65535)
             return self._read()
         except BlockingIOError:
@@ -78,15 +77,15 @@ class PendingQuery:
     def _write(self) -> None:
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
-            raise OSError(error, os.strerror(error))  # which Python makes the fitting subclass
+            raise OSError(error, os.strerror(error))  # Python picks the subclass that fits
         self._to_send = self._to_send[self.socket.send(self._to_send) :]
         self.writing = bool(self._to_send)
 
     def _read(self) -> bytes | None:
-        wanted = 2 if len(self._received) < 2 else 2 + struct.unpack_from("!H", self._received)[0]
+        expected = 2 if len(self._received) < 2 else 2 + struct.unpack_from("!H", self._received)[0]
         chunk = self.socket.recv(65537)
         if not chunk:
-            raise ConnectionResetError(f"closed after {len(self._received)} of {wanted} bytes")
+            raise ConnectionResetError(f"closed after {len(self._received)} of {expected} bytes")
         self._received += chunk
         if len(self._received) < 2:
             return None

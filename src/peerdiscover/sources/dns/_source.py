@@ -1,25 +1,28 @@
 """DNS: the source that asks a cluster's nameservers (Kubernetes DNS specification 1.1.0).
 
-The floors of this room, each in a module of its own, each without the concerns of the next:
+The layers below it, lowest first:
 
-    environment    where we run: nameservers, namespace, cluster domain, oneself
-    _questions      the words: server, question, batch, reply
-    _messages       bytes to reply, with _wire for those that are plain
+    _types          question, batch, reply
+    _parser         ordinary messages from bytes, fast
+    _messages       writes questions, reads any reply
     _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
-    _trust          what of an answer is believed
-    _reading        from records to pods
-    _batches        questions asked together, CNAMEs followed to their end
-    _zones          who is in the own zone
-    _plan           one lookup: which questions, and what follows from them      no socket, no clock
-    _hints          why a name may not be there
-    _sockets        one try on one socket
+    _targets        which SRV targets are accepted
+    _zonal          which pods are in the local zone
+    _records        from records to pods
+    _queries        questions asked together, CNAMEs followed to their end
+    _own_names      single pods, asked for by their own names
+    _by_srv         what an SRV answer means
+    _by_address     what A and AAAA answers mean
+    _lookup         one lookup: which questions, and what follows from them      no socket, no clock
+    _hints          why a name may not exist
+    _sockets        one transmission on one socket
     _drivers        the waiting, once in threads and once awaited
 
-Rules of this room:
+Invariants:
 
-* A lookup never raises what the network, the servers or the environment do: that is a failed answer.
-* One `DNS` may serve any number of discoveries and threads: what it remembers, it remembers in
-  single operations, without a lock.
+* A lookup never raises what the network, the servers or the environment cause: that is a failed answer.
+* One `DNS` may serve any number of discoveries and threads. What it remembers, it stores in single
+  operations, without a lock.
 """
 
 from __future__ import annotations
@@ -37,34 +40,34 @@ from peerdiscover.sources.environment import Environment, checked_domain, checke
 from ._records import Family, LookupConfig, NameHistory
 
 if TYPE_CHECKING:
-    from ._drivers import Plan
     from ._exchange import ServerStats
+    from ._types import Plan
 
 __all__ = ["DNS"]
 
 _NO_SERVER = (
-    "no nameserver is known: resolv.conf has none; set PEERDISCOVER_NAMESERVERS, "
-    'or give DNS(nameservers=["10.96.0.10"])'
+    "no nameserver is known: resolv.conf has none. Set PEERDISCOVER_NAMESERVERS, "
+    'or write DNS(nameservers=["10.96.0.10"])'
 )
 
 
 class _NoServerError(Exception):
-    """Nobody can be asked now. No `ConfigurationError`: a resolv.conf may yet be written."""
+    """There is no nameserver now. Not a `ConfigurationError`, since resolv.conf may yet be written."""
 
 
 class DNS:
     """Asks nameservers over UDP and TCP.
 
-    `nameservers`: `"10.96.0.10"`, `"127.0.0.1:5353"` or `"[::1]:5353"`. `namespace` is the one that
-    names without a namespace are in; `cluster_domain` is usually `cluster.local`. What is not given
-    comes from `PEERDISCOVER_NAMESERVERS`, `PEERDISCOVER_NAMESPACE`, `PEERDISCOVER_CLUSTER_DOMAIN`,
-    then from the pod, and is read when it is needed: resolv.conf again whenever it changes.
+    `nameservers`: `"10.96.0.10"`, `"127.0.0.1:5353"` or `"[::1]:5353"`; by default those of
+    `PEERDISCOVER_NAMESERVERS`, then those of resolv.conf, which is read again whenever it changes.
+    `namespace`: the namespace of names that have none; by default `PEERDISCOVER_NAMESPACE`, then the pod's.
+    `cluster_domain`: by default `PEERDISCOVER_CLUSTER_DOMAIN`, then the pod's, then `cluster.local`.
+    `family`: "ipv4" or "ipv6" asks for that family alone. With "any", pods with hostnames have the
+    addresses of both, IPv4 first. Pods without hostnames are taken from IPv4, or from IPv6 if there
+    is proven to be no IPv4.
+    `networks`: addresses outside of these are rejected; the pod CIDRs, for instance. By default all count.
 
-    `family`: "ipv4" or "ipv6" asks for that family alone. "any" gives pods with hostnames the addresses
-    of both, IPv4 first; of pods without hostnames it takes those of IPv4, or of IPv6 where there is
-    proven no IPv4. `networks`: addresses outside these are not believed (the pod CIDRs, for instance).
-
-    `ConfigurationError` where an argument cannot be right.
+    Raises `ConfigurationError` for an argument that cannot be right.
     """
 
     kind = "dns"
@@ -80,10 +83,10 @@ class DNS:
         environment: Environment | None = None,
     ) -> None:
         if isinstance(nameservers, str):
-            raise ConfigurationError(f"DNS(nameservers={nameservers!r}): a list is wanted, [{nameservers!r}]")
+            raise ConfigurationError(f"DNS(nameservers={nameservers!r}): expected a list, [{nameservers!r}]")
         self._servers = tuple(map(Server.parse, nameservers)) if nameservers is not None else None
         if self._servers == ():
-            raise ConfigurationError("DNS(nameservers=[]): at least one is wanted, or None")
+            raise ConfigurationError("DNS(nameservers=[]): expected at least one, or None")
         self._namespace = namespace and checked_namespace(namespace, "DNS(namespace=…): ")
         self._cluster_domain = cluster_domain and checked_domain(cluster_domain, "DNS(cluster_domain=…): ")
         if family not in get_args(Family):
@@ -100,34 +103,34 @@ class DNS:
 
     @property
     def namespace(self) -> str | None:
-        """The namespace of names without one; None where it is not known. May raise `ConfigurationError`."""
+        """The namespace of names without one; None if unknown. May raise `ConfigurationError`."""
         return self._namespace or self._environment.namespace()
 
-    def lookup(self, ask: LookupRequest) -> Answer:
-        """One answer. Blocks up to `ask.timeout` seconds."""
+    def lookup(self, request: LookupRequest) -> Answer:
+        """One answer. Blocks up to `request.timeout` seconds."""
         from ._drivers import run_plan
 
         try:
-            plan, servers, stats = self._begin(ask)
-            return run_plan(plan, servers, stats, ask.timeout, ask.cancelled)
+            plan, servers, stats = self._begin(request)
+            return run_plan(plan, servers, stats, request.timeout, request.cancelled)
         except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
-    async def alookup(self, ask: LookupRequest) -> Answer:
-        """The same, awaited, under asyncio and trio."""
+    async def alookup(self, request: LookupRequest) -> Answer:
+        """`lookup`, awaited, under asyncio and trio."""
         from ._drivers import arun_plan
 
         try:
-            plan, servers, stats = self._begin(ask)
-            return await arun_plan(plan, servers, stats, ask.timeout)
+            plan, servers, stats = self._begin(request)
+            return await arun_plan(plan, servers, stats, request.timeout)
         except (ConfigurationError, _NoServerError) as error:
             return Answer.failed(error)
 
-    def _begin(self, ask: LookupRequest) -> tuple[Plan, tuple[Server, ...], ServerStats]:
+    def _begin(self, request: LookupRequest) -> tuple[Plan, tuple[Server, ...], ServerStats]:
         from ._exchange import ServerStats
         from ._lookup import plan_lookup
 
-        service = ask.service
+        service = request.service
         namespace = None if service.is_external or service.namespace else self.namespace
         domain = self._cluster_domain or self._environment.cluster_domain() or "cluster.local"
         name = service.absolute(namespace, domain)
@@ -141,13 +144,13 @@ class DNS:
             service=service,
             family=self._family,
             networks=self._networks,
-            own_namespace=self._own_namespace(),
+            local_namespace=self._local_namespace(),
             cluster_domain=domain,
             history=self._histories.setdefault(name, NameHistory()),
         )
-        return plan_lookup(ask, config), servers, self._stats
+        return plan_lookup(request, config), servers, self._stats
 
-    def _own_namespace(self) -> str | None:
+    def _local_namespace(self) -> str | None:
         try:
             return self.namespace
         except ConfigurationError:
@@ -158,7 +161,7 @@ def _networks(texts: Iterable[str] | None) -> tuple[Network, ...] | None:
     if texts is None:
         return None
     if isinstance(texts, str):
-        raise ConfigurationError(f"DNS(networks={texts!r}): a list is wanted, [{texts!r}]")
+        raise ConfigurationError(f"DNS(networks={texts!r}): expected a list, [{texts!r}]")
     try:
         return tuple(ip_network(text) for text in texts)
     except ValueError as error:

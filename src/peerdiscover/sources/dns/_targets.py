@@ -1,9 +1,9 @@
-"""Which targets of SRV records are believed. Pure.
+"""Which targets of SRV records are accepted. Pure.
 
 Invariants:
 
 * In a cluster, the target of an SRV record is the service itself, or one label beneath it
-  (Kubernetes DNS specification 1.1.0, 2.4.2). Another zone's target is another service's.
+  (Kubernetes DNS specification 1.1.0, 2.4.2). A target elsewhere belongs to another service.
 * A port is not 0. The target "." says that there is no such service (RFC 2782).
 * Each refusal is one line that shows the record. The rest of the answer stands.
 """
@@ -31,7 +31,7 @@ def label_beneath(target: str, parents: Iterable[str]) -> str | None:
 
 
 def target_rejection(record: Srv, parents: tuple[str, ...] | None) -> str:
-    """Why an SRV record is not believed; "" where it is. `parents`: None for a name outside the cluster."""
+    """Why an SRV record is rejected; "" if it is accepted. `parents`: None for a name outside the cluster."""
     if record.target == ".":
         return "it says that there is no such service"
     if record.port == 0:

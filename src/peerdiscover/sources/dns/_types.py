@@ -1,30 +1,40 @@
-"""The words that the layers of a DNS lookup use among each other.
+"""The types that the layers of a DNS lookup exchange.
 
-Rules of this room:
+Invariants:
 
-* The plan (`_lookup`) speaks in `Batch`es of `Question`s and is told `Reply`s. It knows no bytes.
-* The exchange (`_exchange`) takes one question and gives one reply. It knows bytes, and no sockets.
-* All names are absolute, in lower case, and end in a dot. Addresses are canonical text.
-* Nothing here imports a DNS library: only `_messages` reads and writes what is on the wire.
+* The plan (`_lookup`) yields `Batch`es of `Question`s and is sent `Reply`s. It knows no bytes.
+* The exchange (`_exchange`) takes one question and gives one reply. It knows bytes, but no sockets.
+* All names are absolute, in lower case, and end in a dot. Addresses are in canonical form.
+* Nothing here imports a DNS library: only `_messages` reads and writes the wire format.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from peerdiscover.answers import Answer
 from peerdiscover.sources._server import Server
 
-__all__ = ["MAX_HOPS", "OPTIONAL_TIMEOUT", "Batch", "Question", "RecordType", "Reply", "ReplyStatus", "Srv"]
+__all__ = [
+    "MAX_HOPS",
+    "OPTIONAL_TIMEOUT",
+    "Batch",
+    "Plan",
+    "Question",
+    "RecordType",
+    "Reply",
+    "ReplyStatus",
+    "Srv",
+]
 
 MAX_HOPS = 8
-"""CNAMEs that are followed, within a message and from one to the next."""
-
+"""CNAMEs that are followed, within a message and from one message to the next."""
 
 OPTIONAL_TIMEOUT = 0.5
-"""Seconds that a question may take that the answer can do without."""
+"""Seconds for a question that the answer can do without."""
 
 
 class RecordType(enum.IntEnum):
@@ -57,17 +67,21 @@ class Batch:
 
     questions: tuple[Question, ...]
     share: float = 1.0
-    """By which part of the whole lookup's time their replies must be there."""
+    """The replies must be there by this part of the lookup's time."""
     limit: float = float("inf")
     """Seconds that they may take at most."""
     bypass_cache: bool = False
-    """Over TCP, beginning at another server where there are several: a second opinion."""
+    """Over TCP, beginning at another server if there are several: a second opinion."""
     optional: tuple[Question, ...] = ()
     """Asked along with them, for `OPTIONAL_TIMEOUT` seconds at most. Their replies come last."""
 
 
+Plan = Generator[Batch, "list[Reply]", Answer]
+"""A lookup: it yields batches of questions, is sent the replies, and returns the answer."""
+
+
 class Srv(NamedTuple):
-    """One SRV record. Priority and weight are kept to be shown; CoreDNS's say nothing about load."""
+    """One SRV record. CoreDNS's weights say nothing about load, so weights are only shown."""
 
     priority: int
     weight: int
@@ -77,7 +91,7 @@ class Srv(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one question. Build a failed one with `failed`."""
+    """The reply to one question. Build a failed one with `failed`."""
 
     question: Question
     status: ReplyStatus
@@ -86,25 +100,25 @@ class Reply:
     services: tuple[Srv, ...] = ()
     """SRV records, in the order they came."""
     glue: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Addresses of the services' targets, where the message had some."""
+    """Addresses of the SRV targets, if the message had any."""
     canonical: str = ""
-    """The name at the end of the CNAMEs; the name that was asked where there are none."""
+    """The name at the end of the CNAMEs; without any, the name that was asked."""
     unfinished: bool = False
-    """The CNAMEs lead out of the message: `canonical` has to be asked for."""
+    """The CNAMEs' end is not in the message: `canonical` has to be asked for."""
     truncated: bool = False
-    """Cut short, and not to be had whole."""
+    """It is truncated, and the whole could not be fetched."""
     ttl: float | None = None
-    """Seconds; None for a negative reply that does not say (no SOA record)."""
+    """Seconds; None for a negative reply without SOA record, which does not say."""
     error: str = ""
     """Why it failed: what each server did."""
     note: str = ""
     """What the user should know about the servers."""
     ignored: tuple[str, ...] = ()
-    """What came meanwhile and was no answer to the question: one line a server, with the count."""
+    """What arrived meanwhile and was no answer: one line for each server, with the count."""
     server: Server | None = None
-    """Who gave it."""
+    """The server that sent it."""
     asked: tuple[Server, ...] = ()
-    """Everybody who was asked."""
+    """All servers that were asked."""
 
     @classmethod
     def failed(cls, question: Question, error: str, asked: tuple[Server, ...] = ()) -> Reply:
@@ -112,5 +126,5 @@ class Reply:
 
     @property
     def is_negative(self) -> bool:
-        """The server says that there is nothing. That is an answer; `FAILED` is none."""
+        """Whether the server says that there are no records. That is an answer; `FAILED` is none."""
         return self.status in (ReplyStatus.NODATA, ReplyStatus.NXDOMAIN)

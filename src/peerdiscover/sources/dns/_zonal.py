@@ -1,21 +1,21 @@
-"""Who is in the own zone, as far as DNS tells. Pure.
+"""Which pods are in the local zone, as far as DNS says. Pure.
 
 CoreDNS from 1.14.7 on, with the option `zonal`, answers for TZ.pin._zone.SERVICE.NAMESPACE.svc.DOMAIN with
 the pods of the service that are in the topology zone TZ.
 
 the reply                 | what follows
 --------------------------|------------------------------------------------------------------------
-addresses                 | the pods with those addresses are in the zone; of the others it is not known where
-NODATA                    | nobody is
-NXDOMAIN                  | the server has no such names: not asked again for `SKIP_MISSING` lookups. Where it
-                          | had them the last time, once is an accident
+addresses                 | the pods with these addresses are in the zone; the zone of the others is unknown
+NODATA                    | no pod is in the zone
+NXDOMAIN                  | the server has no such names: not asked again for `SKIP_MISSING` lookups. If it
+                          | had them last time, a single NXDOMAIN counts as an accident
 none                      | nothing is known; not asked again for `SKIP_FAILED` lookups
 
-Rules of this room:
+Invariants:
 
-* It is asked beside the first question of a lookup, and only where the own zone is known. It takes no
-  round trip, and what becomes of it neither changes nor delays for long what is found otherwise.
-* Where nothing is told, nobody's zone is: `membership` then keeps what was told before.
+* The zone is asked for beside the first question of a lookup, and only if the local zone is known. It costs
+  no round trip, and its outcome neither changes the rest of the answer nor delays it for long.
+* If nothing is known of a pod's zone, the endpoint has none: `membership` then keeps the one it had.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ SKIP_FAILED = 2
 
 @dataclass(slots=True)
 class Zonal:
-    """What earlier lookups met with, for one zone of one service."""
+    """The results of earlier lookups, for one zone of one service."""
 
     skip: int = 0
-    """How many lookups to come need not ask."""
+    """How many lookups to come leave it out."""
     works: bool = False
-    """Whether the server had the names the last time."""
+    """Whether the server had such names last time."""
 
     def is_due(self) -> bool:
-        """Whether this lookup is to ask."""
+        """Whether this lookup should ask."""
         if self.skip > 0:
             self.skip -= 1
             return False
         return True
 
     def apply(self, zone: str, answer: Answer, replies: Sequence[Reply]) -> Answer:
-        """The answer, with the zone of those who are in it."""
+        """The answer, with the zone of the pods that are in it."""
         if not answer.endpoints and not answer.unnamed:
-            return answer  # where nobody is known, these names are not there either
+            return answer  # without pods, CoreDNS has no such names either
         statuses = {reply.status for reply in replies}
         if statuses.isdisjoint({ReplyStatus.ANSWER, ReplyStatus.NODATA}):
             missing = ReplyStatus.NXDOMAIN in statuses
@@ -77,8 +77,8 @@ def _placed(endpoints: Iterable[Endpoint], there: set[str], zone: str) -> Iterab
 
 
 def zonal_questions(zone: str, name: str, families: Iterable[int]) -> tuple[Question, ...]:
-    """Which addresses are in the zone; none where the zone cannot stand in a name, as `a..b` cannot."""
-    pinned = f"{zone.lower()}.pin._zone.{name}"  # names know no capital letters, and so compares CoreDNS
+    """The questions for the zone's addresses; none if the zone cannot be part of a name, such as `a..b`."""
+    pinned = f"{zone.lower()}.pin._zone.{name}"  # CoreDNS compares in lower case
     if len(pinned) > 254 or not all(map(DNS_LABEL.fullmatch, zone.lower().split("."))):
         return ()
     return tuple(Question(pinned, RecordType.AAAA if family == 6 else RecordType.A) for family in families)

@@ -1,11 +1,11 @@
-"""The addresses of one name: A and AAAA of it, as any other program that resolves it asks.
+"""The addresses of one name: its A and AAAA records, as any program that resolves it would ask.
 
-For rooms outside of `sources` that need a single name: they know nothing of plans, exchanges and sockets.
+For code outside of `sources` that needs a single name and nothing of plans, exchanges and sockets.
 
-Rules of this room:
+Invariants:
 
-* The name is absolute, and asked as it stands: no SRV, no trust, no second opinion.
-* Nobody is not an error: `outcome` tells them apart.
+* The name is absolute and asked as it stands: no SRV, no validation, no second opinion.
+* A name without addresses is no error: `outcome` distinguishes the two.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from peerdiscover.sources.environment import Environment
 from ._types import Batch, Question, RecordType
 
 if TYPE_CHECKING:
-    from ._drivers import Plan
+    from ._types import Plan
 
 __all__ = ["Addresses", "ResolvedName"]
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedName:
-    """What came of one question."""
+    """The outcome for one name."""
 
     outcome: Outcome
-    """RESOLVED, NOT_FOUND (the name has no addresses, or is not there) or FAILED."""
+    """RESOLVED, NOT_FOUND (the name has no addresses, or does not exist) or FAILED."""
     addresses: frozenset[str] = frozenset()
-    """Of both families, in canonical text."""
+    """Of both families, in canonical form."""
     error: str = ""
     """Why it failed: what each server did."""
 
 
 class Addresses:
-    """Asks for single names: the nameservers given, else those of the pod, read when they are needed.
+    """Resolves single names at the given nameservers, else at those of the pod, read when they are needed.
 
-    `ConfigurationError` for what is no nameserver.
+    Raises `ConfigurationError` for what is no nameserver.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ def _plan(name: str) -> Plan:
     replies = yield Batch((Question(name, RecordType.A), Question(name, RecordType.AAAA)))
     found = tuple(address for reply in replies for address in reply.addresses)
     if found:
-        return Answer.of([Endpoint(found, port=1)])  # an endpoint has a port, which nobody looks at here
+        return Answer.of([Endpoint(found, port=1)])  # an endpoint needs a port, which does not matter here
     if all(reply.is_negative for reply in replies):
         return Answer(outcome=Outcome.NOT_FOUND)
     return Answer.failed("; ".join(reply.error for reply in replies if reply.error))
