@@ -123,7 +123,7 @@ def test_a_name_that_is_not_there(svc: HeadlessService) -> None:
 def test_hints_are_shown(svc: HeadlessService) -> None:
     done = run("resolve", "web-headless.prod:htpp", *at(svc))
     assert done.returncode == 1
-    assert "its port 'htpp' is not; it has 8080" in done.stderr
+    assert "has no port 'htpp'; it has 8080" in done.stderr
     done = run("resolve", "web-headless.default:http", "--namespace", "prod", *at(svc))
     assert done.returncode == 1
     assert "'web-headless.prod.svc.cluster.local.' exists" in done.stderr

@@ -103,7 +103,9 @@ def test_junk_a_wrong_id_a_wrong_question_and_a_wrong_source_come_first(look: Lo
     assert hostnames(found) == ["web-0", "web-1", "web-2"]
     assert len(server.queries) == 1
     (ignored,) = found.dropped
-    assert ignored.startswith(f"6 ignored from {server.nameserver}, no answer to SRV {NAME}: ")
+    assert ignored.startswith(
+        f"6 replies ignored from {server.nameserver}, which did not answer SRV {NAME}: "
+    )
 
 
 def test_silence_then_an_answer_from_the_next_server(look: Look) -> None:

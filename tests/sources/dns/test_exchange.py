@@ -140,14 +140,17 @@ def test_what_is_not_ours_is_ignored_and_told_if_nothing_better_comes() -> None:
     assert not story.hears(GOOD[:20])
     assert not story.hears(b"junk")
     story.silence()
-    assert story.reply.error.startswith("10.96.0.10: no answer in 0.4 s, 4 ignored: wrong id, another")
+    assert story.reply.error.startswith(
+        "10.96.0.10: no answer in 0.4 s, 4 replies ignored: wrong id, another"
+    )
     story = Story(FIRST)
     assert not story.hears(GOOD, foreign=True)
     assert not story.hears(b"junk")
     assert story.hears(GOOD)
     assert story.reply.status is ReplyStatus.ANSWER
+    ignored = "wrong id, too short for a DNS message"
     assert story.reply.ignored == (
-        f"2 ignored from 10.96.0.10, no answer to A {NAME}: wrong id, too short for a DNS message",
+        f"2 replies ignored from 10.96.0.10, which did not answer A {NAME}: {ignored}",
     )
 
 

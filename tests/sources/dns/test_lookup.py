@@ -609,7 +609,7 @@ def test_a_hint_that_the_port_is_missing() -> None:
 
 def test_a_hint_that_the_namespace_is_another() -> None:
     other = "web.default.svc.cluster.local."
-    run = Run("web.prod:8080", {(other, A): a("10.0.0.1")}, second_opinion=True, own_namespace="mine")
+    run = Run("web.prod:8080", {(other, A): a("10.0.0.1")}, second_opinion=True, local_namespace="mine")
     assert run.answer.hint == f"{other!r} exists: is the namespace right?"
     assert len(run.batches[-1].questions) <= 3
     assert run.batches[-1].limit <= 1
