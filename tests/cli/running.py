@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from peerdiscover.testing import HeadlessService
+from tests.waiting import LONG
 
 COMMAND = str(Path(sys.executable).with_name("peerdiscover"))
 NAME = "web-headless.prod:http"
 PEER_KEYS = ["key", "hostname", "fqdn", "address", "port", "ordinal", "zone"]
-SECONDS = 30
+SECONDS = LONG
 
 
 def environment(**given: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from .running import COMMAND, ended, environment, line, run, running
+from .running import COMMAND, SECONDS, ended, environment, line, run, running
 
 
 def test_fast() -> None:
@@ -46,7 +46,7 @@ from peerdiscover.cli import main
 sys.exit(main(["demo", "--fast"]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), timeout=30
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), timeout=SECONDS
     )
     assert (done.returncode, done.stderr) == (0, "")
     restarts = re.findall(r"web-\d restarted: 127\.0\.0\.1:(\d+) -> 127\.0\.0\.1:(\d+), noticed", done.stdout)

@@ -175,7 +175,7 @@ def test_no_answer(misbehaving: HeadlessService, mode: str) -> None:
 
 
 def test_no_nameserver() -> None:
-    done = run("resolve", NAME, "--timeout", "0.5", "--nameserver", "127.0.0.1:1")
+    done = run("resolve", NAME, "--timeout", "1", "--nameserver", "127.0.0.1:1")
     assert done.returncode == 3
     assert "connection refused" in done.stderr
 

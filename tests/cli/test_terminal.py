@@ -71,7 +71,7 @@ def test_json_is_the_same_everywhere(svc: HeadlessService) -> None:
 
 @pytest.mark.parametrize(("program", "coloured"), [("import sys; ", True), (WITHOUT_RICH, False)])
 def test_changes(svc: HeadlessService, program: str, coloured: bool) -> None:
-    out = on_a_terminal(program + RUN, "watch", NAME, "--timeout", "0.5", *at(svc))
+    out = on_a_terminal(program + RUN, "watch", NAME, "--timeout", "2", *at(svc))
     assert (ESCAPE in out) == coloured
     assert all(peer.hostport in out for peer in svc.peers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import time
+import re
 
 import pytest
 
@@ -48,9 +48,9 @@ def test_they_come() -> None:
 
 def test_fewer_than_asked() -> None:
     with HeadlessService("web-headless.prod") as svc:
-        done = run("wait", NAME, "--min", "4", "--timeout", "0.7", *at(svc))
+        done = run("wait", NAME, "--min", "4", "--timeout", "2", *at(svc))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "3 of 4 peers after 0.7 s" in done.stderr
+    assert re.search(r"3 of 4 peers after \d+\.\d s", done.stderr)
 
 
 def test_fewer_than_asked_and_then_no_answer() -> None:
@@ -65,11 +65,11 @@ def test_fewer_than_asked_and_then_no_answer() -> None:
 def test_no_peers_and_no_answer(mode: str, status: int) -> None:
     with HeadlessService("web-headless.prod") as svc:
         svc.answer(mode)  # type: ignore[arg-type]
-        began = time.monotonic()
-        done = run("wait", NAME, "--timeout", "0.7", *at(svc))
-        assert time.monotonic() - began < 10
+        done = run("wait", NAME, "--timeout", "2", *at(svc))
     assert (done.returncode, done.stdout) == (status, "")
-    assert "0 of 1 peers after 0.7 s" in done.stderr
+    said = re.search(r"0 of 1 peers after (\d+\.\d) s", done.stderr)
+    assert said
+    assert float(said[1]) >= 2
 
 
 # --self
@@ -100,7 +100,7 @@ def test_the_name_is_not_looked_up_before_the_service_has_the_address() -> None:
 )
 def test_this_pod_elsewhere(address: dict[str, str]) -> None:
     with _pods() as svc:
-        done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **{**POD, **address})
+        done = run("wait", NAME, "--self", "--timeout", "2", *at(svc), **{**POD, **address})
     assert (done.returncode, done.stdout) == (1, "")
     assert f"for {OWN}; the pods known are 10.1.0.1, 10.1.0.9, 10.1.0.3" in done.stderr
     assert "10.1.0.77" in done.stderr
@@ -109,7 +109,7 @@ def test_this_pod_elsewhere(address: dict[str, str]) -> None:
 
 def test_the_address_under_another_name() -> None:
     with _pods() as svc:
-        done = run("wait", NAME, "--self", "--timeout", "1.5", *at(svc), **{**POD, "POD_IP": "10.1.0.3"})
+        done = run("wait", NAME, "--self", "--timeout", "3", *at(svc), **{**POD, "POD_IP": "10.1.0.3"})
     assert done.returncode == 1
     assert f"DNS does not give 10.1.0.3 for {OWN}; it gives 10.1.0.9" in done.stderr
 
@@ -117,7 +117,7 @@ def test_the_address_under_another_name() -> None:
 def test_the_name_is_not_there() -> None:
     with _pods() as svc:
         pod = {**POD, "POD_NAME": "web-7", "POD_IP": "10.1.0.3"}
-        done = run("wait", NAME, "--self", "--timeout", "1", *at(svc), **pod)
+        done = run("wait", NAME, "--self", "--timeout", "3", *at(svc), **pod)
     assert done.returncode == 1
     assert "the last answer was: not found" in done.stderr
 
@@ -131,7 +131,7 @@ def test_this_pod_in_ipv6() -> None:
 
 def test_this_pod_and_others() -> None:
     with HeadlessService("web-headless.prod", 2, pods=False, addresses=["10.1.0.1", "10.1.0.2"]) as svc:
-        done = run("wait", NAME, "--self", "--min", "3", "--timeout", "0.7", *at(svc), **POD)
+        done = run("wait", NAME, "--self", "--min", "3", "--timeout", "2", *at(svc), **POD)
     assert done.returncode == 1
     assert "2 of 3 peers" in done.stderr
     assert "publishNotReadyAddresses" not in done.stderr, "it is there itself; others are missing"
@@ -140,12 +140,12 @@ def test_this_pod_and_others() -> None:
 def test_no_peers_and_so_not_this_pod() -> None:
     """What is most often the reason is said: only ready pods are in DNS, and this one waits."""
     with HeadlessService("web-headless.prod", 0) as svc:
-        done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **POD)
+        done = run("wait", NAME, "--self", "--timeout", "2", *at(svc), **POD)
         assert done.returncode == 1
         assert "0 of 1 peers" in done.stderr
         assert "publishNotReadyAddresses: true" in done.stderr
         svc.answer("servfail")
-        done = run("wait", NAME, "--self", "--timeout", "0.7", *at(svc), **POD)
+        done = run("wait", NAME, "--self", "--timeout", "2", *at(svc), **POD)
         assert done.returncode == 3
         assert "publishNotReadyAddresses" not in done.stderr, "no answer said that it is not there"
 
@@ -189,7 +189,7 @@ def test_a_cache_that_still_has_the_old_address_of_this_pod() -> None:
         knot.publish("web-headless.prod", pods_of("web", 2, first="10.1.0.8"), ttl=600)
         ask(cache, OWN, "A", tcp=False)
         knot.publish("web-headless.prod", pods_of("web", 2, first="10.1.0.1"), ttl=600)
-        asked = ("wait", NAME, "--self", "--timeout", "1", "--nameserver")
+        asked = ("wait", NAME, "--self", "--timeout", "3", "--nameserver")
         done = run(*asked, cache.nameserver, **POD)
         assert done.returncode == 1
         assert f"DNS does not give 10.1.0.2 for {OWN}; it gives 10.1.0.9" in done.stderr

@@ -20,6 +20,7 @@ import pytest
 
 from peerdiscover import DNS, ClosedError, ConfigurationError, Discovery, Peer, resolve
 from peerdiscover.testing import HeadlessService, Service, ServiceEndpoint, ServicePort
+from tests.waiting import LONG
 
 WEB = "web-headless.prod.svc.cluster.local."
 
@@ -31,7 +32,7 @@ def ask(
     *,
     tcp: bool = False,
     edns: int | None = 1232,
-    timeout: float = 2,
+    timeout: float = LONG,
 ) -> dns.message.Message:
     host, port = svc.nameserver.split(":")
     query = dns.message.make_query(name, kind)
@@ -46,7 +47,7 @@ def addresses(svc: HeadlessService, name: str = WEB, kind: str = "A") -> set[str
 
 
 def get(peer: Peer, path: str = "/", method: str = "GET", body: bytes | None = None) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(*peer.sockaddr, timeout=2)
+    connection = http.client.HTTPConnection(*peer.sockaddr, timeout=LONG)
     try:
         connection.request(method, path, body)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
@@ -57,7 +58,7 @@ def get(peer: Peer, path: str = "/", method: str = "GET", body: bytes | None = N
 
 def same_peers(svc: HeadlessService, name: str) -> None:
     """What the library finds is what the Service says it has, key and address, hostname and fqdn."""
-    found = resolve(name, source=svc.source, timeout=3)
+    found = resolve(name, source=svc.source, timeout=LONG)
     assert tuple(found) == svc.peers
     assert [p.hostname for p in found] == [p.hostname for p in svc.peers]
     assert [p.ordinal for p in found] == [p.ordinal for p in svc.peers]
@@ -89,7 +90,7 @@ def test_pods_answer_with_their_names() -> None:
 
 def test_a_connection_is_kept_and_bodies_are_read() -> None:
     with HeadlessService("web.prod", replicas=1) as svc:
-        connection = http.client.HTTPConnection(*svc.peers[0].sockaddr, timeout=2)
+        connection = http.client.HTTPConnection(*svc.peers[0].sockaddr, timeout=LONG)
         for n, (method, body) in enumerate([("GET", None), ("POST", b"x" * 300_000), ("PUT", b"")], 1):
             connection.request(method, "/", body)
             answer = json.loads(connection.getresponse().read())
@@ -114,7 +115,7 @@ def test_a_connection_is_kept_and_bodies_are_read() -> None:
 def test_what_ends_a_connection(sent: bytes, status: int) -> None:
     with (
         HeadlessService("web.prod", replicas=1) as svc,
-        socket.create_connection(svc.peers[0].sockaddr, timeout=2) as sock,
+        socket.create_connection(svc.peers[0].sockaddr, timeout=LONG) as sock,
         sock.makefile("rb") as stream,
     ):
         sock.sendall(sent)
@@ -139,7 +140,7 @@ def test_scaling_as_a_statefulset() -> None:
         assert addresses(svc) == {peer.address for peer in before}
         for peer in gone:
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(peer.sockaddr, timeout=2)
+                socket.create_connection(peer.sockaddr, timeout=LONG)
         svc.scale(0)
         assert not svc.peers
         assert ask(svc, WEB, "A").rcode() == dns.rcode.NXDOMAIN
@@ -150,16 +151,16 @@ def test_scaling_as_a_statefulset() -> None:
 def test_replacing_and_removing() -> None:
     with HeadlessService("web-headless.prod", replicas=3) as svc:
         old = svc.peers
-        with socket.create_connection(old[0].sockaddr, timeout=2) as open_connection:
+        with socket.create_connection(old[0].sockaddr, timeout=LONG) as open_connection:
             svc.replace(0)
-            open_connection.settimeout(2)
+            open_connection.settimeout(LONG)
             assert open_connection.recv(1) == b""
         assert [peer.key for peer in svc.peers] == ["web-0", "web-1", "web-2"]
         assert svc.peers[0].address not in {peer.address for peer in old}
         assert svc.peers[1:] == old[1:]
         assert get(svc.peers[0])["pod"] == "web-0"
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(old[0].sockaddr, timeout=2)
+            socket.create_connection(old[0].sockaddr, timeout=LONG)
 
         svc.remove(1)
         assert [peer.key for peer in svc.peers] == ["web-0", "web-2"]
@@ -254,7 +255,7 @@ def test_ipv6_and_both_families() -> None:
         assert {peer.addresses for peer in svc.peers} == {("127.0.0.1", "::1")}
         same_peers(svc, "web.prod:http")
         for peer in svc.peers:
-            with socket.create_connection(("::1", peer.port), timeout=2):
+            with socket.create_connection(("::1", peer.port), timeout=LONG):
                 pass
 
 
@@ -277,9 +278,10 @@ def test_addresses_without_pods() -> None:
 def test_a_lost_node() -> None:
     with HeadlessService("web-headless.prod", replicas=2) as svc:
         peer = svc.peers[1]
-        connection = http.client.HTTPConnection(*peer.sockaddr, timeout=0.3)
+        connection = http.client.HTTPConnection(*peer.sockaddr, timeout=LONG)
         connection.request("GET", "/")
         assert connection.getresponse().read()
+        connection.sock.settimeout(0.3)
         svc.blackhole(1)
         assert addresses(svc) == {p.address for p in svc.peers}
         assert svc.peers[1] == peer
@@ -307,7 +309,7 @@ def test_a_regular_service() -> None:
         assert set(seen) == {"web-0", "web-1", "web-2"}
         svc.scale(0)
         assert addresses(svc, "web.prod.svc.cluster.local.") == {vip.address}
-        with socket.create_connection(vip.sockaddr, timeout=2) as sock:
+        with socket.create_connection(vip.sockaddr, timeout=LONG) as sock:
             assert sock.recv(1) == b""
 
 
@@ -418,7 +420,7 @@ def test_sizes(count: int, edns: int | None, tcp: bool, kept: int, cut: bool) ->
 def test_several_queries_on_one_connection() -> None:
     with HeadlessService("web-headless.prod", 1000, pods=False) as svc:
         host, port = svc.nameserver.split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as sock, sock.makefile("rb") as stream:
+        with socket.create_connection((host, int(port)), timeout=LONG) as sock, sock.makefile("rb") as stream:
             queries = [dns.message.make_query(WEB, kind) for kind in ("A", "SRV", "AAAA", "TXT") * 10]
             whole = b"".join(query.to_wire(prepend_length=True) for query in queries)
             for at in range(0, len(whole), 7):  # in pieces that end anywhere
@@ -494,7 +496,7 @@ def test_closing_and_starting_again() -> None:
         assert not svc.peers
     with svc:
         assert len(addresses(svc)) == 2
-        with socket.create_connection(svc.peers[0].sockaddr, timeout=2) as open_connection:
+        with socket.create_connection(svc.peers[0].sockaddr, timeout=LONG) as open_connection:
             svc.close()
             assert open_connection.recv(1) == b""
     with pytest.raises(ClosedError):
@@ -543,7 +545,7 @@ def test_a_child_keeps_no_pod_alive() -> None:
             os.read(there_in, 1)
             svc.replace(0)
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(old.sockaddr, timeout=2)
+                socket.create_connection(old.sockaddr, timeout=LONG)
             assert get(svc.peers[0])["pod"] == "web-0"
         finally:
             for descriptor in (done_out, done_in, there_in, there_out):
@@ -552,13 +554,17 @@ def test_a_child_keeps_no_pod_alive() -> None:
         assert status == 0
 
 
-def test_it_takes_little_time() -> None:
-    """Not a benchmark: ten times slower than this would be a step that waits for something."""
-    start = time.perf_counter()
+def test_it_waits_for_nothing() -> None:
+    """Beginning and ending are work. A step that waits would take many times the processor's time for it, in
+    the best of many rounds, too.
+    """
+    ratios = []
     for _ in range(20):
+        start, worked = time.perf_counter(), time.process_time()
         with HeadlessService("web-headless.prod", replicas=3):
             pass
-    assert time.perf_counter() - start < 2.0
+        ratios.append((time.perf_counter() - start) / (time.process_time() - worked))
+    assert min(ratios) < 10
 
 
 @pytest.mark.parametrize(

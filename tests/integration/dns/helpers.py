@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from peerdiscover import DNS, Answer, Discovery, LookupRequest, PeerSet, Policy, ServiceName
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 __all__ = [
     "QUICK",
@@ -35,7 +35,7 @@ QUICK = Policy(
     hold=1.0,
     retry_initial=0.05,
     retry_max=0.2,
-    ready_timeout=20.0,
+    ready_timeout=LONG,
 )
 """The default policy on a clock that runs twenty times as fast or more."""
 
@@ -67,7 +67,7 @@ def lookup_in(world: str, source: DNS, service: str, **ask: Any) -> Answer:
     return anyio.run(source.alookup, LookupRequest(ServiceName.parse(service), **ask), backend=world)
 
 
-def changed_to(web: Discovery, wanted: Callable[[PeerSet], bool], timeout: float = 20.0) -> PeerSet:
+def changed_to(web: Discovery, wanted: Callable[[PeerSet], bool], timeout: float = LONG) -> PeerSet:
     """Waits, change by change, until the set is what is wanted."""
     if wanted(web.peers):
         return web.peers
@@ -85,6 +85,6 @@ def entering(web: Discovery) -> Iterator[None]:
         try:
             eventually(lambda: web.status.next_refresh < 1e9 or started.done())
             yield
-            started.result(timeout=20)
+            started.result(timeout=LONG)
         finally:
             web.close()

@@ -17,7 +17,7 @@ from peerdiscover import (
     resolve,
 )
 from tests.tools.nameservers import Authoritative, Bind, Knot, Unbound, pods_of
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 from .helpers import SERVICE, changed_to, entering, hostnames, lookup, policy
 
@@ -109,7 +109,7 @@ def test_at_the_start(server: Authoritative, breaks: Break, says: str) -> None:
     """It raises, with what the server did, and never takes "no answer" for "nobody"."""
     breaks(server)
     source = DNS([server.nameserver])
-    web = Discovery(f"{SERVICE}:8080", source=source, policy=policy(timeout=0.5, ready_timeout=0.7))
+    web = Discovery(f"{SERVICE}:8080", source=source, policy=policy(timeout=2, ready_timeout=3))
     with pytest.raises(ResolutionTimeoutError, match=says) as caught:
         web.start()
     assert caught.value.outcome is Outcome.FAILED
@@ -152,7 +152,7 @@ async def test_after_a_success_awaited(breaks: Break, says: str) -> None:
             assert says in (web.status.error or "")
             mend(server, breaks)
             server.publish(SERVICE, pods_of("web", 4))
-            with anyio.fail_after(20):
+            with anyio.fail_after(LONG):
                 assert len(await web.wait(4)) == 4
 
 

@@ -28,7 +28,7 @@ from tests.tools.nameservers import (
     ask,
     pods_of,
 )
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 from .helpers import SERVICE, addresses, changed_to, entering, hostnames, policy
 
@@ -92,7 +92,7 @@ def test_the_first_pod_of_all_need_not_wait(server: Authoritative) -> None:
     with Discovery(f"{SERVICE}:8080", source=DNS([server.nameserver]), policy=alone) as web:
         assert len(web.peers) == 0
         server.publish(SERVICE, pods_of("web", 1))
-        assert hostnames(web.wait(1, timeout=10)) == ["web-0"]
+        assert hostnames(web.wait(1, timeout=LONG)) == ["web-0"]
 
 
 def test_pods_come_and_go_one_by_one(server: Authoritative) -> None:
@@ -118,7 +118,7 @@ def test_every_address_is_now_another_ordinals(server: Authoritative, port: str)
     server.publish(SERVICE, pods_of("web", 3))
     lazy = policy(min_refresh=1000, max_refresh=1000)
     with Discovery(f"{SERVICE}:{port}", source=DNS([server.nameserver]), policy=lazy) as web:
-        changes = web.changes(timeout=10)
+        changes = web.changes(timeout=LONG)
         assert len(next(changes).added) == 3
         first = web.ordinal(0)
         server.publish(
@@ -166,7 +166,7 @@ def test_three_none_three(server: Authoritative) -> None:
     """Scaled to zero and back: emptied after the hold, and the pods are the same again by name."""
     server.publish(SERVICE, pods_of("web", 3))
     with Discovery(f"{SERVICE}:8080", source=DNS([server.nameserver]), policy=policy(hold=0.5)) as web:
-        changes = web.changes(timeout=10)
+        changes = web.changes(timeout=LONG)
         assert len(next(changes).added) == 3
         picker = web.round_robin()
         server.publish(SERVICE, [])
@@ -455,7 +455,7 @@ def test_a_ttl_of_zero_is_no_advice() -> None:
 @pytest.mark.anyio
 async def test_the_same_stories_awaited(knot: Knot) -> None:
     knot.publish(SERVICE, pods_of("web", 3))
-    with anyio.fail_after(30):
+    with anyio.fail_after(LONG):
         source = DNS([knot.nameserver])
         async with AsyncDiscovery(f"{SERVICE}:http", source=source, policy=policy(hold=0.5)) as web:
             changes = web.changes()

@@ -27,7 +27,7 @@ from peerdiscover.sources._calling import Cancellation
 from peerdiscover.sources.environment import Environment, ResolvConf
 from peerdiscover.sources.kubernetes import _backoff
 from tests.discovery.test_fork import Child
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 from .test_reflector import END, added, deleted, item
 
@@ -146,7 +146,7 @@ def take(request: pytest.FixtureRequest) -> Take:
     async def awaited(source: Kubernetes, count: int) -> list[Answer]:
         found: list[Answer] = []
         answers = source.awatch(ASK)
-        with anyio.fail_after(20):
+        with anyio.fail_after(LONG):
             try:
                 while len(found) < count:
                     found.append(await anext(answers))
@@ -208,7 +208,7 @@ def test_a_server_without_such_watches(take: Take) -> None:
     with Fake(stays(OK, chunk(added("10.0.0.1"))), listed, stays(OK, chunk(added("10.0.0.2")))) as fake:
         began = time.monotonic()
         one, two = take(Kubernetes(fake.url), 2)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LONG, "it does not wait for the end of the first watch"
     assert [there(one), there(two)] == [{"10.0.0.1"}, {"10.0.0.1", "10.0.0.2"}]
     assert "limit=500" in fake.lines[1]
     assert "resourceVersion=5&" in fake.lines[2]
@@ -227,7 +227,7 @@ def test_a_server_that_drips(take: Take) -> None:
         began = time.monotonic()
         (answer,) = take(Kubernetes(fake.url), 1)
     assert "no answer in" in str(answer.error)
-    assert 1 <= time.monotonic() - began < 4
+    assert 1 <= time.monotonic() - began < LONG
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Canc
         yield told, cancellation
     finally:
         cancellation.cancel()
-        thread.join(5)
+        thread.join(LONG)
         assert not thread.is_alive()
 
 
@@ -366,7 +366,7 @@ def test_a_thread_is_woken_wherever_it_waits(script: Script) -> None:
         eventually(lambda: fake.lines)
         began = time.monotonic()
         cancellation.cancel()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30, "it does not wait for its time"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are looked at in /proc")

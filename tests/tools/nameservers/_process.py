@@ -25,6 +25,8 @@ import dns.message
 import dns.query
 import dns.rcode
 
+from tests.waiting import LONG
+
 from ._programs import require
 
 __all__ = ["Server", "ask", "free_endpoint"]
@@ -56,7 +58,7 @@ def free_endpoint(address: str | None = None) -> tuple[str, int]:
 
 
 def ask(
-    server: Server, name: str, kind: str = "A", *, tcp: bool = True, timeout: float = 2.0
+    server: Server, name: str, kind: str = "A", *, tcp: bool = True, timeout: float = LONG
 ) -> dns.message.Message:
     """The server's own answer, without the library in between."""
     question = dns.message.make_query(name, kind, use_edns=0, payload=1232)
@@ -121,10 +123,11 @@ class Server:
         """Whether this answer to `ready_name` shows that it serves."""
         return bool(answer.question)
 
-    def _wait_until_ready(self, timeout: float = 10.0) -> None:
+    def _wait_until_ready(self, timeout: float = LONG) -> None:
         assert self._process is not None
         deadline = time.monotonic() + timeout
         last: object = "no answer"
+        limit = 0.05
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise AssertionError(
@@ -132,12 +135,13 @@ class Server:
                 )
             try:
                 # UDP: a readiness check over TCP would leave the port in TIME_WAIT at the server's end.
-                answer = ask(self, self.ready_name, "SOA", tcp=False, timeout=0.05)
+                answer = ask(self, self.ready_name, "SOA", tcp=False, timeout=limit)
                 if self.is_ready(answer):
                     return
                 last = dns.rcode.to_text(answer.rcode())
             except (OSError, EOFError, dns.exception.DNSException) as error:
                 last = error
+            limit = min(2 * limit, 5.0)  # it may answer, but slowly
             time.sleep(0.01)
         raise AssertionError(f"{self.program} is not ready after {timeout} s ({last!r}):\n{self.log[-4000:]}")
 

@@ -20,6 +20,9 @@ import dns.rdatatype
 
 from ._process import free_endpoint
 
+_SILENCE = 5.0
+"""Seconds after which an upstream that says nothing is passed over."""
+
 __all__ = ["At", "FromElsewhere", "Meddle", "Proxy", "Seen", "Upstream"]
 
 
@@ -161,7 +164,7 @@ class Proxy:
         wire, client = self._udp.recvfrom(65535)
         question, upstream = self._note(wire, "udp"), next(self._upstreams)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as onward:
-            onward.settimeout(1)
+            onward.settimeout(_SILENCE)
             onward.connect((upstream.address, upstream.port))
             onward.send(wire)
             answer = onward.recv(65535)
@@ -174,10 +177,10 @@ class Proxy:
     def _serve_connection(self) -> None:
         connection, _ = self._listener.accept()
         with connection:
-            connection.settimeout(1)
+            connection.settimeout(_SILENCE)
             wire = _read(connection)
             question, upstream = self._note(wire, "tcp"), next(self._upstreams)
-            with socket.create_connection((upstream.address, upstream.port), timeout=1) as onward:
+            with socket.create_connection((upstream.address, upstream.port), timeout=_SILENCE) as onward:
                 onward.sendall(len(wire).to_bytes(2, "big") + wire)
                 answer = _read(onward)
             for first in self.meddle(question, answer):

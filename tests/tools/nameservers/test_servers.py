@@ -13,6 +13,8 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from tests.waiting import LONG
+
 from . import Authoritative, Bind, Dnsmasq, Knot, Proxy, Server, Unbound, ask, pods_of
 
 NAME = "web.prod.svc.cluster.local."
@@ -86,13 +88,13 @@ def test_a_proxy_takes_turns_and_blocks_tcp() -> None:
         with Proxy(one, other) as proxy:
             question = dns.message.make_query(NAME, "A")
             for count in 1, 2, 1:
-                answer = dns.query.udp(question, proxy.address, port=proxy.port, timeout=1)
+                answer = dns.query.udp(question, proxy.address, port=proxy.port, timeout=LONG)
                 assert len(answer.answer[0]) == count
-            assert len(dns.query.tcp(question, proxy.address, port=proxy.port, timeout=1).answer[0]) == 2
+            assert len(dns.query.tcp(question, proxy.address, port=proxy.port, timeout=LONG).answer[0]) == 2
             assert proxy.count("A") == 4
             assert proxy.count("A", "tcp") == 1
         with Proxy(one, tcp="refuse") as proxy, pytest.raises(ConnectionRefusedError):
-            socket.create_connection((proxy.address, proxy.port), timeout=1)
+            socket.create_connection((proxy.address, proxy.port), timeout=LONG)
         with Proxy(one, tcp="drop") as proxy, pytest.raises(TimeoutError):
             socket.create_connection((proxy.address, proxy.port), timeout=0.2)
 
@@ -106,5 +108,5 @@ def test_the_sizes_at_which_an_answer_is_cut(count: int, edns: int | None, cut: 
         server.publish("web-headless.prod", pods_of("web", count))
         name = server.absolute("web-headless.prod")
         question = dns.message.make_query(name, "A", use_edns=False if edns is None else 0, payload=edns or 0)
-        answer = dns.query.udp(question, server.address, port=server.port, timeout=1, ignore_trailing=True)
+        answer = dns.query.udp(question, server.address, port=server.port, timeout=LONG, ignore_trailing=True)
         assert bool(answer.flags & dns.flags.TC) is cut

@@ -10,6 +10,7 @@ import dns.rcode
 import dns.rdatatype
 
 from tests.tools.cluster import Cluster
+from tests.waiting import LONG
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Answer:
 def ask(cluster: Cluster, name: str, kind: str = "A") -> Answer:
     """One question over TCP, so that nothing is cut off. The thread must be inside the cluster."""
     question = dns.message.make_query(name + ".", kind)
-    said = dns.query.tcp(question, cluster.nameserver, timeout=5)
+    said = dns.query.tcp(question, cluster.nameserver, timeout=LONG)
     wanted = dns.rdatatype.from_text(kind)
     sets = [one for one in said.answer if one.rdtype == wanted]
     records = tuple(sorted(str(record) for one in sets for record in one))

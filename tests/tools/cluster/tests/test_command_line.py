@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.cluster import Cluster, Workload, _registry
+from tests.waiting import LONG
 
 _ROOT = Path(__file__).parents[4]
 _SLEEP = ["sh", "-c", "echo hello; trap 'exit 0' TERM; while :; do sleep 0.1; done"]
@@ -25,7 +26,7 @@ data: {word: hello}
 
 def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.tools.cluster", *arguments]
-    return subprocess.run(command, cwd=_ROOT, input=text, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=_ROOT, input=text, capture_output=True, text=True, timeout=LONG)
 
 
 def test_objects(cluster: Cluster, namespace: str) -> None:
@@ -61,7 +62,7 @@ def test_up_until_it_is_told_to_end(shared_cluster: Cluster) -> None:
         name = process.stdout.readline().split()[1].rstrip(",")
         assert run("get", "--name", name, "Node").stdout == "node-1\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(LONG) == 0
     gone = run("get", "--name", name, "Node")
     assert (gone.returncode, gone.stderr) == (1, f"no cluster {name} runs here\n")
 

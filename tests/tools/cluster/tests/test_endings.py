@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.cluster import Cluster, ClusterError, Unavailable, _binary, _network, _registry, fixtures
+from tests.waiting import LONG
 
 _ROOT = Path(__file__).parents[4]
 _OWNER = """
@@ -68,7 +69,7 @@ def test_what_a_killed_keeper_leaves_is_cleared_by_the_next_start(
     with process:
         (keeper,) = [pid for pid, words in _processes() if words[-2:] == ["keeper", name]]
         os.kill(keeper, signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + LONG
         while any(str(_registry.ROOT / name) in " ".join(words) for _, words in _processes()):
             assert time.monotonic() < deadline  # the kernel ends the parts and the pod
     assert f"namespace {name}" in _left(name)
@@ -107,7 +108,7 @@ def test_without_programs(shared_cluster: Cluster, monkeypatch: pytest.MonkeyPat
 def test_without_the_binary(shared_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
-    with pytest.raises(Unavailable, match=r"not built: python -m tests\.cluster build"):
+    with pytest.raises(Unavailable, match=r"not built: python -m tests\.tools\.cluster build"):
         Cluster.start()
 
 
@@ -121,7 +122,7 @@ def test_without_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def _wait_until_nothing_is_left(name: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LONG
     while left := _left(name):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)

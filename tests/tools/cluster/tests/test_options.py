@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.tools.cluster import ApiError, Cluster, Workload
+from tests.waiting import LONG
 
 from ._dns import addresses, ask
 
@@ -25,7 +26,7 @@ def test_both_families(cluster: Cluster, statefulset: Make) -> None:
     pods = web.wait()
     assert addresses(cluster, web.fqdn) == {pod.ips[0] for pod in pods}
     assert addresses(cluster, web.fqdn, "AAAA") == {pod.ips[1] for pod in pods}
-    with urlopen(f"http://[{pods[1].ips[1]}]:8080/", timeout=2) as answer:
+    with urlopen(f"http://[{pods[1].ips[1]}]:8080/", timeout=LONG) as answer:
         assert json.load(answer)["pod"] == "web-1"
 
 
@@ -143,7 +144,7 @@ def test_a_thousand_light_pods(own_cluster: Callable[..., Cluster]) -> None:
         deadline = time.monotonic() + 15
         while len(addresses(cluster, web.fqdn)) != 1000:
             assert time.monotonic() < deadline
-        with urlopen(f"http://{pods[999].ip}:8080/", timeout=2) as answer:
+        with urlopen(f"http://{pods[999].ip}:8080/", timeout=LONG) as answer:
             assert json.load(answer)["pod"] == "web-999"
 
 
@@ -163,5 +164,5 @@ def _status(http: httpx.Client, path: str, wanted: int) -> int:
 def _watch(cluster: Cluster, path: str, token: str) -> list[dict[str, Any]]:
     context = ssl.create_default_context(cafile=str(cluster.ca))
     request = Request(f"{cluster.server}{path}", headers={"Authorization": f"Bearer {token}"})
-    with contextlib.closing(urlopen(request, timeout=10, context=context)) as stream:
+    with contextlib.closing(urlopen(request, timeout=LONG, context=context)) as stream:
         return [json.loads(line) for line in stream]

@@ -10,6 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.tools.cluster import Cluster, Workload
+from tests.waiting import LONG
 
 from ._dns import addresses, ask
 
@@ -26,7 +27,7 @@ def test_a_statefulset_is_there_by_its_names(cluster: Cluster, statefulset: Make
 
 def test_a_served_pod_answers_with_its_name(statefulset: Make) -> None:
     pod = statefulset("web", 1).wait()[0]
-    with urlopen(f"http://{pod.ip}:8080/a?b", timeout=2) as answer:
+    with urlopen(f"http://{pod.ip}:8080/a?b", timeout=LONG) as answer:
         said = json.load(answer)
     assert (said["pod"], said["ip"], said["path"]) == ("web-0", pod.ip, "/a?b")
 
@@ -63,7 +64,7 @@ def test_what_is_not_there_has_no_name(cluster: Cluster) -> None:
 def test_a_deleted_pod_says_goodbye(statefulset: Make) -> None:
     web = statefulset("web", 1, annotations={"test/linger": "0"})
     pod = web.wait()[0]
-    with socket.create_connection((pod.ip, 8080), timeout=5) as connection:
+    with socket.create_connection((pod.ip, 8080), timeout=LONG) as connection:
         web.delete_pod("web-0")
         assert connection.recv(1) == b""  # FIN
 
