@@ -19,7 +19,7 @@ from peerdiscover import AsyncDiscovery, Discovery, Policy
 from peerdiscover.http import AsyncPodTransport, PodTransport
 from tests.waiting import LONG
 
-WAYS = [f"{kind}-{library}" for kind in ("threads", "asyncio", "trio") for library in ("httpx", "httpx2")]
+FLAVORS = [f"{kind}-{library}" for kind in ("threads", "asyncio", "trio") for library in ("httpx", "httpx2")]
 SLOW = Policy(min_refresh=600, max_refresh=600, jitter=0)
 """Asks when it is told to, or when something failed."""
 HOST = "http://web.prod"
@@ -54,7 +54,7 @@ class Web:
         return self.request("POST", path, **options)
 
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call, and await where that is the way."""
+        """Call, and await the result of an asynchronous client."""
         return self._call(function, *args, **options)
 
     def refresh(self) -> Any:
@@ -63,7 +63,7 @@ class Web:
 
 @contextmanager
 def web(
-    way: str,
+    flavor: str,
     source: Any,
     *,
     policy: Policy = SLOW,
@@ -72,7 +72,7 @@ def web(
     **options: Any,
 ) -> Iterator[Web]:
     """An entered discovery, a transport with these options, and a client over it."""
-    kind, _, library = way.partition("-")
+    kind, _, library = flavor.partition("-")
     if find_spec(library) is None:
         text = f"{library} is not installed: pip install {library}"
         if os.environ.get("CI"):

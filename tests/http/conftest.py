@@ -1,13 +1,13 @@
-"""The ways to send, as a fixture."""
+"""The flavors of clients, as a fixture."""
 
 from __future__ import annotations
 
 import pytest
 
-from ._flavors import WAYS
+from ._flavors import FLAVORS
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=FLAVORS)
+def flavor(request: pytest.FixtureRequest) -> str:
     param: str = request.param
     return param

@@ -18,27 +18,27 @@ from ._pods import pods
 H2: dict[str, Any] = {"http1": False, "http2": True}
 
 
-def stream(way: str, *parts: bytes) -> Any:
-    """A body that is read once, as the library of this way wants it."""
+def stream(flavor: str, *parts: bytes) -> Any:
+    """A body that is read once, as this flavor of client takes it."""
 
     async def aparts() -> Any:
         for part in parts:
             yield part
 
-    return iter(parts) if way.startswith("threads") else aparts()
+    return iter(parts) if flavor.startswith("threads") else aparts()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_redirects_are_followed(way: str, method: str) -> None:
-    with pods(2) as service, web(way, service.source, client={"follow_redirects": True}) as client:
+def test_redirects_are_followed(flavor: str, method: str) -> None:
+    with pods(2) as service, web(flavor, service.source, client={"follow_redirects": True}) as client:
         response = client.request(method, "/moved", content=b"k" if method == "POST" else None)
         assert response.status_code == 200
         assert sorted(request.path for request in service.requests) == ["/", "/moved"]
         assert {request.body for request in service.requests} == {b"k" if method == "POST" else b""}
 
 
-def test_redirects_to_elsewhere_are_refused(way: str) -> None:
-    with pods(1) as service, web(way, service.source) as client:
+def test_redirects_to_elsewhere_are_refused(flavor: str) -> None:
+    with pods(1) as service, web(flavor, service.source) as client:
         response = client.get("/moved")
         assert response.status_code == 307
         request = client.call(client.client.build_request, "GET", "http://other.prod/")
@@ -46,24 +46,24 @@ def test_redirects_to_elsewhere_are_refused(way: str) -> None:
             client.call(client.client.send, request)
 
 
-def test_a_stream_is_not_sent_again_by_the_pool(way: str) -> None:
+def test_a_stream_is_not_sent_again_by_the_pool(flavor: str) -> None:
     """After a GOAWAY that leaves it out the pool sends a request anew by itself: here without its body."""
-    with Pods2(2) as service, web(way, service.source, **H2) as client:
+    with Pods2(2) as service, web(flavor, service.source, **H2) as client:
         for _ in range(2):
             client.post()  # an earlier stream on both lines
         service.misbehave("goaway", once=True)
         for _ in range(2):
             with pytest.raises(client.api.RemoteProtocolError, match="a stream, which cannot be sent again"):
-                client.post(content=stream(way, b"x"))
-        assert client.post(content=stream(way, b"x")).status_code == 200
+                client.post(content=stream(flavor, b"x"))
+        assert client.post(content=stream(flavor, b"x")).status_code == 200
         assert sorted(request.body for request in service.requests if request.done) == [b"", b"", b"x"]
         assert client.discovery.status.next_refresh > 100
 
 
 @pytest.mark.parametrize("host", ["service", "peer"])
-def test_a_stream_that_the_pool_began_again_in_vain_is_gone(way: str, host: str) -> None:
+def test_a_stream_that_the_pool_began_again_in_vain_is_gone(flavor: str, host: str) -> None:
     """GOAWAY, and nobody listens any more: not sent, and yet not to be sent to another pod."""
-    with Pods2(2) as service, web(way, service.source, host=host, **H2) as client:
+    with Pods2(2) as service, web(flavor, service.source, host=host, **H2) as client:
         for _ in range(2):
             client.post()
         service.misbehave("goaway", once=True)
@@ -71,12 +71,12 @@ def test_a_stream_that_the_pool_began_again_in_vain_is_gone(way: str, host: str)
             pod.refuse()
         for _ in range(2):
             with pytest.raises(client.api.TransportError, match="a stream, which cannot be sent again"):
-                client.post(content=stream(way, b"x"))
+                client.post(content=stream(flavor, b"x"))
         assert [request for request in service.requests if request.done and request.path == "/"][2:] == []
 
 
-def test_a_pod_that_does_not_speak_http2_is_to_blame_itself(way: str) -> None:
-    with pods(1) as plain, Pods2(1) as service, web(way, service.source, **H2) as client:
+def test_a_pod_that_does_not_speak_http2_is_to_blame_itself(flavor: str) -> None:
+    with pods(1) as plain, Pods2(1) as service, web(flavor, service.source, **H2) as client:
         service.shown = [*plain.all, *service.all]
         plain[0].name = "web-1"
         client.refresh()
@@ -85,8 +85,8 @@ def test_a_pod_that_does_not_speak_http2_is_to_blame_itself(way: str) -> None:
         assert "in a row" in client.discovery.explain()
 
 
-def test_who_waits_for_a_stream_of_a_line_that_breaks_was_not_sent(way: str) -> None:
-    with Pods2(2) as service, web(way, service.source, **H2) as client:
+def test_who_waits_for_a_stream_of_a_line_that_breaks_was_not_sent(flavor: str) -> None:
+    with Pods2(2) as service, web(flavor, service.source, **H2) as client:
         one, two = service.all
         assert isinstance(one, Pod2)
         one.streams = 1
@@ -129,10 +129,10 @@ def test_arguments_that_cannot_work_are_refused_at_once() -> None:
             client.get("/", extensions={"peer": "web-0"})
 
 
-def test_names_that_are_not_ascii(way: str) -> None:
+def test_names_that_are_not_ascii(flavor: str) -> None:
     with (
         pods(1) as service,
-        web(way, service.source, name="xn--bcher-kva.example.:80") as client,
+        web(flavor, service.source, name="xn--bcher-kva.example.:80") as client,
     ):
         assert client.get(host="http://xn--bcher-kva.example.").status_code == 200
         assert client.get(host="http://b\u00fccher.example.").status_code == 200

@@ -80,7 +80,7 @@ async def test_at_any_step(protocol: str, kept: bool, context: ssl.SSLContext, a
                 transport = AsyncPodTransport(discovery, picker=picker, **options)
                 async with httpx.AsyncClient(transport=transport, timeout=LONG) as client:
                     interrupted += await cancelled_after(steps, client, url, kept)
-                    assert picker.under_way == 0
+                    assert picker.in_flight == 0
                     if kept:
                         assert (await client.get(url)).status_code == 200  # the one place is free
                 gc.collect()  # a line that was lost says so here

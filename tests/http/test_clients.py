@@ -123,9 +123,9 @@ def test_a_discovery_of_ones_own_stays_open() -> None:
         assert len(discovery.refresh()) == 3
         wrong: list[dict[str, Any]] = [{"source": service.source}, {"policy": QUICK}]
         for arguments in wrong:
-            with pytest.raises(ConfigurationError, match="own"):
+            with pytest.raises(ConfigurationError, match="together with discovery="):
                 Client("web.prod", discovery=discovery, **arguments)
-        with pytest.raises(ConfigurationError, match=r"is that of 'web\.prod'"):
+        with pytest.raises(ConfigurationError, match=r"another service, 'web\.prod'"):
             Client("other.prod", discovery=discovery)
 
 

@@ -33,18 +33,18 @@ def ends(pod: Pod, seconds: float = LONG) -> bool:
     return pod.ended.acquire(timeout=seconds)
 
 
-def stream(client: Web, way: str, path: str = "/") -> tuple[Any, Callable[[], Any], Callable[[], None]]:
+def stream(client: Web, flavor: str, path: str = "/") -> tuple[Any, Callable[[], Any], Callable[[], None]]:
     """A response whose body is not read yet, what reads it, and what closes it."""
     http = client.client
     request = client.call(http.build_request, "GET", f"http://web.prod{path}")
     response = client.call(http.send, request, stream=True)
-    if way.startswith("threads"):
+    if flavor.startswith("threads"):
         return response, response.read, response.close
     return response, lambda: client.call(response.aread), lambda: client.call(response.aclose)
 
 
-def test_idle_lines_of_a_pod_that_left_end_at_once(way: str) -> None:
-    with pods() as service, web(way, service.source) as client:
+def test_idle_lines_of_a_pod_that_left_end_at_once(flavor: str) -> None:
+    with pods() as service, web(flavor, service.source) as client:
         for _ in range(3):
             client.get()
         service.shown = service.all[1:]
@@ -55,8 +55,8 @@ def test_idle_lines_of_a_pod_that_left_end_at_once(way: str) -> None:
         assert len(service[0].requests) == 1
 
 
-def test_a_pod_that_moved_is_called_at_its_new_place(way: str) -> None:
-    with pods(2) as service, web(way, service.source) as client:
+def test_a_pod_that_moved_is_called_at_its_new_place(flavor: str) -> None:
+    with pods(2) as service, web(flavor, service.source) as client:
         client.get()
         client.get()
         old, new = service.all
@@ -68,10 +68,10 @@ def test_a_pod_that_moved_is_called_at_its_new_place(way: str) -> None:
         assert len(old.requests) == 1
 
 
-def test_what_is_under_way_ends_in_peace(way: str) -> None:
+def test_what_is_in_flight_ends_in_peace(flavor: str) -> None:
     """The answer of a pod that left is read to its end, while its idle lines end."""
-    with pods(1) as service, web(way, service.source) as client:
-        responses = [stream(client, way) for _ in range(2)]
+    with pods(1) as service, web(flavor, service.source) as client:
+        responses = [stream(client, flavor) for _ in range(2)]
         responses[0][1]()  # now its line is idle
         service.shown = []
         assert len(client.discovery.peers) == 1
@@ -86,9 +86,9 @@ def test_what_is_under_way_ends_in_peace(way: str) -> None:
             assert len(others.requests) == 1
 
 
-def test_a_pod_that_left_has_its_time(way: str) -> None:
-    """What is under way is cut when `drain` is over: a pod that never answers holds nobody."""
-    with pods(2) as service, web(way, service.source, drain=0.2) as client:
+def test_a_pod_that_left_has_its_time(flavor: str) -> None:
+    """Requests in flight are cut after `drain`: a pod that never responds holds up no request."""
+    with pods(2) as service, web(flavor, service.source, drain=0.2) as client:
         service[0].manner = "silent"
         errors: list[BaseException] = []
 
@@ -106,29 +106,29 @@ def test_a_pod_that_left_has_its_time(way: str) -> None:
         lookups = client.discovery.status.lookups
         thread.join(LONG)  # and nothing else happens
         assert len(errors) == 1
-        assert "drain=0.2 s were over" in str(errors[0])
+        assert "more than drain=0.2 s ago" in str(errors[0])
         status = client.discovery.status
         assert (status.lookups, status.next_refresh > 100) == (lookups, True)  # we did it: nobody is blamed
 
 
-def test_a_pod_that_is_back_in_time_keeps_what_is_under_way(way: str) -> None:
+def test_a_pod_that_is_back_in_time_keeps_what_is_in_flight(flavor: str) -> None:
     """One answer of the nameserver that lacks it, and long answers go on; a new one goes there, too."""
-    with pods(2) as service, web(way, service.source, drain=0.3) as client:
-        _, read, _ = stream(client, way)
+    with pods(2) as service, web(flavor, service.source, drain=0.3) as client:
+        _, read, _ = stream(client, flavor)
         [pod] = (pod for pod in service.all if pod.requests)
         shown = service.shown
         for service.shown in ([other for other in shown if other is not pod], shown):
             client.refresh()
         client.get()
-        newer = stream(client, way)[1]
+        newer = stream(client, flavor)[1]
         assert not ends(pod, 0.6)  # longer than `drain`
         assert read() == f"{pod.name} web.prod".encode()
         assert newer()
         assert client.discovery.status.next_refresh > 100  # no failure of anybody
 
 
-def test_a_request_to_a_pod_that_left_leaves_no_line(way: str) -> None:
-    with pods(2) as service, web(way, service.source) as client:
+def test_a_request_to_a_pod_that_left_leaves_no_line(flavor: str) -> None:
+    with pods(2) as service, web(flavor, service.source) as client:
         gone = service[0].peer
         service.shown = service.all[1:]
         client.refresh()
@@ -136,8 +136,8 @@ def test_a_request_to_a_pod_that_left_leaves_no_line(way: str) -> None:
         assert ends(service[0])  # at once, though nothing else happens
 
 
-def test_deregistered_but_alive_gets_nothing_new(way: str) -> None:
-    with pods() as service, web(way, service.source) as client:
+def test_deregistered_but_alive_gets_nothing_new(flavor: str) -> None:
+    with pods() as service, web(flavor, service.source) as client:
         service.shown = service.all[:2]
         client.refresh()
         for _ in range(6):
@@ -145,34 +145,34 @@ def test_deregistered_but_alive_gets_nothing_new(way: str) -> None:
         assert [len(pod.requests) for pod in service.all] == [3, 3, 0]
 
 
-def test_alive_in_the_set_and_dead_is_passed_over(way: str) -> None:
-    with pods() as service, web(way, service.source) as client:
+def test_alive_in_the_set_and_dead_is_passed_over(flavor: str) -> None:
+    with pods() as service, web(flavor, service.source) as client:
         for _ in range(3):
             client.post()
         service[2].stop()  # and the source goes on saying that it is there
         assert [client.post().status_code for _ in range(10)] == [200] * 10
 
 
-def test_an_open_answer_survives_the_end_of_the_discovery(way: str) -> None:
-    with pods(1) as service, web(way, service.source) as client:
-        _, read, _ = stream(client, way)
+def test_an_open_answer_survives_the_end_of_the_discovery(flavor: str) -> None:
+    with pods(1) as service, web(flavor, service.source) as client:
+        _, read, _ = stream(client, flavor)
         client.close_discovery()
         assert read() == b"web-0 web.prod"
 
 
-def test_closing_the_client_closes_all_lines(way: str) -> None:
+def test_closing_the_client_closes_all_lines(flavor: str) -> None:
     with pods() as service:
-        with web(way, service.source) as client:
+        with web(flavor, service.source) as client:
             for _ in range(3):
                 client.get()
-            _, _, close = stream(client, way)
+            _, _, close = stream(client, flavor)
             close()
         assert all(ends(pod) for pod in service.all)
 
 
-def test_many_at_once(way: str) -> None:
+def test_many_at_once(flavor: str) -> None:
     """A few hundred requests while pods die and come back: each answered, none executed twice."""
-    with pods() as service, web(way, service.source) as client:
+    with pods() as service, web(flavor, service.source) as client:
         statuses: list[int] = []
 
         def ask(first: int) -> None:
@@ -251,20 +251,20 @@ async def test_cancelled_while_it_waits_for_a_pod() -> None:
             assert (await client.get("http://web.prod/")).status_code == 200
 
 
-def test_streams_are_read_in_parts(way: str) -> None:
-    with pods(1) as service, web(way, service.source) as client:
-        response, read, _ = stream(client, way)
+def test_streams_are_read_in_parts(flavor: str) -> None:
+    with pods(1) as service, web(flavor, service.source) as client:
+        response, read, _ = stream(client, flavor)
         assert not response.is_stream_consumed
         assert response.extensions["peerdiscover"]["peer"].key == "web-0"
         assert read() == b"web-0 web.prod"
 
 
 class Counting:
-    """A picker that leases, and says how many requests are under way."""
+    """A picker that leases, and says how many requests are in flight."""
 
     def __init__(self, peers: Callable[[], Any]) -> None:
         self.peers = peers
-        self.under_way = 0
+        self.in_flight = 0
         self.most = 0
 
     def pick(self) -> Any:
@@ -275,31 +275,31 @@ class Counting:
 
         class Lease(ExitStack):
             def __enter__(self) -> Any:
-                counting.under_way += 1
-                counting.most = max(counting.most, counting.under_way)
+                counting.in_flight += 1
+                counting.most = max(counting.most, counting.in_flight)
                 return counting.peers()[0]
 
             def __exit__(self, *details: object) -> None:
-                counting.under_way -= 1
+                counting.in_flight -= 1
 
         return Lease()
 
 
-def test_leases_end_when_the_answer_was_read(way: str) -> None:
+def test_leases_end_when_the_answer_was_read(flavor: str) -> None:
     picker = Counting(lambda: client.discovery.peers)
-    with pods(2) as service, web(way, service.source, picker=picker) as client:
+    with pods(2) as service, web(flavor, service.source, picker=picker) as client:
         client.get()
-        assert (picker.under_way, picker.most) == (0, 1)
-        _, _, close = stream(client, way)
-        assert picker.under_way == 1
+        assert (picker.in_flight, picker.most) == (0, 1)
+        _, _, close = stream(client, flavor)
+        assert picker.in_flight == 1
         close()
-        assert picker.under_way == 0
+        assert picker.in_flight == 0
         service[0].stop()
         assert client.get().text.startswith("web-1")  # the picker insists on the first: it is overruled
         service[1].stop()
         with pytest.raises(client.api.ConnectError):
             client.get(timeout=0.3)
-        assert (picker.under_way, picker.most) == (0, 1)
+        assert (picker.in_flight, picker.most) == (0, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -332,11 +332,11 @@ def test_the_child_of_a_fork_has_lines_of_its_own() -> None:
         assert [pod.accepted for pod in service.all] == [2, 2]  # the parent's are whole
 
 
-def test_a_pod_without_a_line_is_dialled_by_one(way: str) -> None:
+def test_a_pod_without_a_line_is_dialled_by_one(flavor: str) -> None:
     """The others go elsewhere: one that is gone costs one request its time, not all that come meanwhile."""
     with (
         HeadlessService("web.prod", 3, {"": 8080}) as service,
-        web(way, service.source, name="web.prod:8080", connect_timeout=LONG) as client,
+        web(flavor, service.source, name="web.prod:8080", connect_timeout=LONG) as client,
     ):
         service.blackhole(1)
         gone = client.discovery.peers.get("web-1")
@@ -350,7 +350,7 @@ def test_a_pod_without_a_line_is_dialled_by_one(way: str) -> None:
 
         first = threading.Thread(target=ask)
         first.start()
-        eventually(lambda: client.transport._shared.pods.is_connecting(gone))
+        eventually(lambda: client.transport._state.pools.is_connecting(gone, time.monotonic()))
         told = [client.post().extensions["peerdiscover"] for _ in range(6)]
         assert first.is_alive()
         assert [one["attempts"] for one in told] == [1] * 6
@@ -379,9 +379,9 @@ def is_open(line: tuple[int, int]) -> bool:
     return False
 
 
-def test_what_is_over_on_a_pod_that_left_is_closed_at_once(way: str) -> None:
+def test_what_is_over_on_a_pod_that_left_is_closed_at_once(flavor: str) -> None:
     """Each line with its answer, and with the last of them the whole pool, though no request comes after."""
-    with pods(2) as service, web(way, service.source) as client:
+    with pods(2) as service, web(flavor, service.source) as client:
         http, extensions = client.client, {"peer": service[0].peer}
         answers = []
         for _ in range(2):
@@ -391,7 +391,7 @@ def test_what_is_over_on_a_pod_that_left_is_closed_at_once(way: str) -> None:
         assert len(lines) == 2
         service.shown = service.all[1:]
         client.refresh()
-        read = "read" if way.startswith("threads") else "aread"
+        read = "read" if flavor.startswith("threads") else "aread"
         assert not ends(service[0], 0.05)
         client.call(getattr(answers[0], read))
         assert ends(service[0])
@@ -405,14 +405,14 @@ def test_an_answer_may_end_in_the_middle_of_anything(monkeypatch: pytest.MonkeyP
     """As when the garbage collector finds one that was left open, while its thread begins another request."""
     with pods(2) as service, web("threads-httpx", service.source) as client:
         response, _, close = stream(client, "threads-httpx")
-        lines = client.transport._shared.pods
-        make = lines._make
+        pools = client.transport._state.pools
+        make = pools._make_pool
 
         def collected(peer: Any) -> Any:
             close()
             return make(peer)
 
-        monkeypatch.setattr(lines, "_make", collected)
+        monkeypatch.setattr(pools, "_make_pool", collected)
         thread = threading.Thread(target=client.get, daemon=True)
         thread.start()
         thread.join(LONG)

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
-WAY = "threads-httpx"
+FLAVOR = "threads-httpx"
 
 
 class Child:
@@ -81,7 +81,7 @@ def test_it_holds_no_line_of_the_parents(left: bool) -> None:
     """A line with an answer that is being read, and an idle one: both end when the parent is through, though
     the child lives, and has them in its memory.
     """
-    with pods(2) as service, web(WAY, service.source) as client:
+    with pods(2) as service, web(FLAVOR, service.source) as client:
         peer = {"peer": service[0].peer}
         response = client.call(client.client.send, request(client, peer), stream=True)
         client.get(extensions=peer)
@@ -104,8 +104,8 @@ def request(client: Web, extensions: dict[str, Any]) -> Any:
 
 def test_what_the_parent_has_under_way_takes_no_place() -> None:
     limits = httpx.Limits(max_connections=1)
-    with pods(1) as service, web(WAY, service.source, limits=limits) as client:
-        _, read, _ = stream(client, WAY)
+    with pods(1) as service, web(FLAVOR, service.source, limits=limits) as client:
+        _, read, _ = stream(client, FLAVOR)
         with child(lambda _: [client.get(timeout=2).text for _ in range(2)]) as forked:
             assert forked.said() == ["web-0 web.prod"] * 2
         assert service[0].accepted == 2
@@ -116,8 +116,8 @@ def test_what_the_parent_has_under_way_takes_no_place() -> None:
 
 def test_it_looks_after_pods_that_leave_by_itself() -> None:
     """The parent waits for the time of a pod that left to be over; so does the child, for one of its own."""
-    with pods(3) as service, web(WAY, service.source, drain=1.0) as client:
-        _, _, close = stream(client, WAY)
+    with pods(3) as service, web(FLAVOR, service.source, drain=1.0) as client:
+        _, _, close = stream(client, FLAVOR)
         first = next(n for n, pod in enumerate(service.all) if pod.requests)
         service.all.insert(0, service.all.pop(first))
         leave(service, client, 1)

@@ -22,7 +22,8 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery, Peer
 from peerdiscover.http import AsyncPodTransport, PodTransport
-from peerdiscover.http._retry import AttemptOutcome, Budget, FailedAttempt, RetryState
+from peerdiscover.http._budget import RetryBudget
+from peerdiscover.http._retry import AttemptOutcome, FailedAttempt, RetryState
 
 from ._flavors import SLOW
 from ._load import Load, load, load_in_threads
@@ -52,7 +53,7 @@ class Outage:
 
 
 def outage(
-    service: Pods, way: str, begin: Callable[[], None], end: Callable[[], None], timeout: float = 5
+    service: Pods, flavor: str, begin: Callable[[], None], end: Callable[[], None], timeout: float = 5
 ) -> Outage:
     """A load, in which the pods are out for a while."""
     over, back = threading.Event(), 0.0
@@ -97,7 +98,7 @@ def outage(
             await happening
             return result
 
-    result = in_threads() if way == "threads" else asyncio.run(in_tasks())
+    result = in_threads() if flavor == "threads" else asyncio.run(in_tasks())
     return Outage(result, service, back)
 
 
@@ -112,11 +113,11 @@ def test_all_refuse() -> None:
     them, once.
     """
 
-    def refused(way: str, service: Pods, back: int) -> Outage:
+    def refused(flavor: str, service: Pods, back: int) -> Outage:
         service.shown = service.all[:3]
 
         def begin() -> None:
-            service.manner("bye")  # what is under way is answered, and each line ends with it
+            service.manner("bye")  # requests in flight are answered, and each connection ends with its own
             for pod in service.all:
                 pod.refuse()
 
@@ -126,11 +127,11 @@ def test_all_refuse() -> None:
             for pod in service.shown:
                 pod.start()
 
-        return outage(service, way, begin, end)
+        return outage(service, flavor, begin, end)
 
     with pods(6) as one, pods(6) as two:
         for told in side_by_side(partial(refused, "threads", one, 0), partial(refused, "tasks", two, 3)):
-            told.check("no other: the time is over")
+            told.check("not retried: the time has expired")
             assert told.load.failed  # it was longer than a request waits
             assert set(told.service.executed().values()) == {1}
             assert sum(bool(one.pod) and one.attempts > 1 for one in told.load.answered) > RATE
@@ -143,12 +144,12 @@ def test_all_accept_and_drop() -> None:
     own count; what more there was has failed, and says so.
     """
 
-    def dropped(way: str, service: Pods) -> Outage:
-        return outage(service, way, lambda: service.manner("drop"), lambda: service.manner("ok"))
+    def dropped(flavor: str, service: Pods) -> Outage:
+        return outage(service, flavor, lambda: service.manner("drop"), lambda: service.manner("ok"))
 
     with pods(3) as one, pods(3) as two:
         for told in side_by_side(partial(dropped, "threads", one), partial(dropped, "tasks", two)):
-            told.check("the budget for sending again is used up", "attempts are the limit")
+            told.check("the retry budget is used up", "the limit is 3 attempts")
             received, sent = len(told.service.requests), told.load.sent
             assert received <= (1 + SHARE) * sent + FLOOR
             assert received > (1 + SHARE / 2) * sent  # it was made use of
@@ -166,7 +167,9 @@ def spread(changed: bool) -> list[float]:
     chance, out = random.Random(1).random, 10.0
     due = [(n / 60, n) for n in range(600)]
     plans = {
-        n: RetryState(Budget(SHARE), until=begin + 5, attempts=3, repeatable=lambda: True, replayable=True)
+        n: RetryState(
+            RetryBudget(SHARE), deadline=begin + 5, attempts=3, is_idempotent=lambda: True, replayable=True
+        )
         for begin, n in due
     }
     came: list[float] = []
@@ -177,12 +180,12 @@ def spread(changed: bool) -> list[float]:
             came.append(now - out)
             continue
         while (peer := plan.choose(lambda: PEERS[0], lambda: PEERS, lambda _: False)) is not None:
-            plan.after(FailedAttempt(peer, "refused", 0.0, False), AttemptOutcome.UNSENT, now)
+            plan.record(FailedAttempt(peer, "refused", 0.0, False), AttemptOutcome.UNSENT, now)
         pause = plan.pause(now, PEERS, chance)
         if pause is None:
             continue  # it failed
-        then = out + plan.news(out, chance) if changed and now + pause >= out else now + pause
-        if then < plan.until:
+        then = out + plan.spread(out, chance) if changed and now + pause >= out else now + pause
+        if then < plan.deadline:
             heapq.heappush(due, (then, n))
     # Rounds of three pods, with the shortest pauses there are: half of 0.1 s, doubling to half of 1 s.
     assert max(len(plan.failed) for plan in plans.values()) <= 3 * 15

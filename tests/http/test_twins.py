@@ -1,13 +1,15 @@
-"""The twins have the same names, arguments and defaults."""
+"""The twins have the same names, arguments and defaults; the options are written alike in both places."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 import pytest
 
 from peerdiscover.http import AsyncClient, AsyncPodTransport, Client, PodTransport
+from peerdiscover.http._options import TransportOptions, TransportSettings
 
 
 def shape(kind: Any) -> dict[str, object]:
@@ -32,3 +34,11 @@ def test_names() -> None:
         return {name.replace("_async_", "_").removeprefix("a") for name in names}
 
     assert public(PodTransport) == public(AsyncPodTransport) == {"handle_request", "close"}
+
+
+def test_options_and_settings_are_the_same() -> None:
+    hints = get_type_hints(TransportSettings)
+    names = [field.name for field in fields(TransportSettings)]
+    assert get_type_hints(TransportOptions) == {name: hints[name] for name in names}
+    for name in names:
+        assert f"`{name}`" in (PodTransport.__doc__ or "")

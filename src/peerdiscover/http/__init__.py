@@ -6,21 +6,22 @@
     with Discovery("web-headless.prod:8080") as web:
         client = httpx.Client(mounts={"http://web-headless": PodTransport(web)})
 
-A transport serves clients of either library. `Client` and `AsyncClient` are httpx's, or httpx2's where
-that alone is loaded or installed; `Httpx2Client` and `Httpx2AsyncClient` are httpx2's always. With nobody
-to send a request to, `HttpxNoPeersError` or `Httpx2NoPeersError` is raised: a `NoPeersError`, and a
-`ConnectError` of that library.
+A transport serves clients of either library. `Client` and `AsyncClient` are httpx's, or httpx2's if that
+alone is loaded or installed; `Httpx2Client` and `Httpx2AsyncClient` are httpx2's always. With no pod to send
+a request to, `HttpxNoPeersError` or `Httpx2NoPeersError` is raised: a `NoPeersError`, and a `ConnectError` of
+that library.
 
-Rules of this room:
+Invariants:
 
-* `_retry` decides, told the time: who is next, whether again, when it is over.
-* `_attempts` and `_connections` know whether a byte of a request was handed to a socket; nothing is told
+* `_retry` decides, given the time: which pod is next, whether a request is sent again, when it ends.
+  `_budget` limits how many are.
+* `_attempts` and `_connections` know whether a byte of a request was handed to a socket; nothing is read
   from an error's text.
-* `_pools` keeps one pool of connections a pod, and lets those of a pod that left go.
-* `_outcomes` tells what became of an attempt, and whether the pod is to blame.
-* `_dispatch` puts these together for one request, with what its transport knows (`_state`). `_sync` and
+* `_pools` keeps one pool of connections for each pod, and closes those of a pod that left.
+* `_outcomes` classifies how an attempt ended, and whether the pod is to blame.
+* `_dispatch` puts these together for one request, with what its transport keeps (`_state`). `_sync` and
   `_async` only do what it says.
-* `_clients` are the libraries' own clients over these; `_broadcast` says whom a broadcast calls.
+* `_clients` are the libraries' own clients over these.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Those of a library that need not be installed."""
+    """Make the classes of a library that need not be installed."""
     if name == "HttpxNoPeersError":
         value: Any = named("httpx").no_peers
     elif name == "Httpx2NoPeersError":

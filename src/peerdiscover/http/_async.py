@@ -4,128 +4,97 @@ from __future__ import annotations
 
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+import anyio
 
 from peerdiscover.discovery._changes import Pause
-from peerdiscover.pickers import Picker
 
 from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
 from ._connections import AsyncPodBackend
 from ._dispatch import Dispatch
 from ._httpx import libraries
-from ._options import TransportOptions
+from ._options import TransportOptions, TransportSettings
 from ._state import TransportState
 
 if TYPE_CHECKING:
+    import httpcore
     import httpx
 
     from peerdiscover.discovery.aio import AsyncDiscovery
 
     _Base = httpx.AsyncBaseTransport
 else:
-    # Both libraries' own class, where both are there: their clients may look for it.
+    # The class of both libraries, if both are loaded: their clients may check for it.
     _Base = type("_Base", tuple(library.api.AsyncBaseTransport for library in libraries()), {})
 
 __all__ = ["AsyncPodTransport"]
 
 
 class AsyncPodTransport(_Base):
-    """Sends each request to a pod of a discovered service, and to another one where that is safe.
+    """Sends each request to a pod of a discovered service, and to another one if that is safe.
 
         async with AsyncDiscovery("web-headless.prod:8080") as web:
             client = httpx.AsyncClient(mounts={"http://web-headless": AsyncPodTransport(web)})
 
-    For asyncio and trio. The arguments, and what comes back, are those of `PodTransport`.
+    For asyncio and trio. The options, and what comes back, are those of `PodTransport`.
     """
 
-    def __init__(
-        self,
-        discovery: AsyncDiscovery,
-        *,
-        picker: Picker | None = None,
-        host: Literal["service", "peer"] = "service",
-        verify: Any = True,
-        cert: Any = None,
-        trust_env: bool = True,
-        http1: bool = True,
-        http2: bool = False,
-        limits: Any = None,
-        attempts: int = 3,
-        budget: float = 0.2,
-        connect_timeout: float = 0.5,
-        attempt_timeout: float | None = None,
-        total_timeout: float | None = None,
-        retry_503: bool = False,
-        drain: float = 30.0,
-    ) -> None:
-        ways = TransportOptions(
-            host=host,
-            attempts=attempts,
-            budget=budget,
-            connect_timeout=connect_timeout,
-            attempt_timeout=attempt_timeout,
-            total_timeout=total_timeout,
-            retry_503=retry_503,
-            drain=drain,
-        )
-        options = {
-            "verify": verify,
-            "cert": cert,
-            "trust_env": trust_env,
-            "http1": http1,
-            "http2": http2,
-            "limits": limits,
-        }
+    def __init__(self, discovery: AsyncDiscovery, **options: Unpack[TransportOptions]) -> None:
         self._discovery = discovery
-        self._shared = TransportState(discovery, ways, picker, _pool, options)
+        self._state = TransportState(discovery, TransportSettings(**options), _make_pool, anyio.current_time)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
-        shared = self._shared
-        for pool in shared.pods.closing():
+        pools = self._state.pools
+        for pool in pools.closable():
             await pool.aclose()
-        call = Dispatch(shared, request)
+        now = anyio.current_time()
+        dispatch = Dispatch(self._state, request, now)
         while True:
-            step = call.next()
+            step = dispatch.next(now)
             if isinstance(step, Pause):
                 await self._wait(step)
+                now = anyio.current_time()
                 continue
-            under_way = CURRENT_ATTEMPT.set(step)
+            token = CURRENT_ATTEMPT.set(step)
             try:
-                answer = await step.pod.pool.handle_async_request(call.request_for(step))
+                response: httpcore.Response = await step.pod.pool.handle_async_request(
+                    dispatch.request_for(step)
+                )
             except BaseException as error:
-                final = call.failed(step, error)
+                now = anyio.current_time()
+                final = dispatch.failed(step, error, now)
                 if final is error:
                     raise
                 if final is not None:
                     raise final from error
                 continue
             finally:
-                CURRENT_ATTEMPT.reset(under_way)
-            if call.answered(step, answer) is None:
-                response: httpx.Response = call.response(
-                    step, answer, call.library.AsyncStream, partial(self._over, step)
-                )
-                return response
+                CURRENT_ATTEMPT.reset(token)
+            now = anyio.current_time()
+            if dispatch.answered(step, response, now):
+                on_close = partial(self._on_close, step)
+                return dispatch.response(step, response, dispatch.library.AsyncStream, on_close)
             try:
-                await answer.aclose()
+                await response.aclose()
             finally:
-                shared.pods.end(step)
+                pools.end_attempt(step)
 
-    async def _over(self, attempt: Attempt) -> None:
-        if self._shared.pods.end(attempt):
-            for pool in self._shared.pods.closing():
+    async def _on_close(self, attempt: Attempt) -> None:
+        if self._state.pools.end_attempt(attempt):
+            for pool in self._state.pools.closable():
                 await pool.aclose()
 
     async def _wait(self, pause: Pause) -> None:
-        """Until the set is another one, or the pause is over."""
+        """Return once the set changed, or the pause ended."""
         async for change in self._discovery.changes(timeout=pause.seconds):
             if change.after.generation != pause.generation:
                 return
 
     async def aclose(self) -> None:
         """Close all connections. The discovery stays open."""
-        for pool in self._shared.pods.close():
+        for pool in self._state.pools.close():
             await pool.aclose()
 
     async def __aenter__(self) -> Self:
@@ -140,5 +109,8 @@ class AsyncPodTransport(_Base):
         await self.aclose()
 
 
-def _pool(core: Any, pod: PodPool, options: dict[str, Any]) -> Any:
-    return core.AsyncConnectionPool(network_backend=AsyncPodBackend(core, pod), **options)
+def _make_pool(core: Any, pod: PodPool, options: dict[str, Any]) -> httpcore.AsyncConnectionPool:
+    pool: httpcore.AsyncConnectionPool = core.AsyncConnectionPool(
+        network_backend=AsyncPodBackend(core, pod), **options
+    )
+    return pool

@@ -1,19 +1,19 @@
-"""A pod and the attempts on it: what is known of each, whichever kind of line there is.
+"""A pod, its connections, and the attempts on it.
 
-Rules of this room:
+Invariants:
 
-* An attempt marks itself as the one under way in this thread or task (`CURRENT_ATTEMPT`); each line it writes
-  to says so to it, before the first byte. Bytes of a TLS handshake are none of a request's.
-* HTTP/2 has many requests on a line, and one may write what another has prepared: there an attempt is
-  unsent only when nobody wrote to any line of that pod meanwhile, or when it could not dial.
-* The waits on a line are cut to what the attempt has left. (Over HTTP/2 an attempt also waits for a stream,
-  and for others that read: those waits are httpcore's.)
+* The attempt that a thread or task is making is `CURRENT_ATTEMPT`. Each connection that it writes to
+  notes that on it before the first byte. The bytes of a TLS handshake are not a request's.
+* HTTP/2 has many requests on one connection, and one may write what another prepared. There an attempt is
+  unsent only if nothing was written to any connection of its pod since, or if it could not connect.
+* The waits on a connection are cut to what the attempt has left. (Over HTTP/2 an attempt also waits for a
+  stream, and for others that read: those waits are httpcore's.)
 """
 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -22,162 +22,189 @@ from peerdiscover.peers import Peer
 __all__ = ["CURRENT_ATTEMPT", "Abortable", "Attempt", "PodPool", "release"]
 
 
-_MOMENT = 0.05
-"""Seconds for which it is known that a pod could not be dialled."""
+_FAILURE_MEMORY = 0.05
+"""Seconds for which a failure to connect to a pod counts for other requests, too."""
 
 
 class Abortable(Protocol):
-    """What of a line this needs."""
+    """What a `PodPool` needs of a connection."""
 
     tls_handshaking: bool
-    """Whether TLS has begun there, and is not agreed on yet: it is of no use so far."""
+    """Whether a TLS handshake has begun and not ended there: it cannot carry a request yet."""
 
     def abort(self) -> None:
-        """End it for both sides; whoever reads from it finds it ended."""
+        """End it for both sides; a thread or task that reads from it sees its end."""
 
     def detach(self) -> None:
-        """In the child of a fork, where it is the parent's: give it up, and tell nobody."""
+        """Give it up in the child of a fork, without a word to the pod: it is the parent's."""
 
 
 class PodPool:
-    """One pod, and the lines to it."""
+    """One pod, and the connections to it.
+
+    * `peer`: the pod.
+    * `connect_timeout`: seconds that its kernel has to respond at all.
+    * `multiplexed`: whether several requests may share a connection (HTTP/2).
+    * `write_error`: what a connection raises that cannot be written to; httpcore's class.
+    * `clock`: the time that attempts are measured in.
+    """
 
     __slots__ = (
+        "abort_at",
+        "aborted",
         "attempts",
+        "clock",
         "connect_timeout",
         "connections",
-        "cut",
         "last_connect_failure",
         "multiplexed",
         "peer",
         "pool",
-        "until",
         "write_error",
-        "written",
+        "writes",
     )
 
-    def __init__(self, peer: Peer, patience: float, shares_lines: bool, write_error: type[Exception]) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        connect_timeout: float,
+        multiplexed: bool,
+        write_error: type[Exception],
+        clock: Callable[[], float],
+    ) -> None:
         self.peer: Peer = peer
-        self.connect_timeout: float = patience
-        """Seconds that its kernel has to say anything."""
-        self.multiplexed: bool = shares_lines
-        """Whether several requests may be on one line (HTTP/2)."""
+        self.connect_timeout: float = connect_timeout
+        self.multiplexed: bool = multiplexed
         self.write_error: type[Exception] = write_error
-        """What a line raises when it cannot be written to: httpcore's."""
+        self.clock: Callable[[], float] = clock
         self.pool: Any = None
+        """The `ConnectionPool` of httpcore, of either kind."""
         self.connections: set[Abortable] = set()
         self.attempts: set[Attempt] = set()
-        """Under way, until the answer has been read."""
+        """Those in flight, until their response has been read."""
         self.last_connect_failure: float = -math.inf
-        """When it could not be dialled, and since when not otherwise."""
-        self.written: int = 0
-        """How often anybody wrote to one of its lines."""
-        self.until: float | None = None
-        """It left the set; when what is under way is cut."""
-        self.cut: bool = False
+        """When a request could not connect to it; a connection made since then clears it."""
+        self.writes: int = 0
+        """How often its connections were written to."""
+        self.abort_at: float | None = None
+        """The pod left the set; when requests that are in flight are cut (`time.monotonic`)."""
+        self.aborted: bool = False
         """Whether that was done."""
 
     def is_connecting(self, now: float) -> bool:
-        """Whether it could not be dialled a moment ago, or has no line while a request is about to have one:
-        that one finds out about it.
+        """Whether a request could not connect a moment ago, or is about to: there is no connection yet.
+
+        That request finds out whether the pod is there; others need not.
         """
-        if now < self.last_connect_failure + _MOMENT:
+        if now < self.last_connect_failure + _FAILURE_MEMORY:
             return True
         return (
             bool(self.attempts)
-            and all(line.tls_handshaking for line in self.connections.copy())
+            and all(connection.tls_handshaking for connection in self.connections.copy())
             and any(not attempt.written for attempt in self.attempts.copy())
         )
 
     def close_idle(self, now: float) -> None:
-        """It left: cut the idle lines; all of them when it is time. Call it with the lock of `Pods`."""
-        assert self.until is not None
-        busy = {attempt.line for attempt in self.attempts.copy()}
-        if now >= self.until:
-            self.cut = self.cut or bool(self.attempts)
+        """Cut the idle connections, since the pod left; all of them at `abort_at`.
+
+        Call it with the lock of `PodPools`.
+        """
+        assert self.abort_at is not None
+        busy = {attempt.connection for attempt in self.attempts.copy()}
+        if now >= self.abort_at:
+            self.aborted = self.aborted or bool(self.attempts)
             busy.clear()
         elif None in busy:
-            return  # an attempt is about to take a line, and nobody knows which
-        for line in self.connections.difference(busy):
-            line.abort()
+            return  # an attempt is about to take a connection, and which one is not known
+        for connection in self.connections.difference(busy):
+            connection.abort()
 
 
 class Attempt:
-    """One attempt of a request on one pod."""
+    """One attempt of a request on one pod.
+
+    * `pod`: the pod.
+    * `started_at`, `deadline`: in the time of the pod's `clock`.
+    * `connect_timeout`: seconds for connecting.
+    * `lease`: what is released when the attempt ends, if the picker counts; else None.
+    * `is_small`: whether the pod's kernel takes the request whole, though the pod may be slow to read it.
+    """
 
     __slots__ = (
-        "_others",
-        "began",
+        "_writes_before",
         "connect_timeout",
         "connecting",
+        "connection",
         "deadline",
-        "dialled",
-        "heard",
+        "is_new_connection",
+        "is_small",
         "lease",
-        "line",
         "pod",
-        "small",
+        "received",
+        "started_at",
         "written",
     )
 
     def __init__(
-        self, pod: PodPool, began: float, deadline: float, patience: float, lease: Any, small: bool
+        self,
+        pod: PodPool,
+        started_at: float,
+        deadline: float,
+        connect_timeout: float,
+        lease: Any,
+        is_small: bool,
     ) -> None:
         self.pod: PodPool = pod
-        self.began: float = began
+        self.started_at: float = started_at
         self.deadline: float = deadline
-        self.connect_timeout: float = patience
-        """Seconds for dialling."""
+        self.connect_timeout: float = connect_timeout
         self.lease: Any = lease
-        """What is to be left when it is over, where the picker counts."""
-        self.small: bool = small
-        """Whether the pod's kernel takes it whole, though the pod may be slow to read it."""
-        self.line: Abortable | None = None
-        """The line it wrote to last."""
+        self.is_small: bool = is_small
+        self.connection: Abortable | None = None
+        """The one it wrote to last."""
         self.written: bool = False
         self.connecting: bool = False
-        """Whether it is dialling, or could not."""
-        self.dialled: bool = False
-        """Whether the line is new."""
-        self.heard: bool = False
+        """Whether it is connecting, or could not."""
+        self.is_new_connection: bool = False
+        self.received: bool = False
         """Whether it has read anything."""
-        self._others = pod.written
+        self._writes_before = pod.writes
 
     @property
     def sent(self) -> bool:
         """Whether a byte of it may have been handed to a socket."""
         pod = self.pod
-        return self.written or (not self.connecting and pod.multiplexed and pod.written != self._others)
+        return self.written or (not self.connecting and pod.multiplexed and pod.writes != self._writes_before)
 
-    def connect(self) -> None:
-        """It begins to dial: a line it had before did not take it."""
-        self.line = None
+    def on_connect(self) -> None:
+        """It begins to connect: a connection that it had before did not take it."""
+        self.connection = None
         self.written = False
         self.connecting = True
-        self._others = self.pod.written
+        self._writes_before = self.pod.writes
 
-    def connected(self) -> None:
-        """It has a new line."""
+    def on_connected(self) -> None:
+        """It has a new connection."""
         self.connecting = False
-        self.dialled = True
+        self.is_new_connection = True
         self.pod.last_connect_failure = -math.inf
 
-    def write(self, line: Abortable) -> None:
+    def on_write(self, connection: Abortable) -> None:
         """It is about to write."""
-        self.line = line
+        self.connection = connection
         self.written = True
 
     def within(self, timeout: float | None) -> float | None:
-        """What is left of `timeout` seconds for it; never quite 0, which would mean not to wait at all."""
+        """Return what is left of `timeout` seconds; never quite 0, which would mean not to wait at all."""
         if self.deadline == math.inf:
             return timeout
-        left = max(self.deadline - time.monotonic(), 0.001)
+        left = max(self.deadline - self.pod.clock(), 0.001)
         return left if timeout is None else min(timeout, left)
 
-    def connect_deadline(self, timeout: float | None, times: int = 1) -> float:
-        """What is left of `timeout` for dialling, `times` its patience at most."""
-        patience = self.connect_timeout * times
-        left = self.within(patience if timeout is None else min(timeout, patience))
+    def connect_within(self, timeout: float | None, times: int = 1) -> float:
+        """Return what is left of `timeout` for connecting, at most `times` the connect timeout."""
+        most = self.connect_timeout * times
+        left = self.within(most if timeout is None else min(timeout, most))
         assert left is not None
         return left
 
@@ -186,6 +213,6 @@ CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt",
 
 
 def release(lease: Any) -> None:
-    """A request is over, or goes elsewhere; None: its picker does not count."""
+    """Release a picker's lease, since a request ended or goes elsewhere; None: its picker does not count."""
     if lease is not None:
         lease.__exit__(None, None, None)

@@ -1,18 +1,17 @@
 """Ready-made clients: httpx's own, over the pods of one service.
 
-Rules of this room:
+Invariants:
 
-* A client owns its discovery, unless it was given one: it begins and ends with the client.
-* The mixins say what is ours. What they are mixed into is the library's class, whichever it is.
+* A client owns its discovery, unless it was given one: it starts and ends with the client.
+* The mixins have what is ours. They are mixed into the library's class, whichever library it is.
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from peerdiscover.discovery._base import as_service_name
 from peerdiscover.discovery.aio import AsyncDiscovery
@@ -24,7 +23,7 @@ from peerdiscover.policy import Policy
 
 from ._async import AsyncPodTransport
 from ._httpx import preferred
-from ._options import host_of
+from ._options import ClientOptions, TransportOptions, host_of
 from ._sync import PodTransport
 
 if TYPE_CHECKING:
@@ -40,11 +39,11 @@ else:
 
 __all__ = ["AsyncClient", "Client", "_AsyncPodClientMixin", "_PodClientMixin"]
 
-_TRANSPORT = inspect.signature(PodTransport).parameters.keys() - {"discovery", "trust_env"}
+_TRANSPORT = TransportOptions.__annotations__.keys() - {"trust_env"}  # which both take
 
 
 class _ClientConfig:
-    """The arguments of a client, sorted."""
+    """The arguments of a client, validated, and sorted into those of the transport and of httpx."""
 
     def __init__(
         self,
@@ -63,10 +62,10 @@ class _ClientConfig:
         if discovery is None:
             discovery = kind(parts, source=source, policy=self.policy)
         elif source is not None or policy is not None:
-            raise ConfigurationError("source= and policy= are for a discovery of the client's own")
+            raise ConfigurationError("source= and policy= cannot be given together with discovery=")
         elif ServiceName.parse(discovery.peers.service) != parts:
             raise ConfigurationError(
-                f"{str(parts)!r}: the discovery given is that of {discovery.peers.service!r}"
+                f"{str(parts)!r}: the discovery is of another service, {discovery.peers.service!r}"
             )
         self.discovery = discovery
         self.transport = {key: options.pop(key) for key in _TRANSPORT.intersection(options)}
@@ -81,7 +80,7 @@ def _pinned(peer: object, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _PodClientMixin:
-    """What makes a client of a library one over pods."""
+    """Makes a client of httpx or httpx2 one over pods."""
 
     def __init__(
         self,
@@ -90,34 +89,34 @@ class _PodClientMixin:
         source: SourceLike | None = None,
         policy: Policy | None = None,
         discovery: Discovery | None = None,
-        **httpx_options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        prepared = _ClientConfig(service, Discovery, source, policy, discovery, httpx_options)
-        self.discovery: Discovery = prepared.discovery
-        self._not_open = threading.Lock() if prepared.owned else None
-        self._policy = prepared.policy
-        self._owned = prepared.owned
-        transport = PodTransport(self.discovery, **prepared.transport)
-        super().__init__(transport=transport, **prepared.options)  # type: ignore[call-arg]  # the library's
+        config = _ClientConfig(service, Discovery, source, policy, discovery, options)
+        self.discovery: Discovery = config.discovery
+        self._unstarted = threading.Lock() if config.owned else None
+        self._policy = config.policy
+        self._owned = config.owned
+        transport = PodTransport(self.discovery, **config.transport)
+        super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
 
-    def _begin(self) -> None:
-        """The discovery of its own begins with the first use, and waits for nobody: requests do."""
-        not_open = self._not_open
-        if not_open is not None:
-            with not_open:
-                if self._not_open is not None:
+    def _start(self) -> None:
+        """Start a discovery that the client owns, with its first use; this does not wait for pods."""
+        unstarted = self._unstarted
+        if unstarted is not None:
+            with unstarted:
+                if self._unstarted is not None:
                     self.discovery.start(wait=False)
-                    self._not_open = None
+                    self._unstarted = None
 
     def _wait(self) -> None:
-        """As entering a discovery does, where it is its own."""
-        self._begin()
+        """Wait for pods as entering a discovery does, if the client owns it."""
+        self._start()
         if self._owned:
             self.discovery.wait(self._policy.min_peers, self._policy.ready_timeout)
 
     def send(self, request: Any, **options: Any) -> Any:
-        """As httpx's own."""
-        self._begin()
+        """Send a request, as httpx's client does."""
+        self._start()
         return super().send(request, **options)  # type: ignore[misc]  # the library's
 
     def __enter__(self) -> Self:
@@ -141,7 +140,7 @@ class _PodClientMixin:
             self._end()
 
     def close(self) -> None:
-        """As httpx's own; a discovery of its own ends with it."""
+        """Close the client, and the discovery if the client owns it."""
         try:
             super().close()  # type: ignore[misc]  # the library's
         finally:
@@ -162,13 +161,13 @@ class _PodClientMixin:
         include_self: bool = False,
         **request_options: Any,
     ) -> Receipt[httpx.Response]:
-        """Send a request to every pod, once each; the `Receipt` says what each answered.
+        """Send a request to every pod, once each; the `Receipt` has the response of each.
 
-        Any answer is a result: look at its status. `late="include"`: pods that join while it runs are
-        sent it, too, until the set has been still for the time between two questions of the discovery;
-        those that came and went unsent are in `joined`. `timeout` (s) is for all of it; what is not done
-        counts as failed. `request_options` are those of `request`; a body that is a stream is read first,
-        whole, so that each pod gets all of it.
+        Any response is a result: look at its status. With `late="include"` pods that join meanwhile receive
+        it, too, until the set has been stable for the time between two questions of the discovery; those
+        that came and went before that are in `joined`. `timeout` (s) is for all of it; pods that have not
+        responded by then are in `errors`. `request_options` are those of `request`; a body that is a stream
+        is read first, whole, so that each pod gets all of it.
         """
         self._wait()
         if options := _body_of(request_options):
@@ -184,7 +183,7 @@ class _PodClientMixin:
 
 
 class _AsyncPodClientMixin:
-    """What makes an asynchronous client of a library one over pods."""
+    """Makes an asynchronous client of httpx or httpx2 one over pods."""
 
     def __init__(
         self,
@@ -193,14 +192,14 @@ class _AsyncPodClientMixin:
         source: SourceLike | None = None,
         policy: Policy | None = None,
         discovery: AsyncDiscovery | None = None,
-        **httpx_options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        prepared = _ClientConfig(service, AsyncDiscovery, source, policy, discovery, httpx_options)
-        self.discovery: AsyncDiscovery = prepared.discovery
-        self._owned = prepared.owned
+        config = _ClientConfig(service, AsyncDiscovery, source, policy, discovery, options)
+        self.discovery: AsyncDiscovery = config.discovery
+        self._owned = config.owned
         self._entered = False
-        transport = AsyncPodTransport(self.discovery, **prepared.transport)
-        super().__init__(transport=transport, **prepared.options)  # type: ignore[call-arg]  # the library's
+        transport = AsyncPodTransport(self.discovery, **config.transport)
+        super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
 
     async def __aenter__(self) -> Self:
         if self._owned:
@@ -225,7 +224,7 @@ class _AsyncPodClientMixin:
             await self._end()
 
     async def aclose(self) -> None:
-        """As httpx's own; a discovery of its own ends with it."""
+        """Close the client, and the discovery if the client owns it."""
         try:
             await super().aclose()  # type: ignore[misc]  # the library's
         finally:
@@ -266,12 +265,12 @@ _BODY = ("content", "data", "files", "json")
 
 
 def _body_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options of a request that make its body."""
+    """Return those of a request's options that make its body."""
     return {name: options[name] for name in _BODY if options.get(name) is not None}
 
 
 def _with_body(options: Mapping[str, Any], request: Any, body: bytes) -> dict[str, Any]:
-    """The options with `body` in their place, and its type: a stream could be read for one pod only."""
+    """Return the options with `body` in their place, and its type: a stream can be read for one pod only."""
     headers = type(request.headers)(options.get("headers"))
     if kind := request.headers.get("content-type"):
         headers.setdefault("content-type", kind)
@@ -288,11 +287,14 @@ class Client(_PodClientMixin, _Client):
         with Client("web-headless.prod:8080") as web:
             web.get("/hello")
 
-    `service`, `source` and `policy` are those of `Discovery`, which begins with the first use and ends
-    with the client; `discovery` is one of yours instead. Entering waits for pods, as entering a discovery
-    does. A client need not be entered: then each request waits for them, for as long as it may. All other
-    arguments are those of `httpx.Client` and of `PodTransport`. `base_url` is the service's:
-    `http://web-headless.prod:8080`; for TLS give one with https.
+    * `service`, `source`, `policy`: those of `Discovery`, which starts with the first use and ends with the
+      client.
+    * `discovery`: one of yours instead, which stays open.
+    * `base_url`: by default the service's, `http://web-headless.prod:8080`; for TLS give one with https.
+    * all others: those of `httpx.Client` and of `PodTransport`.
+
+    Entering a client waits for pods, as entering a discovery does. A client need not be entered: then each
+    request waits for pods, for as long as it may.
     """
 
 
@@ -302,5 +304,5 @@ class AsyncClient(_AsyncPodClientMixin, _AsyncClient):
         async with AsyncClient("web-headless.prod:8080") as web:
             await web.get("/hello")
 
-    A discovery of its own begins with `async with`, which has to be written here.
+    A discovery that it owns starts with `async with`, which is required here.
     """

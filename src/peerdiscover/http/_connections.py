@@ -1,24 +1,24 @@
-"""Lines to a pod: dialled by its address, and watched for whether a byte of a request was handed over.
+"""Connections to a pod by its address, which note whether a byte of a request was handed to a socket.
 
-Rules of this room:
+Invariants:
 
-* Each line says to the attempt under way that it is about to write, before the first byte.
-* A pool dials a second time in one attempt only when its line refused the request unprocessed (closed
+* Each connection notes on the current attempt that it is about to write, before the first byte.
+* A pool connects a second time in one attempt only if a connection refused the request unprocessed (closed
   meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
-* A kept line that the pod has closed takes nothing. Of one of HTTP/1.1 the pool asks that itself, a moment
-  before; of one of HTTP/2 nobody else does (Linux: TCP_INFO tells).
-* A pod whose kernel answers nothing is gone, however slow a pod may answer: dialling it ends after
-  its patience, and after twice that a TLS handshake, and a line that a small request was written to
-  and that acknowledged nothing (Linux: TCP_USER_TIMEOUT). For a large one that would take a pod that reads
-  slowly for one that is gone.
-* `cut` ends a line without closing its descriptor, which another thread may be waiting on.
+* A kept connection that the pod has closed is not written to. With HTTP/1.1 the pool checks that, a moment
+  before; with HTTP/2 it does not, and this does (on Linux, by TCP_INFO).
+* A pod whose kernel does not respond is gone, however slow a pod may be to respond. Connecting to it ends
+  after the connect timeout, and after twice that a TLS handshake, and a connection that a small request was
+  written to and that acknowledged nothing (on Linux, by TCP_USER_TIMEOUT). A large request would make a pod
+  that reads slowly look like one that is gone.
+* `abort` ends a connection without closing its descriptor, which another thread may be waiting on.
 """
 
 from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,15 +27,17 @@ from ._attempts import CURRENT_ATTEMPT, Abortable, Attempt, PodPool
 if TYPE_CHECKING:
     import ssl
 
+    import httpcore
+
 __all__ = ["AsyncPodBackend", "AsyncPodStream", "PodBackend", "PodStream"]
 
-L = TypeVar("L", "PodStream", "AsyncPodStream")
+AnyPodStream = TypeVar("AnyPodStream", "PodStream", "AsyncPodStream")
 
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
-_ESTABLISHED = 1  # linux/tcp_states.h; when the other side has closed: CLOSE_WAIT
+_ESTABLISHED = 1  # linux/tcp_states.h; once the other side has closed: CLOSE_WAIT
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-# A pod that goes while it is thought to be at work is found out by these: after some three seconds.
-_ALIVE = [
+# A pod that goes while it is thought to be working is noticed by these, after some three seconds.
+_KEEPALIVE = [
     (level, option, value)
     for level, name, value in (
         (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
@@ -48,14 +50,14 @@ _ALIVE = [
 
 
 class _BasePodStream(Abortable):
-    """What both kinds of line share."""
+    """What both kinds of connection share."""
 
-    __slots__ = ("_hurried", "_pod", "_stream", "get_extra_info", "tls_handshaking")
+    __slots__ = ("_has_user_timeout", "_pod", "_stream", "get_extra_info", "tls_handshaking")
 
     def __init__(self, stream: Any, pod: PodPool) -> None:
         self._stream = stream
         self._pod = pod
-        self._hurried = False
+        self._has_user_timeout = False
         self.tls_handshaking: bool = False
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
@@ -67,8 +69,7 @@ class _BasePodStream(Abortable):
             else:
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _ended(self) -> bool:
-        """Whether the pod has closed it already."""
+    def _is_closed_by_pod(self) -> bool:
         if _TCP_INFO is None:
             return False
         try:
@@ -77,61 +78,66 @@ class _BasePodStream(Abortable):
             return True
         return state != _ESTABLISHED
 
-    def _hurry(self, hurried: bool) -> None:
-        """Whether what is written has to be acknowledged within the pod's patience."""
-        self._hurried = hurried
+    def _set_user_timeout(self, enabled: bool) -> None:
+        """Set whether what is written has to be acknowledged within twice the connect timeout."""
+        self._has_user_timeout = enabled
         if _USER_TIMEOUT is None:
             return
-        milliseconds = math.ceil(2000 * self._pod.connect_timeout) if hurried else 0
-        with suppress(OSError):  # closed meanwhile: writing says so in httpcore's words
+        milliseconds = math.ceil(2000 * self._pod.connect_timeout) if enabled else 0
+        with suppress(OSError):  # closed meanwhile: writing raises that as httpcore's error
             self._stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
 
-    def _about_to_write(self, timeout: float | None) -> float | None:
-        """Say so, before the first byte; what is left of `timeout` comes back."""
+    def _before_write(self, timeout: float | None) -> float | None:
+        """Note it on the attempt, before the first byte; return what is left of `timeout`."""
         pod, attempt = self._pod, self._attempt()
         if attempt is None:
-            pod.written += 1
+            pod.writes += 1
             return timeout
-        if pod.multiplexed and not attempt.written and not attempt.dialled and self._ended():
-            raise pod.write_error("the pod closed this line before anything was written")
-        attempt.write(self)
-        pod.written += 1
-        if attempt.small is not self._hurried:
-            self._hurry(attempt.small)
+        if (
+            pod.multiplexed
+            and not attempt.written
+            and not attempt.is_new_connection
+            and self._is_closed_by_pod()
+        ):
+            raise pod.write_error("the pod closed this connection before anything was written")
+        attempt.on_write(self)
+        pod.writes += 1
+        if attempt.is_small is not self._has_user_timeout:
+            self._set_user_timeout(attempt.is_small)
         return attempt.within(timeout)
 
     def _attempt(self) -> Attempt | None:
-        """The attempt under way, where it is one on this pod: its body may be read from another's line."""
+        """Return the current attempt if it is on this pod: its body may be read from another's connection."""
         attempt = CURRENT_ATTEMPT.get()
         return attempt if attempt is not None and attempt.pod is self._pod else None
 
 
-def _connecting(timeout: float | None) -> float | None:
-    """The attempt under way begins to dial; what is left of `timeout` comes back."""
+def _before_connect(timeout: float | None) -> float | None:
+    """Note on the current attempt that it connects; return what is left of `timeout`."""
     attempt = CURRENT_ATTEMPT.get()
     if attempt is None:
         return timeout
-    attempt.connect()
-    return attempt.connect_deadline(timeout)
+    attempt.on_connect()
+    return attempt.connect_within(timeout)
 
 
-def _tls_handshaking(line: _BasePodStream, timeout: float | None) -> float | None:
-    """It begins with TLS, which is a part of dialling."""
-    line.tls_handshaking = True
+def _before_tls(stream: _BasePodStream, timeout: float | None) -> float | None:
+    """Note that a TLS handshake begins, which is a part of connecting; return what is left of `timeout`."""
+    stream.tls_handshaking = True
     attempt = CURRENT_ATTEMPT.get()
     if attempt is None:
         return timeout
     attempt.connecting = True
-    return attempt.connect_deadline(timeout, 2)
+    return attempt.connect_within(timeout, 2)
 
 
-def _connected(line: L, pod: PodPool) -> L:
-    """It has a new line."""
-    pod.connections.add(line)
+def _after_connect(stream: AnyPodStream, pod: PodPool) -> AnyPodStream:
+    """Note on the current attempt that it has a new connection."""
+    pod.connections.add(stream)
     attempt = CURRENT_ATTEMPT.get()
     if attempt is not None:
-        attempt.connected()
-    return line
+        attempt.on_connected()
+    return stream
 
 
 class PodStream(_BasePodStream):
@@ -144,13 +150,13 @@ class PodStream(_BasePodStream):
             timeout = attempt.within(timeout)
         data: bytes = self._stream.read(max_bytes, timeout)
         if attempt is not None:
-            attempt.heard = True
+            attempt.received = True
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer and not self._pod.multiplexed:
             return  # the end of a request without a body
-        timeout = self._about_to_write(timeout)
+        timeout = self._before_write(timeout)
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:
@@ -158,43 +164,43 @@ class PodStream(_BasePodStream):
         self._stream.close()
 
     def detach(self) -> None:
-        """In the child of a fork, where it is the parent's: give up the descriptor, and tell nobody."""
+        """Give up the descriptor in the child of a fork, without a word to the pod: it is the parent's."""
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> PodStream:
-        timeout = _tls_handshaking(self, timeout)
+        timeout = _before_tls(self, timeout)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             self.close()
             raise
         self._pod.connections.discard(self)
-        return _connected(PodStream(stream, self._pod), self._pod)
+        return _after_connect(PodStream(stream, self._pod), self._pod)
 
 
 class PodBackend:
-    """Dials a pod, whatever host is asked for: httpcore's `NetworkBackend`."""
+    """Connects to a pod, whatever host is asked for: httpcore's `NetworkBackend`."""
 
     def __init__(self, core: Any, pod: PodPool) -> None:
-        self._backend = core.SyncBackend()
+        self._backend: httpcore.NetworkBackend = core.SyncBackend()
         self._pod = pod
 
     def connect_tcp(
         self,
-        host: str,  # noqa: ARG002 - httpcore's interface; the pod's address is dialled whatever it is
+        host: str,  # noqa: ARG002 - httpcore's interface; the connection goes to the pod's address
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
-        socket_options: Any = None,
+        socket_options: Iterable[Any] | None = None,
     ) -> PodStream:
-        timeout = _connecting(timeout)
+        timeout = _before_connect(timeout)
         address, port = self._pod.peer.sockaddr
         stream = self._backend.connect_tcp(
-            address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
+            address, port, timeout, local_address, [*_KEEPALIVE, *(socket_options or ())]
         )
-        return _connected(PodStream(stream, self._pod), self._pod)
+        return _after_connect(PodStream(stream, self._pod), self._pod)
 
 
 class AsyncPodStream(_BasePodStream):
@@ -207,13 +213,13 @@ class AsyncPodStream(_BasePodStream):
             timeout = attempt.within(timeout)
         data: bytes = await self._stream.read(max_bytes, timeout)
         if attempt is not None:
-            attempt.heard = True
+            attempt.received = True
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer and not self._pod.multiplexed:
             return  # the end of a request without a body
-        timeout = self._about_to_write(timeout)
+        timeout = self._before_write(timeout)
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -221,12 +227,12 @@ class AsyncPodStream(_BasePodStream):
         await self._stream.aclose()
 
     def detach(self) -> None:
-        """In the child of a fork there is no event loop to close it with."""
+        """Do nothing: in the child of a fork there is no event loop to close it with."""
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncPodStream:
-        timeout = _tls_handshaking(self, timeout)
+        timeout = _before_tls(self, timeout)
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
@@ -235,27 +241,27 @@ class AsyncPodStream(_BasePodStream):
                 await self._stream.aclose()
             raise
         self._pod.connections.discard(self)
-        return _connected(AsyncPodStream(stream, self._pod), self._pod)
+        return _after_connect(AsyncPodStream(stream, self._pod), self._pod)
 
 
 class AsyncPodBackend:
-    """Dials a pod, whatever host is asked for: httpcore's `AsyncNetworkBackend`."""
+    """Connects to a pod, whatever host is asked for: httpcore's `AsyncNetworkBackend`."""
 
     def __init__(self, core: Any, pod: PodPool) -> None:
-        self._backend = core.AnyIOBackend()  # under trio, too
+        self._backend: httpcore.AsyncNetworkBackend = core.AnyIOBackend()  # under trio, too
         self._pod = pod
 
     async def connect_tcp(
         self,
-        host: str,  # noqa: ARG002 - httpcore's interface; the pod's address is dialled whatever it is
+        host: str,  # noqa: ARG002 - httpcore's interface; the connection goes to the pod's address
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
-        socket_options: Any = None,
+        socket_options: Iterable[Any] | None = None,
     ) -> AsyncPodStream:
-        timeout = _connecting(timeout)
+        timeout = _before_connect(timeout)
         address, port = self._pod.peer.sockaddr
         stream = await self._backend.connect_tcp(
-            address, port, timeout, local_address, [*_ALIVE, *(socket_options or ())]
+            address, port, timeout, local_address, [*_KEEPALIVE, *(socket_options or ())]
         )
-        return _connected(AsyncPodStream(stream, self._pod), self._pod)
+        return _after_connect(AsyncPodStream(stream, self._pod), self._pod)

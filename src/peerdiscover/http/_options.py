@@ -1,21 +1,83 @@
-"""How requests are sent, and which URLs are for the service: what is decided before the first one."""
+"""The options of transports and clients, and which URLs stand for the service.
+
+Each option is written twice here and nowhere else: in a `TypedDict`, which editors and type checkers read,
+and in `TransportSettings`, which has the defaults.
+"""
 
 from __future__ import annotations
 
+import inspect
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, TypedDict
 
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
+from peerdiscover.pickers import Picker
 
-__all__ = ["TransportOptions", "host_of", "stands_for"]
+__all__ = ["ClientOptions", "TransportOptions", "TransportSettings", "host_of", "stands_for"]
+
+
+class ConnectionLimits(Protocol):
+    """`httpx.Limits`, or httpx2's."""
+
+    @property
+    def max_connections(self) -> int | None: ...
+    @property
+    def max_keepalive_connections(self) -> int | None: ...
+    @property
+    def keepalive_expiry(self) -> float | None: ...
+
+
+class TransportOptions(TypedDict, total=False):
+    """The options of `PodTransport` and `AsyncPodTransport`, which say what each means."""
+
+    picker: Picker | None
+    host: Literal["service", "peer"]
+    verify: ssl.SSLContext | str | bool
+    cert: str | tuple[str, str] | tuple[str, str, str] | None
+    trust_env: bool
+    http1: bool
+    http2: bool
+    limits: ConnectionLimits | None
+    attempts: int
+    budget: float
+    connect_timeout: float
+    attempt_timeout: float | None
+    total_timeout: float | None
+    retry_503: bool
+    drain: float
+
+
+class ClientOptions(TransportOptions, total=False):
+    """The options of `Client` and `AsyncClient`: those of the transport, and httpx's own."""
+
+    auth: Any
+    params: Any
+    headers: Any
+    cookies: Any
+    timeout: Any
+    follow_redirects: bool
+    max_redirects: int
+    event_hooks: Any
+    base_url: Any
+    mounts: Any
+    default_encoding: str | Callable[[bytes], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TransportOptions:
-    """How requests are sent, and sent again. Times are seconds."""
+class TransportSettings:
+    """What was given of `TransportOptions`, and the defaults of the rest; validated."""
 
+    picker: Picker | None = None
     host: Literal["service", "peer"] = "service"
+    verify: ssl.SSLContext | str | bool = True
+    cert: str | tuple[str, str] | tuple[str, str, str] | None = None
+    trust_env: bool = True
+    http1: bool = True
+    http2: bool = False
+    limits: ConnectionLimits | None = None
     attempts: int = 3
     budget: float = 0.2
     connect_timeout: float = 0.5
@@ -25,22 +87,35 @@ class TransportOptions:
     drain: float = 30.0
 
     def __post_init__(self) -> None:
-        def require(ok: bool, name: str, what: str) -> None:
+        def require(ok: bool, name: str, expected: str) -> None:
             if not ok:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}: {what}")
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: expected {expected}")
 
-        require(self.host in ("service", "peer"), "host", "one of 'service' and 'peer' is wanted")
-        require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "at least 1 is needed")
-        require(0 <= self.budget <= 1, "budget", "a share between 0 and 1 is wanted")
+        require(self.host in ("service", "peer"), "host", "'service' or 'peer'")
+        require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "at least 1")
+        require(0 <= self.budget <= 1, "budget", "a share between 0 and 1")
         for name in ("connect_timeout", "attempt_timeout", "total_timeout"):
             value = getattr(self, name)
             optional = value is None and name != "connect_timeout"
-            require(optional or (value is not None and value > 0), name, "seconds above 0 are wanted")
-        require(self.drain >= 0, "drain", "must not be negative")
+            require(optional or (value is not None and value > 0), name, "seconds above 0")
+        require(self.drain >= 0, "drain", "seconds, at least 0")
+        picker = self.picker
+        require(
+            picker is None or _needs_no_key(picker), "picker", "one whose pick() or lease() needs no argument"
+        )
+
+
+def _needs_no_key(picker: object) -> bool:
+    choose = getattr(picker, "lease", None) or getattr(picker, "pick", None)
+    try:
+        inspect.signature(choose).bind()  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return False
+    return True
 
 
 def host_of(service: ServiceName) -> str:
-    """The host in a URL that stands for this service."""
+    """Return the host in a URL that stands for this service."""
     if service.scheme == "static":
         return "static"
     if service.is_external:
@@ -54,9 +129,9 @@ def host_of(service: ServiceName) -> str:
 
 
 def stands_for(host: str, service: ServiceName) -> bool:
-    """Whether a URL's host means this service: its name, as far as it is written."""
+    """Return whether a URL's host means this service: its name, as far as it is written."""
     if service.scheme == "static":
-        return True  # it has no name of its own
+        return True  # a list of addresses has no name of its own
     host = host.rstrip(".").lower()
     if service.is_external:
         return host == service.service.rstrip(".")

@@ -1,8 +1,8 @@
-"""What became of an attempt, and whether the pod is to blame: told from objects, never from a text.
+"""How an attempt ended, and whether its pod is to blame: read from objects, never from an error's text.
 
-What HTTP/2 said comes as an object in the error of httpcore: a stream reset, or the connection terminated.
-After some GOAWAYs httpcore sends a request again by itself: then a body that is a stream says that it is
-spent.
+What HTTP/2 said comes as an object in the error of httpcore: a stream that was reset, or a connection that
+was terminated. After some GOAWAYs httpcore sends a request again by itself; then a body that is a stream
+raises that it was consumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REFUSED_STREAM = 7  # RFC 9113, 7
 
 
 class _Consumed:
-    """What the error says when a stream was to be read for the second time."""
+    """What the error says if a stream was to be read a second time."""
 
     def __str__(self) -> str:
         return "the connection ended before the request was processed"
@@ -38,34 +38,34 @@ class ReadOnce:
         self._core = core
         self.consumed: bool = False
 
-    def _begin(self) -> None:
+    def _consume(self) -> None:
         if self.consumed:
             raise self._core.RemoteProtocolError(_CONSUMED)
         self.consumed = True
 
     def __iter__(self) -> Iterator[bytes]:
-        self._begin()
+        self._consume()
         iterator: Iterator[bytes] = iter(self._stream)
         return iterator
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._begin()
+        self._consume()
         iterator: AsyncIterator[bytes] = aiter(self._stream)
         return iterator
 
 
 def classify(attempt: Attempt, error: Exception, core: Any) -> AttemptOutcome:
-    """What this error of `core` means for the attempt that it ended."""
+    """Return what this error of `core` means for the attempt that it ended."""
     event = error.args[0] if error.args else None
     if _waited_for_a_stream(event):
         return AttemptOutcome.UNSENT
-    own = isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol)
-    if own and not _is_theirs(attempt, event):
+    is_local = isinstance(error, core.LocalProtocolError | core.UnsupportedProtocol)
+    if is_local and not _is_about_the_response(attempt, event):
         return AttemptOutcome.LOCAL_ERROR
     if isinstance(error, core.PoolTimeout):
         return AttemptOutcome.POOL_TIMEOUT
     if not attempt.sent:
-        return AttemptOutcome.BAD_CERTIFICATE if _is_untrusted(error) else AttemptOutcome.UNSENT
+        return AttemptOutcome.BAD_CERTIFICATE if _is_bad_certificate(error) else AttemptOutcome.UNSENT
     if event is _CONSUMED:
         return AttemptOutcome.REFUSED
     if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:
@@ -75,32 +75,32 @@ def classify(attempt: Attempt, error: Exception, core: Any) -> AttemptOutcome:
     return AttemptOutcome.MAYBE_PROCESSED
 
 
-def counts_as_pod_failure(attempt: Attempt, error: Exception, fate: AttemptOutcome, core: Any) -> bool:
-    """Whether the pod is to blame.
+def counts_as_pod_failure(attempt: Attempt, error: Exception, outcome: AttemptOutcome, core: Any) -> bool:
+    """Return whether the pod is to blame.
 
-    Not for a full pool, which is ours, nor for what it refused in good order, nor for what we cut. A line
-    that was kept and ended as it was used says only that the pod closes idle ones, as servers do.
+    It is not for a full pool, which is ours, nor for what it refused in good order, nor for what we cut. A
+    kept connection that ended as it was used says only that the pod closes idle ones, as servers do.
     """
     if (
-        fate in (AttemptOutcome.LOCAL_ERROR, AttemptOutcome.REFUSED, AttemptOutcome.POOL_TIMEOUT)
-        or attempt.pod.cut
+        outcome in (AttemptOutcome.LOCAL_ERROR, AttemptOutcome.REFUSED, AttemptOutcome.POOL_TIMEOUT)
+        or attempt.pod.aborted
     ):
         return False
-    return attempt.dialled or attempt.connecting or isinstance(error, core.TimeoutException)
+    return attempt.is_new_connection or attempt.connecting or isinstance(error, core.TimeoutException)
 
 
-def _is_untrusted(error: BaseException) -> bool:
-    """Whether it came of a certificate that does not verify: that is what was caught when it was raised."""
+def _is_bad_certificate(error: BaseException) -> bool:
+    """Whether a certificate did not verify: that error was being handled when this one was raised."""
     return isinstance(error.__context__, ssl.SSLCertVerificationError)
 
 
-def _is_theirs(attempt: Attempt, event: object) -> bool:
-    """Whether h2 complains of what the pod said: httpcore calls that a local error, too."""
+def _is_about_the_response(attempt: Attempt, event: object) -> bool:
+    """Whether h2 complains of what the pod sent: httpcore calls that a local error, too."""
     h2 = sys.modules.get("h2.exceptions")
-    return attempt.heard and h2 is not None and isinstance(event, h2.ProtocolError)
+    return attempt.received and h2 is not None and isinstance(event, h2.ProtocolError)
 
 
 def _waited_for_a_stream(event: object) -> bool:
-    """Whether HTTP/2 had too many streams on its line, and the line broke while this one waited."""
+    """Whether an HTTP/2 connection had too many streams, and ended while this request waited for one."""
     h2 = sys.modules.get("h2.exceptions")
     return h2 is not None and isinstance(event, h2.TooManyStreamsError)

@@ -1,17 +1,18 @@
-"""The pods that a transport has lines to: one pool of connections each, and how they end.
+"""The pods that a transport has connections to: one pool for each, and how they end.
 
-Rules of this room:
+Invariants:
 
-* One pool a pod, since a pool's cost grows with its connections.
-* A pod that left the set gets no new request. Its idle lines are cut at once, the others when their
-  answer has been read, or when `drain` seconds are over: a timer sees to that, as nothing else may happen.
-  One that comes back at the same address keeps what is under way.
-* A pool is closed by whoever drives (`closing` hands it over): closing may have to be awaited. They are
-  handed over one by one, so that none is forgotten where the driver is cancelled.
-* `_lock` is held for moments, never while anything is dialled, sent or closed. The same thread may come
-  back to it: the garbage collector ends answers wherever it likes.
-* In the child of a fork all lines are the parent's: those of threads are closed there without a word. Those
-  of an event loop are left to it, as it is no good there.
+* Each pod has its own pool, since the cost of a pool grows with its connections.
+* A pod that left the set gets no new request. Its idle connections are cut at once, the others when their
+  response has been read, or after `drain` seconds: a timer does that, as nothing else may happen. A pod
+  that comes back at the same address keeps its requests in flight.
+* A pool is closed by the driver (`closable` hands it over), since closing may have to be awaited. Pools are
+  handed over one by one, so that none is forgotten if the driver is cancelled.
+* `_lock` is held for moments, never while a connection is made, written to or closed. The same thread may
+  take it again: the garbage collector closes responses wherever it likes.
+* `drain` is measured by `time.monotonic` under every event loop, since the timer is a thread.
+* In the child of a fork all connections are the parent's: those of threads are closed there without a word
+  to the pod. Those of an event loop are left to it, as it does not work there.
 """
 
 from __future__ import annotations
@@ -28,23 +29,28 @@ from peerdiscover.peers import Peer, PeerSet
 
 from ._attempts import Attempt, PodPool, release
 
-__all__ = ["PodPools", "Watched"]
+__all__ = ["PodPools", "TransportDiscovery"]
 
 
-class Watched(Protocol):
-    """What of a discovery this needs."""
+class TransportDiscovery(Protocol):
+    """What the transports need of a discovery; both kinds have it."""
 
     @property
     def peers(self) -> PeerSet: ...
+    def round_robin(self) -> Any: ...
     def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
+    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
+    def report_success(self, peer: Peer) -> None: ...
 
 
 class PodPools:
-    """The pods by peer."""
+    """The pools by peer."""
 
-    def __init__(self, discovery: Watched, make: Callable[[Peer], PodPool], drain: float) -> None:
+    def __init__(
+        self, discovery: TransportDiscovery, make_pool: Callable[[Peer], PodPool], drain: float
+    ) -> None:
         self._discovery = discovery
-        self._make = make
+        self._make_pool = make_pool
         self._drain = drain
         self._lock = threading.RLock()
         self._pods: dict[Peer, PodPool] = {}
@@ -53,8 +59,8 @@ class PodPools:
         self._timer: threading.Timer | None = None
         self._closed = False
 
-    def watch(self) -> None:
-        """From now on pods that leave the set are told; `ClosedError` where the discovery is not open."""
+    def subscribe(self) -> None:
+        """Follow the set from now on; `ClosedError` if the discovery is not open."""
         if self._unsubscribe is None:
             unsubscribe = self._discovery.on_change(lambda _: self.sync_pools())
             with self._lock:
@@ -66,99 +72,101 @@ class PodPools:
 
     @property
     def any(self) -> bool:
-        """Whether there is a line, or was."""
+        """Whether there is a pool."""
         return bool(self._pods or self._leaving)
 
-    def is_connecting(self, peer: Peer) -> bool:
-        """Whether another request finds out if it is there: this one had better go elsewhere, or wait."""
+    def is_connecting(self, peer: Peer, now: float) -> bool:
+        """Whether another request finds out if the pod is there; this one should go elsewhere, or wait."""
         pod = self._pods.get(peer)
-        return pod is not None and pod.is_connecting(time.monotonic())
+        return pod is not None and pod.is_connecting(now)
 
-    def begin(
-        self, peer: Peer, now: float, deadline: float, patience: float, lease: Any, small: bool
+    def start_attempt(
+        self, peer: Peer, now: float, deadline: float, connect_timeout: float, lease: Any, is_small: bool
     ) -> Attempt:
-        """An attempt on this peer."""
+        """Return an attempt on this peer, as `Attempt` describes it."""
         with self._lock:
             pod = self._pods.get(peer)
             if pod is None:
-                pod = self._make(peer)
+                pod = self._make_pool(peer)
                 if peer in self._discovery.peers:
                     self._pods[peer] = pod
                 else:  # it left after it was picked
-                    pod.until = time.monotonic() + self._drain
+                    pod.abort_at = time.monotonic() + self._drain
                     self._leaving.append(pod)
-            attempt = Attempt(pod, now, deadline, patience, lease, small)
+            attempt = Attempt(pod, now, deadline, connect_timeout, lease, is_small)
             pod.attempts.add(attempt)
-            if pod.until is not None:
-                self._arm(time.monotonic())
+            if pod.abort_at is not None:
+                self._start_timer(time.monotonic())
         return attempt
 
-    def end(self, attempt: Attempt) -> bool:
-        """It is over, its answer read. Returns whether pools may be waiting to be closed."""
+    def end_attempt(self, attempt: Attempt) -> bool:
+        """An attempt failed, or its response was read. Return whether there may be pools to close."""
         pod = attempt.pod
         with self._lock:
             pod.attempts.discard(attempt)
             lease, attempt.lease = attempt.lease, None
-            left = pod.until is not None
+            left = pod.abort_at is not None
             if left:
                 pod.close_idle(time.monotonic())
-            emptied = left and not pod.attempts
+            closable = left and not pod.attempts
         release(lease)
-        return emptied
+        return closable
 
     def sync_pools(self) -> None:
-        """The set changed, or time has passed: who left is trimmed."""
+        """Make the pools those of the set, which changed; or time has passed."""
         with self._lock:
             if self._closed:
                 return
             now, peers = time.monotonic(), self._discovery.peers
             for peer in [peer for peer in self._pods if peer not in peers]:
                 pod = self._pods.pop(peer)
-                pod.until = now + self._drain
+                pod.abort_at = now + self._drain
                 self._leaving.append(pod)
             for pod in list(self._leaving):
-                self._look_at(pod, pod.peer in peers, now)
-            self._arm(now)
+                self._sync_leaving(pod, pod.peer in peers, now)
+            self._start_timer(now)
 
-    def _look_at(self, pod: PodPool, is_back: bool, now: float) -> None:
-        """One that left: it may be back. Call it with the lock."""
-        if not is_back or pod.cut:
-            if pod.until == math.inf:
-                pod.until = now + self._drain
+    def _sync_leaving(self, pod: PodPool, is_back: bool, now: float) -> None:
+        """See to a pod that left, or is back. Call it with the lock."""
+        if not is_back or pod.aborted:
+            if pod.abort_at == math.inf:
+                pod.abort_at = now + self._drain
             pod.close_idle(now)
         elif pod.peer in self._pods:
-            pod.until = math.inf  # requests go over newer lines
+            pod.abort_at = math.inf  # new requests use a newer pool; those in flight may go on here
         else:
             self._leaving.remove(pod)
-            pod.until, self._pods[pod.peer] = None, pod
+            pod.abort_at, self._pods[pod.peer] = None, pod
 
-    def _arm(self, now: float) -> None:
-        """See to it that somebody looks when the next one's time is over. Call it with the lock."""
+    def _start_timer(self, now: float) -> None:
+        """Have `sync_pools` called when the next pod is to be cut. Call it with the lock."""
         due = [
-            until for pod in self._leaving if pod.attempts and (until := pod.until) and now < until < math.inf
+            abort_at
+            for pod in self._leaving
+            if pod.attempts and (abort_at := pod.abort_at) and now < abort_at < math.inf
         ]
         if due and self._timer is None:
-            self._timer = threading.Timer(min(due) - now, self._time_is_over)
+            self._timer = threading.Timer(min(due) - now, self._on_timer)
             self._timer.daemon = True
             self._timer.start()
 
-    def _time_is_over(self) -> None:
+    def _on_timer(self) -> None:
         with self._lock:
             self._timer = None
         self.sync_pools()
 
-    def closing(self) -> Iterator[Any]:
-        """Pools that are to be closed now: their pods left, and nothing is under way there."""
+    def closable(self) -> Iterator[Any]:
+        """Yield the pools that the driver is to close now: of pods that left, with nothing in flight."""
         if self._leaving:
-            yield from self._emptied(lambda pod: not pod.attempts)
+            yield from self._take(lambda pod: not pod.attempts)
 
     def close(self) -> Iterator[Any]:
-        """All pools, to be closed; what is under way ends with them."""
+        """Yield all pools, for the driver to close; what is in flight ends with them."""
         _forks.closed(self)
         with self._lock:
             self._closed = True
             for pod in self._pods.values():
-                pod.until = math.inf
+                pod.abort_at = math.inf
                 self._leaving.append(pod)
             self._pods = {}
             unsubscribe, self._unsubscribe = self._unsubscribe, None
@@ -167,9 +175,9 @@ class PodPools:
             timer.cancel()
         if unsubscribe is not None:
             unsubscribe()
-        yield from self._emptied(lambda _: True)
+        yield from self._take(lambda _: True)
 
-    def _emptied(self, which: Callable[[PodPool], bool]) -> Iterator[Any]:
+    def _take(self, which: Callable[[PodPool], bool]) -> Iterator[Any]:
         while True:
             with self._lock:
                 pod = next(filter(which, self._leaving), None)
@@ -190,9 +198,9 @@ class PodPools:
         self._lock = threading.RLock()
         self._timer = None  # its thread is the parent's
         for pod in [*self._pods.values(), *self._leaving]:
-            for line in pod.connections:
+            for connection in pod.connections:
                 with suppress(Exception):
-                    line.detach()
+                    connection.detach()
         self._pods, self._leaving = {}, []
 
     def _at_exit(self) -> None:

@@ -1,76 +1,73 @@
-"""What a request does next: on which pod, after which wait, and when it is over.
+"""What a request does next: on which pod, after which pause, and when it ends.
 
-Rules of this room (told the time, and what became of an attempt; it does no I/O):
+Invariants (it is given the time and the outcome of each attempt, and does no I/O):
 
-what became of an attempt            | the next one, on another pod
+outcome of an attempt                | the next attempt, on another pod
 -------------------------------------|------------------------------------------------------------------
 no byte of it was handed to a socket | always, whatever the method: the body is untouched, too
-… for the pod's certificate failed,  | the same, but no further round where that was so with all pods: time
-or its pool of connections was full  | does not mend it, or was waited for already
-sent, and the server said that it    | where the body can be sent again
+… because the pod's certificate      | the same, but there is no further round if all pods ended so:
+failed, or its pool was full         | waiting does not fix a certificate, and was done for the pool
+sent, and the server said that it    | if the body can be sent again
 did not process it (HTTP/2)          |
-sent, and no answer came: it may     | where it is idempotent (RFC 9110, 9.2.2) or marked so, and the
-have been processed                  | body can be sent again, and the budget allows one more
-answered 503 with Retry-After        | the same, where that is asked for; else it is the answer
-the caller's own error               | never
+sent, and no response came: it may   | if it is idempotent (RFC 9110, 9.2.2) or marked so, the body can
+have been processed                  | be sent again, and the budget allows one more
+503 with Retry-After                 | the same, if `retry_503` is set; else it is the response
+the request itself is invalid        | never
 
-* Each attempt takes a pod that was not tried yet. One that has no line, and that another request is
-  just dialling, or could not a moment ago, is taken for the first attempt alone, where all are so; later
-  ones wait instead. So a pod that is gone costs one request its patience, and not all that come meanwhile,
-  and pods that all refuse are not dialled again and again by all who wait.
-* Once all were tried there is a pause, which a change of the set ends, and all may be tried again, new
-  ones first: 0.1 s, doubling to 1 s, of that half to the whole by chance. With nobody there the pause
-  lasts until somebody is.
-* Each time that really all were tried in vain there is twice the patience with dialling: it may be this
+* Each attempt takes a pod that was not tried yet. A pod without a connection, to which another request is
+  connecting, or failed to connect a moment ago, is taken only for a first attempt, and only if all pods
+  are like that; later attempts wait instead. So a pod that is gone costs one request its connect timeout,
+  and not all that arrive meanwhile, and pods that all refuse are not hammered by all requests that wait.
+* Once all pods were tried there is a pause, which a change of the set ends, and all may be tried again,
+  new ones first: 0.1 s, doubling to 1 s, of that half to the whole by chance. If there are no pods the
+  pause lasts until there is one.
+* Each time that really all pods were tried without success the connect timeout doubles: it may be this
   process that is slow, or the network between.
-* Who waited for news does not begin with everybody else who did: within a tenth of the time it waited, by
-  chance, so that pods that are back are not trampled.
-* No attempt begins after `until`. At most `attempts` may have been processed.
-* The budget: of the requests of about the last ten seconds, a share may be sent again, and ten
-  besides. A service that dies is not given a multiple of its load.
+* A request whose pause was ended by a change waits a little more: up to a tenth of the time it waited, by
+  chance. So pods that are back are not trampled.
+* No attempt begins after `deadline`. At most `attempts` pods may have processed the request.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
 
-__all__ = ["AttemptOutcome", "Budget", "FailedAttempt", "RetryState", "is_idempotent"]
+from ._budget import RetryBudget
+
+__all__ = ["AttemptOutcome", "FailedAttempt", "RetryState", "is_idempotent"]
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
-_WINDOW = 10.0  # seconds over which the budget forgets
-_FLOOR = 10.0
-_GRAIN = 0.01  # seconds: not worth forgetting for
-_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+EXPIRED = "the time has expired"
 
 
 class AttemptOutcome(enum.Enum):
-    """What became of an attempt; the values are what a person reads."""
+    """How an attempt ended; the values are for people to read."""
 
     UNSENT = "not sent"
     BAD_CERTIFICATE = "not sent: its certificate does not verify"
-    POOL_TIMEOUT = "not sent: no place in its pool of connections"
+    POOL_TIMEOUT = "not sent: its connection pool was full"
     REFUSED = "sent, and not processed"
-    MAYBE_PROCESSED = "sent, no answer"
-    UNAVAILABLE = "answered that it is unavailable"
-    LOCAL_ERROR = "an error of the request itself"
+    MAYBE_PROCESSED = "sent, no response"
+    UNAVAILABLE = "responded that it is unavailable"
+    LOCAL_ERROR = "the request itself is invalid"
 
     @property
     def sent(self) -> bool:
         """Whether a byte of it may have been handed to a socket."""
-        return self not in (AttemptOutcome.UNSENT, *_IN_VAIN)
+        return self not in (AttemptOutcome.UNSENT, *_HOPELESS)
 
 
-_IN_VAIN = {
-    AttemptOutcome.BAD_CERTIFICATE: "time does not mend certificates",
-    AttemptOutcome.POOL_TIMEOUT: "the pools of connections were full",
+_HOPELESS = {
+    AttemptOutcome.BAD_CERTIFICATE: "waiting does not fix certificates",
+    AttemptOutcome.POOL_TIMEOUT: "all connection pools are full",
 }
-"""Where all pods ended so, there is no further round."""
+"""If all pods ended so there is no further round, for this reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class FailedAttempt:
 
     peer: Peer
     what: str
-    """The error, as a text."""
+    """The error, as a string."""
     seconds: float
     sent: bool
     """Whether it may have reached the pod."""
@@ -89,40 +86,10 @@ class FailedAttempt:
         return f"{self.peer!r}: {self.what} after {self.seconds:.3f} s, {sent}"
 
 
-class Budget:
-    """How many requests may be sent again: a share of all, and a few besides. Told the time."""
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._requests = 0.0
-        self._again = 0.0
-        self._at = 0.0
-
-    def request(self, now: float) -> None:
-        """A request came."""
-        self._forget(now)
-        self._requests += 1
-
-    def spend(self, now: float) -> bool:
-        """Whether one may be sent again; it then counts as sent."""
-        self._forget(now)
-        if self._again + 1 > self._share * self._requests + (_FLOOR if self._share else 0) + 1e-6:
-            return False
-        self._again += 1
-        return True
-
-    def _forget(self, now: float) -> None:
-        if now > self._at + _GRAIN:
-            kept = math.exp((self._at - now) / _WINDOW)
-            self._requests *= kept
-            self._again *= kept
-            self._at = now
-
-
 def is_idempotent(method: str, headers: Iterable[tuple[bytes, bytes]], marked: object) -> bool:
-    """Whether it may be sent again: by its method, or as its sender says.
+    """Return whether a request may be sent again, by its method or as its sender says.
 
-    `marked` is the request's extension `idempotent`: True and False are taken at their word.
+    `marked` is the request's extension `idempotent`; True and False decide by themselves.
     """
     if marked is not None:
         return bool(marked)
@@ -137,115 +104,121 @@ class RetryState:
         "_budget",
         "_exhausted_rounds",
         "_hopeless",
+        "_is_idempotent",
         "_paused",
         "_pauses",
-        "_repeatable",
         "_replayable",
         "_tried",
-        "_waits_since",
+        "_waiting_since",
+        "deadline",
+        "end_reason",
         "failed",
-        "over",
-        "until",
     )
 
     def __init__(
-        self, budget: Budget, *, until: float, attempts: int, repeatable: Callable[[], bool], replayable: bool
+        self,
+        budget: RetryBudget,
+        *,
+        deadline: float,
+        attempts: int,
+        is_idempotent: Callable[[], bool],
+        replayable: bool,
     ) -> None:
         self._budget = budget
         self._attempts = attempts
-        self._repeatable = repeatable
+        self._is_idempotent = is_idempotent
         self._replayable = replayable
         self._pauses = 0
         self._exhausted_rounds = 0
         self._paused = False
-        self._waits_since: float | None = None
+        self._waiting_since: float | None = None
         self._tried: set[Peer] = set()
         self._hopeless: dict[Peer, AttemptOutcome] = {}
-        self.over: str = "the time is over"
-        """Why there is no further round, where `pause` said so."""
-        self.until: float = until
+        self.end_reason: str = EXPIRED
+        """Why there is no further round, once `pause` returned None."""
+        self.deadline: float = deadline
         self.failed: list[FailedAttempt] = []
         """The attempts so far."""
 
     @property
     def connect_timeout_factor(self) -> int:
-        """How many times the patience of the first round the present one has."""
+        """How many times the connect timeout of the first round the present round has."""
         return 1 << min(self._exhausted_rounds, 10)
 
     def choose(
         self,
         pick: Callable[[], Peer],
         others: Callable[[], Sequence[Peer]],
-        in_doubt: Callable[[Peer], bool],
+        is_connecting: Callable[[Peer], bool],
     ) -> Peer | None:
-        """An untried pod; None where all were tried, or nobody is there.
+        """Return an untried pod; None if all were tried, or if there are none.
 
         The picker is asked first, at most once for each of the `others`, who are all that there are. It
-        may give the same ones again and again, or leave out those that failed elsewhere: once somebody
-        was tried, anybody else will do. Whoever is `in_doubt` is taken for the first attempt only.
+        may give the same pods again and again, or leave out those that failed elsewhere: once an attempt
+        failed, any other pod will do.
         """
-        peer, everybody = None, others()
-        if self._paused and all(other in self._tried or in_doubt(other) for other in everybody):
-            # The pause was for this. Whoever others find out about may be so for long: it bars nobody.
-            self._exhausted_rounds += bool(self._tried) and self._tried.issuperset(everybody)
+        peer, all_others = None, others()
+        if self._paused and all(other in self._tried or is_connecting(other) for other in all_others):
+            # The pause was for this. Pods that other requests are connecting to may be so for long: they
+            # must not keep this request from trying the rest again.
+            self._exhausted_rounds += bool(self._tried) and self._tried.issuperset(all_others)
             self._tried.clear()
         if not self._tried:
             self._paused = False
-        for _ in range(max(len(everybody), 1)):
+        for _ in range(max(len(all_others), 1)):
             try:
                 peer = pick()
             except NoPeersError:
                 break
-            if peer not in self._tried and not in_doubt(peer):
+            if peer not in self._tried and not is_connecting(peer):
                 return peer
         if self.failed:
-            # None of the picker's. Once somebody failed, anybody else will do.
-            untried = (other for other in everybody if other not in self._tried)
-            return next((other for other in untried if not in_doubt(other)), None)
+            untried = (other for other in all_others if other not in self._tried)
+            return next((other for other in untried if not is_connecting(other)), None)
         return peer  # the last one picked: the first would be the same one each time
 
     def pause(self, now: float, others: Sequence[Peer], random: Callable[[], float]) -> float | None:
-        """How long to wait before all `others` may be tried again; None: never, and `over` says why."""
-        left = self.until - now
+        """Return how long to wait before all `others` may be tried again; None: never, for `end_reason`."""
+        left = self.deadline - now
         if others and self.failed and all(peer in self._hopeless for peer in others):
-            self.over = _IN_VAIN[self._hopeless[others[0]]]
+            self.end_reason = _HOPELESS[self._hopeless[others[0]]]
             return None
         if left <= 0:
             return None
         self._paused = True
-        self._waits_since = now if self._waits_since is None else self._waits_since
+        self._waiting_since = now if self._waiting_since is None else self._waiting_since
         if not others:
             return left
-        longest: float = min(_PAUSE * 2.0 ** min(self._pauses, 10), _LONGEST_PAUSE)
+        longest: float = min(_FIRST_PAUSE * 2.0 ** min(self._pauses, 10), _LONGEST_PAUSE)
         self._pauses += 1
         return min(longest * (0.5 + random() / 2), left)
 
-    def news(self, now: float, random: Callable[[], float]) -> float:
-        """The set changed in a pause: seconds until the next attempt, once for each time it waited."""
-        since, self._waits_since = self._waits_since, None
-        return 0.0 if since is None else min((now - since) / 10 * random(), (self.until - now) / 4)
+    def spread(self, now: float, random: Callable[[], float]) -> float:
+        """The set changed during a pause: return the seconds until the next attempt, once for each wait."""
+        since, self._waiting_since = self._waiting_since, None
+        return 0.0 if since is None else min((now - since) / 10 * random(), (self.deadline - now) / 4)
 
-    def after(self, tried: FailedAttempt, fate: AttemptOutcome, now: float) -> str | None:
-        """An attempt failed. None: there may be another one; else why there is none."""
-        self.failed.append(tried)
-        self._tried.add(tried.peer)
-        if fate is AttemptOutcome.LOCAL_ERROR:
-            return "it is the request's own"
-        if now >= self.until:
-            return "the time is over"
-        self._hopeless.pop(tried.peer, None)
-        if fate in _IN_VAIN:
-            self._hopeless[tried.peer] = fate
-        if not fate.sent:
+    def record(self, failed: FailedAttempt, outcome: AttemptOutcome, now: float) -> str | None:
+        """An attempt failed. Return why there is no other one; None if there may be one."""
+        self.failed.append(failed)
+        self._tried.add(failed.peer)
+        if outcome is AttemptOutcome.LOCAL_ERROR:
+            return "the request itself is invalid"
+        if now >= self.deadline:
+            return EXPIRED
+        self._hopeless.pop(failed.peer, None)
+        if outcome in _HOPELESS:
+            self._hopeless[failed.peer] = outcome
+        if not outcome.sent:
             return None
-        if fate is not AttemptOutcome.REFUSED and not self._repeatable():
+        if outcome is not AttemptOutcome.REFUSED and not self._is_idempotent():
             return "it may have been processed, and is not idempotent"
         if not self._replayable:
             return "its body is a stream, which cannot be sent again"
-        if fate is AttemptOutcome.REFUSED:
+        if outcome is AttemptOutcome.REFUSED:
             return None
         if sum(earlier.sent for earlier in self.failed) >= self._attempts:
-            return f"{self._attempts} attempts are the limit"
-        if not self._budget.spend(now):
-            return "the budget for sending again is used up"
+            return f"the limit is {self._attempts} attempts"
+        if not self._budget.try_spend(now):
+            return "the retry budget is used up"
         return None

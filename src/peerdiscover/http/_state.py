@@ -1,88 +1,81 @@
-"""What a transport of either kind knows from its first request to its last; `_dispatch` has one request."""
+"""What a transport of either kind keeps from its first request to its last; `_dispatch` has one request."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
-from peerdiscover.peers import Peer, PeerSet
-from peerdiscover.pickers import Picker
+from peerdiscover.peers import Peer
 
 from ._attempts import PodPool
+from ._budget import RetryBudget
 from ._httpx import HttpxFlavor, libraries, library_of
-from ._options import TransportOptions, stands_for
-from ._pools import PodPools
-from ._retry import Budget
+from ._options import TransportSettings, stands_for
+from ._pools import PodPools, TransportDiscovery
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["TransportState"]
 
-
-class Discovers(Protocol):
-    """What the transports need of a discovery; both kinds have it."""
-
-    @property
-    def peers(self) -> PeerSet: ...
-    def round_robin(self) -> Any: ...
-    def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
-    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
-    def report_success(self, peer: Peer) -> None: ...
+_MAX_HOSTS = 100  # spellings of the service's host that are remembered as valid
 
 
 class TransportState:
-    """What a transport knows."""
+    """The state of a transport.
+
+    * `discovery`: where the pods come from.
+    * `settings`: the options of the transport.
+    * `make_pool`: returns httpcore's pool for a pod, from the module httpcore, the pod, and options.
+    * `clock`: the time that requests are measured in.
+    """
 
     def __init__(
         self,
-        discovery: Discovers,
-        ways: TransportOptions,
-        picker: Picker | None,
-        pool: Callable[[Any, PodPool, dict[str, Any]], Any],
-        options: dict[str, Any],
+        discovery: TransportDiscovery,
+        settings: TransportSettings,
+        make_pool: Callable[[Any, PodPool, dict[str, Any]], Any],
+        clock: Callable[[], float],
     ) -> None:
-        if picker is not None and not _picks_alone(picker):
-            raise ConfigurationError(
-                f"picker={picker!r}: one whose pick() or lease() needs no argument is wanted"
-            )
         self.discovery = discovery
-        self.ways = ways
-        self.picker = picker
-        self._options = options
-        self.budget = Budget(ways.budget)
-        self.pods = PodPools(discovery, self._pod, ways.drain)
-        self._pool = pool
-        self._cut = ways.total_timeout is not None or ways.attempt_timeout is not None
+        self.settings = settings
+        self.picker = settings.picker
+        self.budget = RetryBudget(settings.budget)
+        self.pools = PodPools(discovery, self._pod, settings.drain)
+        self._make_pool = make_pool
+        self._clock = clock
+        self._has_deadline = settings.total_timeout is not None or settings.attempt_timeout is not None
         self._service = ServiceName.parse(discovery.peers.service)
         self._library: HttpxFlavor | None = None
         self._pool_options: dict[str, Any] = {}
         if len(found := libraries()) == 1:
-            self._use(found[0])
+            self._bind(found[0])
         self._hosts: set[tuple[bytes, int | None]] = set()
 
-    def validate(self, request: Any) -> tuple[HttpxFlavor, bytes, int | None]:
-        """Its library, host and port. `ConfigurationError` where it is not for the service."""
+    def validate(self, request: httpx.Request) -> tuple[HttpxFlavor, bytes, int | None]:
+        """Return its library, host and port; `ConfigurationError` if it is not for the service."""
         library = self._library
         if library is None or not isinstance(request, library.api.Request):
-            if self.pods.any:
-                raise TypeError(f"{request!r}: this transport serves a client of another library already")
-            library = self._use(library_of(request))
+            if self.pools.any:
+                raise TypeError(f"{request!r}: this transport already serves a client of another library")
+            library = self._bind(library_of(request))
         url = request.url
-        where = (url.raw_host, url.port)
-        if where not in self._hosts:
+        host = (url.raw_host, url.port)
+        if host not in self._hosts:
             self._check(url)
-            if len(self._hosts) < 100:
-                self._hosts.add(where)
-        self.pods.watch()
-        return library, *where
+            if len(self._hosts) < _MAX_HOSTS:
+                self._hosts.add(host)
+        self.pools.subscribe()
+        return library, *host
 
-    def _check(self, url: Any) -> None:
+    def _check(self, url: httpx.URL) -> None:
         service = self._service
         if not stands_for(url.raw_host.decode("ascii"), service):
             raise ConfigurationError(
-                f"{url}: {url.host!r} is not the service {str(service)!r} that this transport leads to; "
+                f"{url}: {url.host!r} is not the service {str(service)!r} that this transport sends to; "
                 "mount it for that host alone: Client(mounts={'http://HOST': PodTransport(…)})"
             )
         if url.port is not None and isinstance(service.port, int) and url.port != service.port:
@@ -91,7 +84,7 @@ class TransportState:
             )
 
     def pick(self) -> tuple[Peer, Any]:
-        """A peer, and what is to be left when its request is over."""
+        """Return a peer, and the lease to release when its request ends (None if the picker has none)."""
         picker = self.picker
         if picker is None:
             picker = self.picker = self.discovery.round_robin()
@@ -101,47 +94,38 @@ class TransportState:
         held = lease()
         return held.__enter__(), held
 
-    def deadline(self, now: float, until: float) -> float:
-        """When an attempt that begins now is cut."""
-        if not self._cut:
+    def attempt_deadline(self, now: float, deadline: float) -> float:
+        """Return when an attempt that begins now is cut, in a request with this `deadline`."""
+        if not self._has_deadline:
             return math.inf
-        deadline = math.inf if self.ways.total_timeout is None else until
-        alone = self.ways.attempt_timeout
-        return deadline if alone is None else min(deadline, now + alone)
+        settings = self.settings
+        whole = math.inf if settings.total_timeout is None else deadline
+        return whole if settings.attempt_timeout is None else min(whole, now + settings.attempt_timeout)
 
     def _pod(self, peer: Peer) -> PodPool:
         assert self._library is not None
-        core = self._library.core
-        pod = PodPool(peer, self.ways.connect_timeout, self._options["http2"], core.WriteError)
-        pod.pool = self._pool(core, pod, self._pool_options)
+        core, settings = self._library.core, self.settings
+        pod = PodPool(peer, settings.connect_timeout, settings.http2, core.WriteError, self._clock)
+        pod.pool = self._make_pool(core, pod, self._pool_options)
         return pod
 
-    def _use(self, library: HttpxFlavor) -> HttpxFlavor:
-        """From now on it serves clients of this library."""
-        options = self._options
-        limits = options["limits"] or library.api.Limits(
+    def _bind(self, library: HttpxFlavor) -> HttpxFlavor:
+        """Serve clients of this library from now on."""
+        settings = self.settings
+        limits = settings.limits or library.api.Limits(
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=5.0,  # httpx's own
         )
         self._pool_options = {
             "ssl_context": library.api.create_ssl_context(
-                verify=options["verify"], cert=options["cert"], trust_env=options["trust_env"]
+                verify=settings.verify, cert=settings.cert, trust_env=settings.trust_env
             ),
             "max_connections": limits.max_connections,
             "max_keepalive_connections": limits.max_keepalive_connections,
             "keepalive_expiry": limits.keepalive_expiry,
-            "http1": options["http1"],
-            "http2": options["http2"],
+            "http1": settings.http1,
+            "http2": settings.http2,
         }
         self._library = library
         return library
-
-
-def _picks_alone(picker: object) -> bool:
-    choose = getattr(picker, "lease", None) or getattr(picker, "pick", None)
-    try:
-        inspect.signature(choose).bind()  # type: ignore[arg-type]  # that is the question
-    except TypeError:
-        return False
-    return True

@@ -2,152 +2,119 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from peerdiscover.discovery._changes import Pause
-from peerdiscover.pickers import Picker
 
 from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
 from ._connections import PodBackend
 from ._dispatch import Dispatch
 from ._httpx import libraries
-from ._options import TransportOptions
+from ._options import TransportOptions, TransportSettings
 from ._state import TransportState
 
 if TYPE_CHECKING:
+    import httpcore
     import httpx
 
     from peerdiscover.discovery.sync import Discovery
 
     _Base = httpx.BaseTransport
 else:
-    # Both libraries' own class, where both are there: their clients may look for it.
+    # The class of both libraries, if both are loaded: their clients may check for it.
     _Base = type("_Base", tuple(library.api.BaseTransport for library in libraries()), {})
 
 __all__ = ["PodTransport"]
 
 
 class PodTransport(_Base):
-    """Sends each request to a pod of a discovered service, and to another one where that is safe.
+    """Sends each request to a pod of a discovered service, and to another one if that is safe.
 
         with Discovery("web-headless.prod:8080") as web:
             client = httpx.Client(mounts={"http://web-headless": PodTransport(web)})
 
     The discovery is yours: it is not closed with the transport. Times are seconds.
 
-    * `picker`: who is next; the discovery's `round_robin()` without one. One with `lease()` is leased
-      until the answer has been read.
-    * `host`: the `Host` of requests, and the name that certificates are verified for: as in the URL, or
-      the pod's own ("peer"). Dialled is the pod's address, always.
+    * `picker`: chooses the pod of a first attempt (default: the discovery's `round_robin()`). One with
+      `lease()` is leased until the response has been read.
+    * `host`: the `Host` of requests, and the name that certificates are verified for: that of the URL
+      ("service", the default), or the pod's own ("peer"). The connection goes to the pod's address, always.
     * `verify`, `cert`, `trust_env`, `http1`, `http2`: as of `httpx.HTTPTransport`. No proxy is used.
-    * `limits`: of the connections to one pod.
-    * `attempts`: how many may have been processed. Attempts that were never sent do not count.
-    * `budget`: the share of requests that may be sent again, though one may have been processed.
-    * `connect_timeout`: for dialling one pod, beside the request's own. After twice that a TLS handshake
-      ends, and on Linux a pod that acknowledges nothing of a small request counts as gone.
-    * `attempt_timeout`: for one attempt, until the head of the answer; without one, httpx's own hold.
-    * `total_timeout`: for all attempts together, until the head of the answer. Without one, attempts
-      begin as long as the request's own `connect` timeout is not over, and none is cut short.
-    * `retry_503`: 503 with `Retry-After` goes to another pod, under the same rules.
-    * `drain`: what a pod that left the set has for the answers that are under way.
+    * `limits`: of the connections to one pod (default: 100, of which 20 are kept for 5 s).
+    * `attempts`: how many pods may have processed a request (default 3). Attempts that were never sent do
+      not count.
+    * `budget`: the share of requests that may be sent again, though one may have been processed (0.2).
+    * `connect_timeout`: for connecting to one pod, beside the request's own (0.5). After twice that a TLS
+      handshake ends, and on Linux a pod that acknowledges nothing of a small request counts as gone.
+    * `attempt_timeout`: for one attempt, until the head of the response (default: httpx's own timeouts).
+    * `total_timeout`: for all attempts together, until the head of the response. By default attempts
+      begin until the request's own `connect` timeout has passed, and none is cut short.
+    * `retry_503`: 503 with `Retry-After` goes to another pod, under the same rules (default False).
+    * `drain`: how long responses in flight may take from a pod that left the set (30).
 
     `response.extensions["peerdiscover"]` has `peer`, `attempts` (a number) and `failed` (those before).
-    A request with `extensions={"peer": peer}` goes to that one, once. An error is the last attempt's, of
-    the class that httpx has for it, and its text and notes say all attempts. With nobody to send it to:
-    a `NoPeersError` that is a `ConnectError` of httpx, too. A URL with another host than the service's:
+    A request with `extensions={"peer": peer}` goes to that pod, once. An error is the last attempt's, of
+    the class that httpx has for it; its message and notes list all attempts. With no pod to send to:
+    a `NoPeersError` that is also a `ConnectError` of httpx. A URL with another host than the service's:
     `ConfigurationError`.
     """
 
-    def __init__(
-        self,
-        discovery: Discovery,
-        *,
-        picker: Picker | None = None,
-        host: Literal["service", "peer"] = "service",
-        verify: Any = True,
-        cert: Any = None,
-        trust_env: bool = True,
-        http1: bool = True,
-        http2: bool = False,
-        limits: Any = None,
-        attempts: int = 3,
-        budget: float = 0.2,
-        connect_timeout: float = 0.5,
-        attempt_timeout: float | None = None,
-        total_timeout: float | None = None,
-        retry_503: bool = False,
-        drain: float = 30.0,
-    ) -> None:
-        ways = TransportOptions(
-            host=host,
-            attempts=attempts,
-            budget=budget,
-            connect_timeout=connect_timeout,
-            attempt_timeout=attempt_timeout,
-            total_timeout=total_timeout,
-            retry_503=retry_503,
-            drain=drain,
-        )
-        options = {
-            "verify": verify,
-            "cert": cert,
-            "trust_env": trust_env,
-            "http1": http1,
-            "http2": http2,
-            "limits": limits,
-        }
+    def __init__(self, discovery: Discovery, **options: Unpack[TransportOptions]) -> None:
         self._discovery = discovery
-        self._shared = TransportState(discovery, ways, picker, _pool, options)
+        self._state = TransportState(discovery, TransportSettings(**options), _make_pool, time.monotonic)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
-        shared = self._shared
-        for pool in shared.pods.closing():
+        pools = self._state.pools
+        for pool in pools.closable():
             pool.close()
-        call = Dispatch(shared, request)
+        now = time.monotonic()
+        dispatch = Dispatch(self._state, request, now)
         while True:
-            step = call.next()
+            step = dispatch.next(now)
             if isinstance(step, Pause):
                 self._wait(step)
+                now = time.monotonic()
                 continue
-            under_way = CURRENT_ATTEMPT.set(step)
+            token = CURRENT_ATTEMPT.set(step)
             try:
-                answer = step.pod.pool.handle_request(call.request_for(step))
+                response: httpcore.Response = step.pod.pool.handle_request(dispatch.request_for(step))
             except BaseException as error:
-                final = call.failed(step, error)
+                now = time.monotonic()
+                final = dispatch.failed(step, error, now)
                 if final is error:
                     raise
                 if final is not None:
                     raise final from error
                 continue
             finally:
-                CURRENT_ATTEMPT.reset(under_way)
-            if call.answered(step, answer) is None:
-                response: httpx.Response = call.response(
-                    step, answer, call.library.Stream, partial(self._over, step)
-                )
-                return response
+                CURRENT_ATTEMPT.reset(token)
+            now = time.monotonic()
+            if dispatch.answered(step, response, now):
+                on_close = partial(self._on_close, step)
+                return dispatch.response(step, response, dispatch.library.Stream, on_close)
             try:
-                answer.close()
+                response.close()
             finally:
-                shared.pods.end(step)
+                pools.end_attempt(step)
 
-    def _over(self, attempt: Attempt) -> None:
-        if self._shared.pods.end(attempt):
-            for pool in self._shared.pods.closing():
+    def _on_close(self, attempt: Attempt) -> None:
+        if self._state.pools.end_attempt(attempt):
+            for pool in self._state.pools.closable():
                 pool.close()
 
     def _wait(self, pause: Pause) -> None:
-        """Until the set is another one, or the pause is over."""
+        """Return once the set changed, or the pause ended."""
         for change in self._discovery.changes(timeout=pause.seconds):
             if change.after.generation != pause.generation:
                 return
 
     def close(self) -> None:
         """Close all connections. The discovery stays open."""
-        for pool in self._shared.pods.close():
+        for pool in self._state.pools.close():
             pool.close()
 
     def __enter__(self) -> Self:
@@ -162,5 +129,6 @@ class PodTransport(_Base):
         self.close()
 
 
-def _pool(core: Any, pod: PodPool, options: dict[str, Any]) -> Any:
-    return core.ConnectionPool(network_backend=PodBackend(core, pod), **options)
+def _make_pool(core: Any, pod: PodPool, options: dict[str, Any]) -> httpcore.ConnectionPool:
+    pool: httpcore.ConnectionPool = core.ConnectionPool(network_backend=PodBackend(core, pod), **options)
+    return pool

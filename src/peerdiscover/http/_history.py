@@ -1,0 +1,28 @@
+"""The error of a request, which lists all of its attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._retry import FailedAttempt
+
+__all__ = ["with_history"]
+
+_MAX_NOTES = 20  # attempts that an error lists, the first and the last ones: a long outage has hundreds
+
+
+def with_history(error: Exception, failed: Sequence[FailedAttempt], seconds: float, why: str) -> Exception:
+    """Return an error of the same class that says how often and where it was tried, and why not again.
+
+    Its notes are the attempts.
+    """
+    n = len(failed)
+    pods = ", ".join(dict.fromkeys(attempt.peer.key for attempt in failed))
+    attempts = f"{n} attempt{'s' * (n != 1)} in {seconds:.3f} s on {pods}"
+    described = type(error)(f"{error} ({attempts}; not retried: {why})")
+    notes = [f"attempt {number}: {attempt}" for number, attempt in enumerate(failed, 1)]
+    if n > _MAX_NOTES:
+        notes[_MAX_NOTES // 2 : -_MAX_NOTES // 2] = [f"… {n - _MAX_NOTES} attempts more …"]
+    for note in notes:
+        described.add_note(note)
+    return described
