@@ -1,6 +1,6 @@
-"""Connect to all: one call to every pod at once, and a receipt that says what became of it. (asyncio)
+"""Connect to all: call every pod at once, and get a receipt of the results. (asyncio)
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/all.py
     PEERS=web-headless.prod:8080 python examples/all.py
@@ -25,9 +25,9 @@ async def main(service: str, source: SourceLike | None = None) -> None:
         receipt = await web.broadcast(reload, timeout=2, limit=10)
         for peer, status in receipt.results.items():
             print(f"{peer.key}: {status}")
-        for peer, error in receipt.errors.items():  # those not done after 2 s among them
+        for peer, error in receipt.errors.items():  # includes pods that took more than 2 s
             print(f"{peer.key}: {error!r}")
-        print(f"set of generation {receipt.generation}:", "complete" if receipt.complete else "not complete")
+        print(f"set of generation {receipt.generation}:", "complete" if receipt.complete else "incomplete")
 
 
 if __name__ == "__main__":
@@ -35,5 +35,5 @@ if __name__ == "__main__":
         asyncio.run(main(os.environ["PEERS"]))
     else:
         with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
-            svc.blackhole(1)  # as on a node that was lost: DNS has it, and it answers nothing
+            svc.blackhole(1)  # like a node that was lost: DNS still has the pod, but it does not answer
             asyncio.run(main("web-headless.prod:http", svc.source))

@@ -1,6 +1,6 @@
-"""Failover over plain sockets: where one pod fails, the next one is tried, at once.
+"""Failover over plain sockets: if one pod fails, the next one is tried at once.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/failover.py
     PEERS=web-headless.prod:8080 python examples/failover.py
@@ -22,7 +22,7 @@ def main(service: str, source: SourceLike | None = None) -> None:
         for n in range(4):
             # `on` has no default: only you know what is safe to repeat. This GET is.
             for attempt in web.attempts(on=OSError, stop=stop_after_attempt(4)):
-                with attempt as peer:  # another pod each time, while there are untried ones
+                with attempt as peer:  # a different pod each time, until all were tried
                     with socket.create_connection(peer.sockaddr, timeout=0.5) as sock:
                         sock.sendall(REQUEST)
                         status = sock.makefile("rb").readline().decode().strip()
@@ -34,5 +34,5 @@ if __name__ == "__main__":
         main(os.environ["PEERS"])
     else:
         with HeadlessService("web-headless.prod", replicas=3, ports={"http": 8080}) as svc:
-            svc.blackhole(1)  # as on a node that was lost: DNS has it, and connections hang
+            svc.blackhole(1)  # like a node that was lost: DNS still has the pod, but connections hang
             main("web-headless.prod:http", svc.source)

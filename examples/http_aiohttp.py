@@ -1,6 +1,6 @@
-"""aiohttp over pods: a resolver for what is simple, and pods by address for what is to be balanced.
+"""aiohttp over pods: through a resolver, which is simple, or by address, which balances requests.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/http_aiohttp.py
     PEERS=web-headless.prod:8080 python examples/http_aiohttp.py
@@ -18,7 +18,7 @@ from peerdiscover.testing import HeadlessService
 
 
 class Pods(AbstractResolver):
-    """Gives aiohttp the pods of one service, whatever host it asks for; it tries one after the other."""
+    """Gives aiohttp two pods of one service for any host; aiohttp tries one after the other."""
 
     def __init__(self, discovery: AsyncDiscovery) -> None:
         self.turns = discovery.round_robin()
@@ -37,13 +37,13 @@ class Pods(AbstractResolver):
 
 async def main(service: str, source: SourceLike | None = None) -> None:
     async with AsyncDiscovery(service, source=source) as web:
-        # Its connections are kept by host: without force_close the first pod would get everything.
+        # aiohttp keeps connections by host, so without force_close the first pod would get all requests.
         connector = aiohttp.TCPConnector(resolver=Pods(web), use_dns_cache=False, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
             for _ in range(3):
                 async with session.get("http://web-headless/resolved") as response:
                     print("resolved:", (await response.json())["pod"])
-        async with aiohttp.ClientSession() as session:  # kept connections, one set a pod, in turn
+        async with aiohttp.ClientSession() as session:  # each pod has its own kept connections
             for _ in range(3):
                 peer = web.round_robin().pick()
                 async with session.get(peer.url("/by-address"), headers={"Host": "web-headless"}) as response:

@@ -1,6 +1,6 @@
-"""HTTP over the pods of a service: httpx's own client, with another name. It survives a pod that dies.
+"""HTTP over the pods of a service: httpx's client with another host. It survives a pod that dies.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/http_client.py
     PEERS=web-headless.prod:8080 python examples/http_client.py
@@ -16,23 +16,23 @@ from peerdiscover.testing import HeadlessService
 
 
 def main(
-    service: str, source: SourceLike | None = None, trouble: Callable[[], object] = lambda: None
+    service: str, source: SourceLike | None = None, incident: Callable[[], object] = lambda: None
 ) -> None:
     with Client(service, source=source, timeout=5) as web:  # was: httpx.Client(base_url=…)
         for n in range(6):
             if n == 3:
-                trouble()
-            # Nothing was sent to a pod that refuses: any request may go to another one. One that may have
-            # been processed goes to another only when it is idempotent, or has a key like this one.
+                incident()
+            # If a pod refuses the connection, any request goes to another one. If it may have processed the
+            # request, only an idempotent one does, or one that has a key like this.
             response = web.post("/orders", json={"n": n}, headers={"Idempotency-Key": f"order-{n}"})
-            told = response.extensions["peerdiscover"]
-            print(f"{told['peer'].key}: {response.status_code} at attempt {told['attempts']}")
+            info = response.extensions["peerdiscover"]
+            print(f"{info['peer'].key}: {response.status_code} at attempt {info['attempts']}")
 
 
 async def asynchronous(service: str, source: SourceLike | None = None) -> None:
     async with AsyncClient(service, source=source, timeout=5) as web:
-        receipt = await web.broadcast("POST", "/invalidate", timeout=5)  # to every pod, once each
-        print("told", *(peer.key for peer in receipt.results))
+        receipt = await web.broadcast("POST", "/invalidate", timeout=5)  # once to every pod
+        print("invalidated on", *(peer.key for peer in receipt.results))
 
 
 if __name__ == "__main__":

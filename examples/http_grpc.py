@@ -1,6 +1,6 @@
-"""gRPC over pods: one channel a pod, picked in turn; a new pod is used as soon as it is known.
+"""gRPC over pods: one channel for each pod, picked in turn. A new pod is used as soon as it is known.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/http_grpc.py
     PEERS=echo-headless.prod:9090 python examples/http_grpc.py
@@ -15,7 +15,7 @@ from peerdiscover import Change, Discovery, Peer, SourceLike
 
 
 class UnreachableError(Exception):
-    """The pod could not be called. What it answers, be it an error, is none of these."""
+    """The pod could not be reached. An error that the pod itself returns is not one of these."""
 
 
 def say(channel: grpc.Channel, text: str) -> str:
@@ -32,12 +32,12 @@ def main(service: str, source: SourceLike | None = None) -> None:
 
     def follow(change: Change) -> None:
         for peer in (*change.removed, *(old for old, _ in change.moved)):
-            channels.pop(peer, None)  # it ends with the last call that uses it
+            channels.pop(peer, None)  # the channel closes after the last call that uses it
 
     with Discovery(service, source=source) as echo:
         echo.on_change(follow)
         for n in range(4):
-            for attempt in echo.attempts(on=UnreachableError):  # echoing may be repeated
+            for attempt in echo.attempts(on=UnreachableError):  # an echo is safe to repeat
                 with attempt as peer:
                     if peer not in channels:
                         channels[peer] = grpc.insecure_channel(peer.hostport)

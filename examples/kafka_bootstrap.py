@@ -1,6 +1,6 @@
-"""The bootstrap list for a Kafka client, from the brokers that are there now.
+"""The bootstrap list for a Kafka client, made of the current brokers.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/kafka_bootstrap.py
     PEERS=kafka-headless.prod:9092 python examples/kafka_bootstrap.py
@@ -13,7 +13,7 @@ from peerdiscover.testing import HeadlessService
 
 
 def address(peer: Peer) -> str:
-    """The pod's own name where it has one: it outlives the pod's address, and certificates carry it."""
+    """The pod's DNS name if it has one: it survives a restart, and certificates contain it."""
     return f"{peer.fqdn.removesuffix('.')}:{peer.port}" if peer.fqdn else peer.hostport
 
 

@@ -1,11 +1,11 @@
-"""The same program in a cluster and on a laptop: one setting says where the pods are.
+"""The same program in a cluster and on a laptop: one setting names the pods.
 
 Run it:
 
     PEERS=web-headless.prod:8080 python examples/laptop.py                          # in a cluster
     PEERS=static:127.0.0.1:8001,127.0.0.1:8002 python examples/laptop.py            # on a laptop
     PEERS=static:db-0=127.0.0.1:8001,db-1=127.0.0.1:8002 python examples/laptop.py  # with hostnames
-    python examples/laptop.py                           # starts two servers, and uses `static:` itself
+    python examples/laptop.py                           # starts two servers, and sets static: itself
 """
 
 import os
@@ -17,7 +17,7 @@ from peerdiscover.testing import HeadlessService
 
 
 def main(service: str) -> None:
-    """The program. Nothing in it knows where it runs."""
+    """The program. It does not depend on where it runs."""
     with Discovery(service) as web:
         print(f"{len(web.peers)} peers, {web.peers.kind}")
         receipt = web.broadcast(lambda peer: httpx.get(peer.url("/healthz"), timeout=2).status_code)

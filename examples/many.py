@@ -1,6 +1,6 @@
-"""Connect to many: a connection to each pod, held while the pod is there. (asyncio)
+"""Connect to many: keep one connection to each pod as long as it exists. (asyncio)
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/many.py
     PEERS=web-headless.prod:8080 python examples/many.py  # ends after a quiet minute
@@ -24,7 +24,7 @@ async def hold(peer: Peer, web: AsyncDiscovery) -> None:
             finally:
                 writer.close()
         except OSError as error:
-            web.report_failure(peer, error)  # DNS is asked at once: the pod may be gone, or elsewhere
+            web.report_failure(peer, error)  # looks it up at once: the pod may have moved
         await asyncio.sleep(1)
 
 
@@ -33,7 +33,7 @@ async def main(
 ) -> None:
     tasks: dict[str, asyncio.Task[None]] = {}
     async with AsyncDiscovery(service, source=source) as web, asyncio.TaskGroup() as group:
-        async for change in web.changes(timeout=quiet):  # the first adds everybody who is there
+        async for change in web.changes(timeout=quiet):  # the first change adds all pods
             print(change)
             for peer in (*change.removed, *(old for old, _ in change.moved)):
                 tasks.pop(peer.key).cancel()
@@ -42,7 +42,7 @@ async def main(
             if svc is not None and change.before.generation == 0:
                 await asyncio.sleep(0.5)
                 svc.scale(4)  # as `kubectl scale` does
-                svc.replace(0)  # … and a pod that is restarted has another address
+                svc.replace(0)  # a pod that is restarted gets a new address
         for task in tasks.values():
             task.cancel()
 

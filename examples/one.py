@@ -1,6 +1,6 @@
-"""Connect to one pod: each request goes to the next one in turn.
+"""Connect to one: each request goes to the next pod in turn.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/one.py
     PEERS=web-headless.prod:8080 python examples/one.py
@@ -15,10 +15,10 @@ from peerdiscover.testing import HeadlessService
 
 
 def main(service: str, source: SourceLike | None = None) -> None:
-    with Discovery(service, source=source) as web:  # returns once somebody is there, or raises
+    with Discovery(service, source=source) as web:  # waits until there are pods, or raises
         turns = web.round_robin()
         for _ in range(6):
-            peer = turns.pick()  # never waits; a pod that left is not picked any more
+            peer = turns.pick()  # does not wait, and never picks a pod that left
             response = httpx.get(peer.url("/hello"), timeout=2)
             print(f"{peer.key}: {response.status_code} {response.text.strip()[:60]}")
 

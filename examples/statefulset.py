@@ -1,6 +1,6 @@
-"""A StatefulSet: write to ordinal 0, read from any. The pod keeps its ordinal when its address changes.
+"""A StatefulSet: write to ordinal 0, read from any pod. A pod keeps its ordinal when its address changes.
 
-Run it with pods of its own on this machine, or in a cluster:
+Run it on this machine, where it starts its own pods, or in a cluster:
 
     python examples/statefulset.py
     PEERS=db-headless.prod:8080 python examples/statefulset.py
@@ -21,12 +21,12 @@ class Database:
         self._pods = pods
 
     def write(self, key: str, value: str) -> None:
-        primary = self._pods.ordinal(0)  # looked up each time: its address may be another one by now
+        primary = self._pods.ordinal(0)  # pick it each time: its address may have changed
         httpx.put(primary.url(f"/{key}"), content=value, timeout=2).raise_for_status()
         print(f"wrote {key} to {primary.key} at {primary.hostport}")
 
     def read(self, key: str) -> None:
-        for attempt in self._pods.attempts(on=httpx.TransportError):  # reading is safe to repeat
+        for attempt in self._pods.attempts(on=httpx.TransportError):  # a read is safe to repeat
             with attempt as replica:
                 httpx.get(replica.url(f"/{key}"), timeout=2).raise_for_status()
                 print(f"read {key} from {replica.key}")

@@ -29,12 +29,12 @@ ALONE = {
         r"web-0: 200",
         r"web-2: 200",
         r"web-1: TimeoutError\(.*",
-        r"set of generation 1: not complete",
+        r"set of generation 1: incomplete",
     ],
     "failover.py": [rf"request {n}: web-[02] at attempt [12]: HTTP/1.1 200 OK" for n in range(4)],
     "gossip.py": [
         r"this pod is Peer\(cache-0, .*self\)",
-        *[rf"user-{n}: told cache-1, cache-2, cache-3" for n in (17, 18)],
+        *[rf"user-{n}: invalidated on cache-1, cache-2, cache-3" for n in (17, 18)],
     ],
     "statefulset.py": [
         r"wrote a to db-0 at .*",
@@ -47,13 +47,13 @@ ALONE = {
     ],
     "endpointslices.py": [
         r"web-headless.prod:http: watch failed, falling back to DNS: .*refused.*",
-        *[rf"web-{n} at 127\.[0-9.:]+, zone not told" for n in range(3)],
-        "3 came, 0 went",
+        *[rf"web-{n} at 127\.[0-9.:]+, zone unknown" for n in range(3)],
+        "3 added, 0 removed",
     ],
     "http_client.py": [
         *[r"web-\d: 200 at attempt 1"] * 3,
         *[r"web-[02]: 200 at attempt [12]"] * 3,
-        r"told web-0 web-2",
+        r"invalidated on web-0 web-2",
     ],
     "http_aiohttp.py": [*[r"resolved: web-\d"] * 3, *[r"by address: web-\d"] * 3],
     "http_grpc.py": [rf"echo-[01]: hello {n}" for n in range(4)],
@@ -111,7 +111,7 @@ def test_in_a_cluster(name: str) -> None:
     assert "web-1" in "".join(lines)
     if name == "gossip.py":
         assert lines[0].startswith("this pod is Peer(web-0, ")
-        assert lines[1] == "user-17: told web-1, web-2"
+        assert lines[1] == "user-17: invalidated on web-1, web-2"
 
 
 @pytest.mark.parametrize("name", ENDS_BY_ITSELF)

@@ -1,10 +1,10 @@
-"""A headless Service of one's own, for tests and demonstrations: nameserver and pods on loopback.
+"""A headless Service on loopback, for tests and demonstrations: its nameserver and its pods.
 
-`HeadlessService` has all of it in one object. `Nameserver` is its DNS server as a function from bytes
-to bytes, and `Zone`, `Service`, `ServiceEndpoint` and `ServicePort` are what that answers from. Of
-pytest there is the fixture `headless_service` (`peerdiscover.testing.plugin`, loaded by itself).
+`HeadlessService` has everything in one object. `Nameserver` is its DNS server as a function from bytes
+to bytes, which answers from a `Zone` of `Service`, `ServiceEndpoint` and `ServicePort`. pytest loads the
+fixture `headless_service` (`peerdiscover.testing.plugin`) by itself.
 
-The names are loaded when they are first used: pytest imports this package in every run.
+Names are imported when they are first used, because pytest imports this package in every run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from peerdiscover._exports import lazy
 
 if TYPE_CHECKING:
+    from ._endpoints import Service, ServiceEndpoint, ServicePort
     from ._nameserver import Misbehaviour, Nameserver, Query, Transport
     from ._service import HeadlessService
-    from ._zone import Service, ServiceEndpoint, ServicePort, Zone
+    from ._zone import Zone
 
 __all__ = [
     "HeadlessService",
@@ -33,8 +34,9 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "_endpoints": ("Service", "ServiceEndpoint", "ServicePort"),
         "_nameserver": ("Misbehaviour", "Nameserver", "Query", "Transport"),
         "_service": ("HeadlessService",),
-        "_zone": ("Service", "ServiceEndpoint", "ServicePort", "Zone"),
+        "_zone": ("Zone",),
     },
 )

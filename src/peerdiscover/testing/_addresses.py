@@ -1,9 +1,9 @@
-"""Where pods are: an address each, one address that they share, or addresses and nobody there.
+"""The addresses of pods: one each, one that they share, or addresses on which nothing listens.
 
-Rules of this room:
+Invariants:
 
-* A place is opened whole or not at all: all its ports, on all its addresses.
-* An address is not given out twice by itself, so that a pod that comes back is elsewhere.
+* A binding is opened completely or not at all: all ports on all addresses.
+* An address is never given out twice unless the caller chose it, so a pod that returns has a new one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from peerdiscover.errors import ConfigurationError
 
 __all__ = [
     "AddressesOnly",
+    "Allocator",
+    "Binding",
     "Family",
     "OwnAddresses",
-    "Place",
-    "Places",
     "SharedAddress",
     "can_bind_127",
     "listener",
@@ -39,18 +39,18 @@ _TRIES = 64
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one pod is. `ports` has the number under each port's name."""
+class Binding:
+    """The addresses, ports (numbers by name) and listening sockets of one pod."""
 
     addresses: tuple[str, ...]
     ports: Mapping[str, int]
     sockets: list[socket.socket] = field(default_factory=list)
 
 
-class Places(Protocol):
-    """Gives out places. `wanted`: addresses that the caller chose; without them the next ones."""
+class Allocator(Protocol):
+    """Opens bindings, on the addresses that the caller chose or on the next free ones."""
 
-    def open(self, wanted: Sequence[str] = ()) -> Place: ...
+    def open(self, chosen: Sequence[str] = ()) -> Binding: ...
 
 
 class OwnAddresses:
@@ -58,49 +58,49 @@ class OwnAddresses:
 
     def __init__(self, ports: Mapping[str, int]) -> None:
         self._ports = ports
-        # Another /24 each time, since several of these may run side by side.
+        # Start in another /24 each time: several of these may run at once.
         self._numbers = itertools.count(random.randrange(1 << 14) * 254)
 
-    def open(self, wanted: Sequence[str] = ()) -> Place:
-        def attempt() -> Place:
+    def open(self, chosen: Sequence[str] = ()) -> Binding:
+        def attempt() -> Binding:
             n = next(self._numbers) % (254 << 14)
-            address = wanted[0] if wanted else f"127.{64 + n // (254 << 8)}.{n // 254 % 256}.{n % 254 + 1}"
+            address = chosen[0] if chosen else f"127.{64 + n // (254 << 8)}.{n // 254 % 256}.{n % 254 + 1}"
             with ExitStack() as stack:
                 sockets = [stack.enter_context(listener(address, port)) for port in self._ports.values()]
                 stack.pop_all()
-            return Place((address,), self._ports, sockets)
+            return Binding((address,), self._ports, sockets)
 
-        return _until_free(attempt, tries=1 if wanted else _TRIES)
+        return _until_free(attempt, tries=1 if chosen else _TRIES)
 
 
 class SharedAddress:
-    """All pods listen on the loopback address and differ by port. The numbers are the system's."""
+    """All pods listen on the loopback address and differ by port. The system chooses the numbers."""
 
     def __init__(self, names: Sequence[str], family: Family) -> None:
         self._names = names
         self._addresses = {"ipv4": ("127.0.0.1",), "ipv6": ("::1",), "dual": ("127.0.0.1", "::1")}[family]
 
-    def open(self, wanted: Sequence[str] = ()) -> Place:
-        if wanted:
-            raise ConfigurationError(f"{', '.join(wanted)}: pods that share an address differ by port")
+    def open(self, chosen: Sequence[str] = ()) -> Binding:
+        if chosen:
+            raise ConfigurationError(f"{', '.join(chosen)}: pods that share an address differ by port only")
 
-        def attempt() -> Place:
+        def attempt() -> Binding:
             ports: dict[str, int] = {}
             sockets: list[socket.socket] = []
             with ExitStack() as stack:
                 for name in self._names:
-                    port = 0  # any that is free, then the same on the other address
+                    port = 0  # a free one, then the same one on the other address
                     for address in self._addresses:
                         sockets.append(stack.enter_context(listener(address, port)))
                         ports[name] = port = sockets[-1].getsockname()[1]
                 stack.pop_all()
-            return Place(self._addresses, ports, sockets)
+            return Binding(self._addresses, ports, sockets)
 
         return _until_free(attempt)
 
 
 class AddressesOnly:
-    """Nobody listens: the given addresses, then made-up ones of a cluster."""
+    """Nothing listens. The pods have the given addresses, then made-up ones as in a cluster."""
 
     def __init__(
         self, ports: Mapping[str, int], family: Family, given: Sequence[str | Sequence[str]] = ()
@@ -110,8 +110,8 @@ class AddressesOnly:
         self._given = iter(given)
         self._numbers = itertools.count()
 
-    def open(self, wanted: Sequence[str] = ()) -> Place:
-        return Place(tuple(wanted) or self._next(), self._ports)
+    def open(self, chosen: Sequence[str] = ()) -> Binding:
+        return Binding(tuple(chosen) or self._next(), self._ports)
 
     def _next(self) -> tuple[str, ...]:
         given = next(self._given, None)
@@ -123,7 +123,7 @@ class AddressesOnly:
 
 
 def listener(address: str, port: int, *, backlog: int = _BACKLOG) -> socket.socket:
-    """A listening socket; `port` 0 takes a free one."""
+    """Return a listening socket; `port` 0 means any free one."""
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Connections of a pod that was here before may still be in TIME_WAIT.
@@ -134,13 +134,13 @@ def listener(address: str, port: int, *, backlog: int = _BACKLOG) -> socket.sock
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        error.add_note(f"a pod on {address}, port {port}")
+        error.add_note(f"while opening a pod on {address}, port {port}")
         raise
     return sock
 
 
 def udp_and_tcp(address: str) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket with one port number; the TCP one does not listen yet."""
+    """Return a UDP and a TCP socket on the same port; the TCP one does not listen yet."""
 
     def attempt() -> tuple[socket.socket, socket.socket]:
         with ExitStack() as stack:
@@ -155,7 +155,7 @@ def udp_and_tcp(address: str) -> tuple[socket.socket, socket.socket]:
 
 
 def can_bind_127() -> bool:
-    """Whether every address of 127.0.0.0/8 can be bound, as on Linux, or 127.0.0.1 alone."""
+    """Return whether all of 127.0.0.0/8 can be bound, as on Linux, or only 127.0.0.1."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.64.0.1", 0))
@@ -165,7 +165,7 @@ def can_bind_127() -> bool:
 
 
 def _until_free(attempt: Callable[[], T], *, tries: int = _TRIES) -> T:
-    """What `attempt` returns once an address and port are free."""
+    """Repeat `attempt` until its address and port are free."""
     for left in range(tries - 1, -1, -1):
         try:
             return attempt()

@@ -1,13 +1,13 @@
 """One thread that serves sockets: the nameserver's and the pods'.
 
-Rules of this room:
+Invariants:
 
-* Only the loop's thread touches what is registered. Others hand it a function (`run`) and wait for
-  the result, so that what was asked for is true when the call returns.
-* What is said on a connection is decided elsewhere: a protocol takes whole requests from the bytes
-  received so far and returns the bytes to send.
-* After a fork the child has no such thread: its copies of the sockets are closed there, so that a
-  pod that ends in the parent is not kept half alive by the child.
+* Only the loop's thread touches what is registered. Other threads pass it a function (`run`) and wait
+  for the result, so the change is complete when the call returns.
+* The answers are decided elsewhere: a protocol takes complete requests from the bytes received so far
+  and returns the bytes to send.
+* A forked child has no such thread, so it closes its copies of the sockets: otherwise a pod that ended
+  in the parent would still accept connections.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 
 
 class ConnectionProtocol(Protocol):
-    """Takes whole requests from the front of `received`; returns what to send, and whether to go on."""
+    """Takes complete requests from `received`; returns the bytes to send, and whether to go on."""
 
     def __call__(self, received: bytearray, /) -> tuple[bytes, bool]: ...
 
 
 class Loop:
-    """Sockets and what to do when one can be read. Runs from `start` to `close`."""
+    """Calls a function for each socket that becomes ready. Runs from `start` to `close`."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -54,7 +54,7 @@ class Loop:
         self._thread.start()
 
     def close(self) -> None:
-        """Closes everything that is registered, and ends the thread. Raises what a handler raised."""
+        """Close everything that is registered and end the thread. Raise the first error of a handler."""
         if self._thread.is_alive():
             self.run(self._stop)
             self._thread.join()
@@ -64,7 +64,7 @@ class Loop:
             raise self._errors[0]
 
     def run(self, function: Callable[[], T]) -> T:
-        """What `function` returns, or raises, when the loop's thread calls it."""
+        """Call `function` in the loop's thread; return what it returns, or raise what it raises."""
         done = threading.Event()
         result: list[T] = []
         errors: list[BaseException] = []
@@ -72,7 +72,7 @@ class Loop:
         def call() -> None:
             try:
                 result.append(function())
-            except BaseException as error:  # noqa: BLE001  handed to whoever waits
+            except BaseException as error:  # noqa: BLE001  raised in the caller's thread
                 errors.append(error)
             done.set()
 
@@ -89,13 +89,13 @@ class Loop:
         ready: Callable[[int], None],
         events: int = selectors.EVENT_READ,
     ) -> None:
-        """In the loop's thread: from now on call `ready(events)` when the socket is."""
+        """In the loop's thread: call `ready(events)` whenever the socket is ready."""
         sock.setblocking(False)
         self._sockets.add(sock)
         self._selector.register(sock, events, ready)
 
     def listen(self, sock: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
-        """In the loop's thread: from now on hand each connection over."""
+        """In the loop's thread: call `accepted` with each new connection."""
 
         def ready(_events: int) -> None:
             try:
@@ -109,12 +109,12 @@ class Loop:
 
         self.add(sock, ready)
 
-    def want(self, sock: socket.socket, events: int) -> None:
+    def wait_for(self, sock: socket.socket, events: int) -> None:
         """In the loop's thread: wait for these events instead."""
         self._selector.modify(sock, events, self._selector.get_key(sock).data)
 
     def forget(self, sock: socket.socket, *, close: bool = True) -> None:
-        """In the loop's thread: serve it no more. Without `close` it stays open, and silent."""
+        """In the loop's thread: stop serving it. Without `close` it stays open and silent."""
         if sock.fileno() >= 0:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(sock)
@@ -123,7 +123,7 @@ class Loop:
             sock.close()
 
     def keep(self, sock: socket.socket) -> None:
-        """In the loop's thread: do not serve it, but close it at the end."""
+        """In the loop's thread: do not serve it, but close it with the loop."""
         self._sockets.add(sock)
 
     def _stop(self) -> None:
@@ -141,7 +141,7 @@ class Loop:
                 if key.fileobj in self._sockets or key.fileobj is self._wake_in:
                     try:
                         key.data(events)
-                    except Exception as error:  # noqa: BLE001  the thread goes on, and `close` raises it
+                    except Exception as error:  # noqa: BLE001  the thread continues, and `close` raises it
                         self._errors.append(error)
 
     def _close_sockets(self) -> None:
@@ -151,7 +151,7 @@ class Loop:
 
 
 class Connection:
-    """One accepted connection that a protocol talks on. Lives in the loop's thread."""
+    """One accepted connection and its protocol. Used only in the loop's thread."""
 
     def __init__(
         self,
@@ -205,13 +205,13 @@ class Connection:
         if not self._to_send and self._ending:
             self.close()
             return
-        self._loop.want(self.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0))
+        self._loop.wait_for(self.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0))
 
 
 def _after_fork_in_child() -> None:
     for loop in list(_loops):
         # The selector may be shared with the parent (epoll is): nothing is unregistered in it.
-        loop._close_sockets()  # noqa: SLF001  the same room
+        loop._close_sockets()  # noqa: SLF001  the same module
     _loops.clear()
 
 

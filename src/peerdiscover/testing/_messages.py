@@ -1,12 +1,12 @@
-"""DNS messages in bytes: reading a question, writing an answer that fits.
+"""DNS messages in bytes: reads a question, writes an answer that fits.
 
-Rules of this room:
+Invariants:
 
-* No I/O and no state. A name is its wire form without compression (`b"\\x03web\\x04prod\\x00"`), with
-  the letters as they were asked: a server repeats them.
-* Sizes are those of CoreDNS, which are those of github.com/miekg/dns (`Msg.Truncate`): an answer that
-  fits as it is goes out as it is; else it is compressed (RFC 1035, 4.1.4), and cut where even that is
-  too long, with TC set. That holds over TCP too.
+* No I/O and no state. A name is in wire form without compression (`b"\\x03web\\x04prod\\x00"`), spelled
+  as in the question, because a server repeats the spelling.
+* Sizes are those of CoreDNS, and so of github.com/miekg/dns (`Msg.Truncate`): an answer that fits
+  uncompressed is sent so; otherwise it is compressed (RFC 1035, 4.1.4), and if it is still too long,
+  truncated with TC set. The same holds over TCP.
 * The target of an SRV record is not compressed (RFC 2782), but later names may point into it.
 """
 
@@ -55,13 +55,13 @@ _FIXED = struct.Struct("!HHIH")  # type, class, TTL, length of the data
 _IN = 1
 _POINTABLE = 1 << 14  # a pointer has 14 bits
 _TCP_SIZE = 65535
-# Past these an answer over UDP is compressed though it fits, in the hope of one datagram
-# (`Request.Scrub` of CoreDNS, which has them from NSD).
+# A UDP answer above these sizes is compressed even if it fits, to avoid IP fragments (CoreDNS's
+# `Request.Scrub`, which took the numbers from NSD).
 _UNFRAGMENTED = {4: 1480, 6: 1220}
 
 
 class MalformedError(ValueError):
-    """Not a question that a server can answer; `header` is what an answer needs, None: answer nothing."""
+    """Not a question that a server can answer. `header` is the start of an error reply; None: send none."""
 
     def __init__(self, why: str, header: bytes | None, rcode: int = RCODES["FORMERR"]) -> None:
         super().__init__(why)
@@ -71,7 +71,7 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked."""
+    """A question."""
 
     id: int
     flags: int
@@ -79,13 +79,13 @@ class Question:
     type: int
     class_: int = _IN
     edns: int | None = None
-    """The size of UDP answers that the client takes, as it wrote it; None: no EDNS."""
+    """The largest UDP answer that the client accepts, as it wrote it; None: no EDNS."""
     edns_version: int = 0
     edns_flags: int = 0
 
 
 class RR(NamedTuple):
-    """A record. The data is `head`, then `names`, then `tail`."""
+    """A record. Its data is `head`, then `names`, then `tail`."""
 
     owner: bytes
     type: int
@@ -97,7 +97,7 @@ class RR(NamedTuple):
 
 @dataclass(slots=True)
 class Reply:
-    """What a server says to a question, before it is cut to size."""
+    """What a server replies to a question, before truncation."""
 
     rcode: int = 0
     answer: Sequence[RR] = ()
@@ -108,13 +108,13 @@ class Reply:
 
 
 def name_of(text: str) -> bytes:
-    """The wire form of a name; a trailing dot may be there or not."""
+    """Return the wire form of a name, with or without a trailing dot."""
     labels = [label.encode() for label in text.rstrip(".").split(".")] if text.strip(".") else []
     return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
 
 
 def labels_of(name: bytes) -> list[str]:
-    """The labels of a wire name, without the root."""
+    """Return the labels of a wire name, without the root."""
     labels, at = [], 0
     while length := name[at]:
         labels.append(name[at + 1 : at + 1 + length].decode("latin-1"))
@@ -123,7 +123,7 @@ def labels_of(name: bytes) -> list[str]:
 
 
 def read_question(data: bytes) -> Question:
-    """The question in a datagram, or `MalformedError`."""
+    """Read the question in a datagram, or raise `MalformedError`."""
     if len(data) < _HEADER.size:
         raise MalformedError("shorter than a header", None)
     ident, flags, questions, answers, authorities, extras = _HEADER.unpack_from(data)
@@ -132,7 +132,7 @@ def read_question(data: bytes) -> Question:
     if flags & 0x7800:
         raise MalformedError("not a query", data[:4], RCODES["NOTIMP"])
     if questions != 1 or answers or authorities > 1 or extras > 2:
-        raise MalformedError("one question is wanted", data[:4])
+        raise MalformedError("expected one question", data[:4])
     edns: int | None = None
     name, kind, class_, ttl = b"", 0, 0, 0
     try:
@@ -153,7 +153,7 @@ def read_question(data: bytes) -> Question:
 
 
 def _read_name(data: bytes, at: int) -> tuple[bytes, int]:
-    """A name as it stands in a question, where nothing comes before it that a pointer could mean."""
+    """Read a name of a question, which cannot be compressed: nothing precedes it."""
     start = at
     while length := data[at]:
         if length > 63 or at - start > 254:
@@ -163,13 +163,13 @@ def _read_name(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def write_error(header: bytes, rcode: int) -> bytes:
-    """An answer to something that could not be read."""
+    """Write the reply to a message that could not be read."""
     ident, flags = struct.unpack("!HH", header)
     return _HEADER.pack(ident, _QR | (flags & (0x7800 | _RD | _CD)) | rcode, 0, 0, 0, 0)
 
 
 def write_reply(question: Question, reply: Reply, *, tcp: bool, family: int = 4) -> bytes:
-    """The answer as it goes out, cut to what the client takes."""
+    """Write a reply, truncated to what the client accepts."""
     size = _TCP_SIZE if tcp else max(512, question.edns or 0)
     sections = (reply.answer, reply.authority, reply.additional)
     plain = _HEADER.size + len(question.name) + 4 + (11 if question.edns is not None else 0)
@@ -188,7 +188,7 @@ def _plain_length(record: RR) -> int:
 
 
 class Message:
-    """An answer that is being written. Past `size` nothing more is taken, and TC is set."""
+    """Writes an answer. What does not fit into `size` bytes is dropped, and TC is set."""
 
     def __init__(self, question: Question, size: int, *, compress: bool) -> None:
         self._question = question
@@ -209,7 +209,7 @@ class Message:
             if full or len(out) > self._size:
                 del out[start:]
                 self._cut = True
-                self._size = len(out)  # whatever would still fit behind it is not tried
+                self._size = len(out)  # later, smaller records are not tried
                 break
             count += 1
             full = len(out) == self._size
@@ -241,7 +241,7 @@ class Message:
             struct.pack_into("!H", out, start + 8, len(out) - start - _FIXED.size)
 
     def _write_name(self, name: bytes, *, point: bool = True) -> None:
-        """A name, or the part of it that has not been written yet and a pointer to the rest."""
+        """Write a name: its new labels, then a pointer to the rest if that was written before."""
         out, seen = self._out, self._seen
         if seen is None:
             out += name

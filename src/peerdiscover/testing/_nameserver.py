@@ -1,11 +1,11 @@
-"""A nameserver as a function: the bytes of a question go in, the bytes of an answer come out.
+"""A nameserver as a function from the bytes of a question to the bytes of an answer.
 
-Rules of this room:
+Invariants:
 
-* `Nameserver.respond` does no I/O and waits for nobody. What carries the bytes is `_loop`.
-* It answers as CoreDNS does: A and AAAA shuffled, SRV in the order of the endpoints but from another
-  slice on each time (a map of Go's gives the slices), sizes as in `_messages`.
-* Of the rules that make it misbehave, the last one that fits a question counts.
+* `Nameserver.respond` does no I/O and never waits. `_transport` carries the bytes.
+* It answers as CoreDNS does: A and AAAA are shuffled; SRV keeps the order of the endpoints but begins
+  with another slice each time (CoreDNS iterates over a Go map of slices); sizes are those of `_messages`.
+* Of the rules that make it misbehave, the last one that matches a question applies.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class Query:
     """A question that reached the nameserver."""
 
     name: str
-    """The absolute name, with the letters as they were asked and a trailing dot."""
+    """The absolute name as it was spelled, with a trailing dot."""
     type: str
-    """`"A"`, `"SRV"`, …; `"TYPE65"` for one without a name here."""
+    """`"A"`, `"SRV"`, …, or `"TYPE65"` for a type without a name here."""
     transport: Transport
     edns: int | None
-    """The size of UDP answers that the client takes; None: it did not use EDNS."""
+    """The largest UDP answer that the client accepts, in bytes; None if it did not use EDNS."""
     source: tuple[str, int]
     """The client's address and port."""
 
     @classmethod
     def of(cls, data: bytes, transport: Transport, source: tuple[str, int]) -> Query | None:
-        """The question in these bytes, or None where there is none."""
+        """Return the question in these bytes, or None if there is none."""
         try:
             question = read_question(data)
         except MalformedError:
@@ -79,8 +79,8 @@ class _Rule:
 class Nameserver:
     """Answers for one zone.
 
-    `zone` can be set to another `Zone` at any time. `shuffle=False` leaves all records in
-    the zone's order, the same each time.
+    `zone` can be set to another `Zone` at any time. With `shuffle=False` all records keep the zone's
+    order.
     """
 
     def __init__(self, zone: Zone, *, shuffle: bool = True, rng: random.Random | None = None) -> None:
@@ -96,18 +96,18 @@ class Nameserver:
         types: Iterable[str] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        """From now on misbehave, for all questions or those of these types or that transport.
+        """Misbehave from now on, for all questions or only for these types or that transport.
 
-        * `"servfail"`, `"refused"`, `"nxdomain"`: that code.
-        * `"nodata"`: the name is there, without such records.
-        * `"timeout"`: silence.
-        * `"truncated"`: TC set and half of the records, over TCP too; addresses in a random order, SRV
-          cut at the same place each time and without addresses.
-        * `"stale"`: the answers of this moment whatever happens, with a TTL of 0, as a cache that serves
-          stale answers.
-        * None: what is true.
+        * `"servfail"`, `"refused"`, `"nxdomain"`: answer with that code.
+        * `"nodata"`: the name exists, but has no such records.
+        * `"timeout"`: do not answer.
+        * `"truncated"`: set TC and send half of the records, over TCP too; addresses are in a random
+          order, SRV is cut at the same place each time and has no addresses.
+        * `"stale"`: keep giving the answers of this moment, with a TTL of 0, as a cache that serves
+          stale answers does.
+        * None: answer correctly.
 
-        Calls add up, and the last one that fits a question counts; `answer(None)` ends them all.
+        Calls add up, and the last one that matches a question applies; `answer(None)` ends them all.
         """
         if mode is not None and mode not in get_args(Misbehaviour):
             known = ", ".join(map(repr, get_args(Misbehaviour)))
@@ -118,7 +118,7 @@ class Nameserver:
         self._rules = (() if everything else self._rules) + ((rule,) if mode or not everything else ())
 
     def respond(self, data: bytes, *, transport: Transport = "udp", family: int = 4) -> bytes | None:
-        """The answer to a datagram (or to a message over TCP, without its length); None: silence."""
+        """Return the answer to a datagram (or a message over TCP, without its length); None: no answer."""
         try:
             question = read_question(data)
         except MalformedError as error:
@@ -153,7 +153,7 @@ class Nameserver:
                 return self._shuffled(zone, question)
 
     def _shuffled(self, zone: Zone, question: Question) -> Reply:
-        """CoreDNS's `loadbalance`: addresses in a random order, behind everything else."""
+        """Shuffle as CoreDNS's `loadbalance` does: addresses in a random order, behind everything else."""
         turn = self._rng.randrange(1 << 16) if self._shuffle else 0
         reply = zone.reply(question.name, question.type, turn)
         if not self._shuffle or reply.rcode:
@@ -180,4 +180,4 @@ def _type_number(name: str) -> int:
     try:
         return TYPES[name.upper()]
     except KeyError:
-        raise ConfigurationError(f"{name!r}: no type of record; use one of {', '.join(TYPES)}") from None
+        raise ConfigurationError(f"{name!r}: not a record type; use one of {', '.join(TYPES)}") from None

@@ -1,6 +1,6 @@
 """Pods: listening sockets on loopback that answer HTTP with their name.
 
-Rules of this room:
+Invariants:
 
 * `http` decides and does no I/O. A pod's methods run in the loop's thread.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from ._addresses import Place, listener
+from ._addresses import Binding, listener
 from ._loop import Connection, Loop
 
 __all__ = ["Pod", "http"]
@@ -25,33 +25,33 @@ _HEAD_LIMIT = 65536
 
 @dataclass(eq=False)
 class Pod:
-    """One pod. `index` is its ordinal, or its place in a Deployment."""
+    """One pod. `index` is its ordinal in a StatefulSet."""
 
     index: int
     name: str
     hostname: str | None
-    place: Place
+    binding: Binding
     connections: set[Connection] = field(default_factory=set)
     fillers: list[socket.socket] = field(default_factory=list)
-    """Connections to itself that keep its queue full: see `black_hole`."""
+    """Connections to itself that keep its accept queue full: see `black_hole`."""
     requests: int = 0
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        return self.place.addresses
+        return self.binding.addresses
 
     @property
     def ports(self) -> Mapping[str, int]:
-        return self.place.ports
+        return self.binding.ports
 
     def serve(self, loop: Loop) -> None:
-        """Accept and answer."""
-        for sock in self.place.sockets:
+        """Accept connections and answer on them."""
+        for sock in self.binding.sockets:
             loop.listen(sock, lambda accepted: self.accept(loop, accepted))
 
     def accept(self, loop: Loop, sock: socket.socket) -> None:
-        """Answer on this connection."""
-        if self.fillers:  # a black hole, reached through a virtual address
+        """Answer the requests on this connection."""
+        if self.fillers:  # a black hole that was reached through a virtual address
             loop.keep(sock)
             self.fillers.append(sock)
             return
@@ -62,24 +62,24 @@ class Pod:
         self.connections.add(connection)
 
     def stop(self, loop: Loop) -> None:
-        """Close everything, open connections too."""
+        """Close everything, including open connections."""
         for connection in list(self.connections):
             connection.close()
-        for sock in (*self.fillers, *self.place.sockets):
+        for sock in (*self.fillers, *self.binding.sockets):
             loop.forget(sock)
-        self.place.sockets.clear()
+        self.binding.sockets.clear()
         self.fillers.clear()
 
     def black_hole(self, loop: Loop) -> None:
-        """From now on accept nothing and answer nothing, as a node that was lost.
+        """Accept nothing and answer nothing from now on, like a node that was lost.
 
-        Each port gets a listening socket whose queue is filled with connections from here, so that
-        the kernel drops what comes next: a `connect` hangs until its timeout. Connections that are
-        open stay open, and silent.
+        Each port gets a listening socket whose queue is filled with connections from here, so the
+        kernel drops every further SYN and `connect` hangs until its timeout. Connections that are
+        open stay open and silent.
         """
         for connection in self.connections:
             loop.forget(connection.sock, close=False)
-        sockets = self.place.sockets
+        sockets = self.binding.sockets
         addresses = [sock.getsockname()[:2] for sock in sockets]
         for sock in sockets:
             loop.forget(sock)
@@ -101,7 +101,7 @@ class Pod:
 
 
 def _fill(sock: socket.socket) -> list[socket.socket]:
-    """Connections to a listening socket that nobody accepts from, until the kernel takes no more."""
+    """Connect to a listening socket that is never accepted from, until the kernel takes no more."""
     fillers: list[socket.socket] = []
     for _ in range(16):  # Linux takes one more than the backlog, others a few more
         filler = socket.socket(sock.family, socket.SOCK_STREAM)
@@ -111,15 +111,15 @@ def _fill(sock: socket.socket) -> list[socket.socket]:
         if code not in (0, errno.EINPROGRESS):
             break
         if not select.select([], [filler], [], 0.02)[1]:
-            break  # not connected at once, on loopback: the queue is full
+            break  # a loopback connection is immediate unless the queue is full
     return fillers
 
 
 def http(received: bytearray, whoami: Callable[[], Mapping[str, object]]) -> tuple[bytes, bool]:
-    """Answers the whole requests at the front of `received`, and takes them from it.
+    """Answer the complete requests at the front of `received`, and remove them from it.
 
-    The answer to any method and path is 200 and a JSON object: what `whoami` says, and the
-    request's `method`, `path` and `host`.
+    Any method and path gets a 200 and a JSON object: what `whoami` returns, and the request's
+    `method`, `path` and `host`.
     """
     out = bytearray()
     while True:
@@ -145,8 +145,8 @@ def http(received: bytearray, whoami: Callable[[], Mapping[str, object]]) -> tup
         if len(received) < end:
             return bytes(out), True
         del received[:end]
-        wish = fields.get("connection", "").lower()
-        keep = wish != "close" and (version == "HTTP/1.1" or wish == "keep-alive")
+        connection = fields.get("connection", "").lower()
+        keep = connection != "close" and (version == "HTTP/1.1" or connection == "keep-alive")
         body = {**whoami(), "method": method, "path": path, "host": fields.get("host")}
         out += _response(200, body, keep=keep, bodiless=method == "HEAD")
         if not keep:

@@ -1,6 +1,6 @@
 """Carries bytes between sockets and a `Nameserver`: UDP, and TCP with its lengths.
 
-Rules of this room: nothing is decided here. Everything but `open` runs in the loop's thread.
+Invariants: nothing is decided here. Everything but `open` runs in the loop's thread.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from ._addresses import udp_and_tcp
 from ._loop import Connection, Loop
 from ._nameserver import Nameserver, Query, Transport
 
-__all__ = ["Carrier"]
+__all__ = ["NameserverSockets"]
 
-_DATAGRAMS = 64  # at a time, so that others get their turn
+_DATAGRAMS = 64  # at a time, so that other sockets get their turn
 
 
-class Carrier:
-    """The sockets of one nameserver, on one port of 127.0.0.1. `heard` is told each question first."""
+class NameserverSockets:
+    """The sockets of one nameserver, on one port of 127.0.0.1. `on_query` gets each question first."""
 
-    def __init__(self, loop: Loop, nameserver: Nameserver, heard: Callable[[Query], None]) -> None:
+    def __init__(self, loop: Loop, nameserver: Nameserver, on_query: Callable[[Query], None]) -> None:
         self._loop = loop
         self._nameserver = nameserver
-        self._heard = heard
+        self._on_query = on_query
 
     def open(self, *, tcp: bool) -> str:
-        """Serves from now on; returns `"127.0.0.1:PORT"`. Without `tcp` connections are refused."""
+        """Start serving and return `"127.0.0.1:PORT"`. Without `tcp`, connections are refused."""
         udp_socket, tcp_socket = udp_and_tcp("127.0.0.1")
         if tcp:
             tcp_socket.listen(128)
@@ -38,7 +38,7 @@ class Carrier:
             if tcp:
                 self._loop.listen(tcp_socket, self._connected)
             else:
-                self._loop.keep(tcp_socket)  # bound and not listening: the port stays ours
+                self._loop.keep(tcp_socket)  # bound but not listening: no other process can take the port
 
         self._loop.run(serve)
         return f"{host}:{port}"
@@ -51,7 +51,7 @@ class Carrier:
                 return
             answer = self._answer(data, "udp", source)
             if answer is not None:
-                with contextlib.suppress(OSError):  # longer than a datagram can be, or nobody there
+                with contextlib.suppress(OSError):  # longer than a datagram can be, or the client is gone
                     sock.sendto(answer, source)
 
     def _connected(self, sock: socket.socket) -> None:
@@ -72,5 +72,5 @@ class Carrier:
     def _answer(self, data: bytes, transport: Transport, source: tuple[str, int]) -> bytes | None:
         query = Query.of(data, transport, source)
         if query is not None:
-            self._heard(query)
+            self._on_query(query)
         return self._nameserver.respond(data, transport=transport)

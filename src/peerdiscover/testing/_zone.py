@@ -1,12 +1,12 @@
-"""What a cluster's DNS knows, and what it says to a question: CoreDNS's kubernetes plugin, in short.
+"""What a cluster's DNS knows, and how it answers a question: CoreDNS's kubernetes plugin in short.
 
-Rules of this room:
+Invariants:
 
-* No I/O, no clock, no chance: the same zone gives the same records in the same order. Shuffling and
-  cutting to size come later.
-* The rules are those of the Kubernetes DNS specification 1.1.0 and of CoreDNS where it goes beyond
-  (SRV on the bare name, NXDOMAIN for "nobody is ready").
-* A zone is not changed while it is read: `with_service` gives another one.
+* No I/O, no clock and no randomness: the same zone gives the same records in the same order.
+  Shuffling and truncation come later.
+* The answers follow the Kubernetes DNS specification 1.1.0, and CoreDNS in what it does beyond that
+  (SRV on the bare name, NXDOMAIN if no endpoint is ready).
+* A zone is immutable: `with_service` returns another one.
 """
 
 from __future__ import annotations
@@ -15,79 +15,22 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from itertools import chain
 
+from ._endpoints import Service, ServiceEndpoint, ServicePort
 from ._messages import RCODES, RR, TYPES, Reply, labels_of, name_of
 
-__all__ = ["Service", "ServiceEndpoint", "ServicePort", "Zone"]
+__all__ = ["Zone"]
 
 _A, _AAAA, _SRV = TYPES["A"], TYPES["AAAA"], TYPES["SRV"]
 
 
 @dataclass(frozen=True, slots=True)
-class ServicePort:
-    """A port, and its name ("" where it has none)."""
-
-    number: int
-    name: str = ""
-    protocol: str = "tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceEndpoint:
-    """One ready address of one pod. A pod with two addresses is two of these, as in EndpointSlices."""
-
-    address: str
-    ports: tuple[ServicePort, ...] = ()
-    hostname: str | None = None
-    pod: str = ""
-    """The pod's name, for servers that make labels of it (`endpoint_pod_names`)."""
-    type: int = field(init=False, repr=False, compare=False)
-    packed: bytes = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        parsed = ip_address(self.address)
-        object.__setattr__(self, "type", _A if parsed.version == 4 else _AAAA)
-        object.__setattr__(self, "packed", parsed.packed)
-
-    def label(self, *, pod_names: bool = False) -> str:
-        """The label that the server gives it (`endpointHostname` in CoreDNS)."""
-        if self.hostname:
-            return self.hostname
-        if pod_names and self.pod and len(self.pod) < 64:
-            return self.pod
-        dashed = self.address.replace(".", "-").replace(":", "-")
-        return dashed + "0" if dashed.endswith("-") else dashed
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A Service with those of its endpoints that are ready, in slices as the API server has them.
-
-    Without `cluster_ips` and `external_name` it is headless. `ports` are those of a ClusterIP
-    Service; a headless one has the ports of its endpoints.
-    """
-
-    name: str
-    namespace: str
-    slices: tuple[tuple[ServiceEndpoint, ...], ...] = ()
-    cluster_ips: tuple[str, ...] = ()
-    ports: tuple[ServicePort, ...] = ()
-    external_name: str | None = None
-
-    def endpoints(self, turn: int = 0) -> Iterator[ServiceEndpoint]:
-        """All endpoints, beginning with another slice each `turn`."""
-        first = turn % len(self.slices) if self.slices else 0
-        return chain.from_iterable(self.slices[first:] + self.slices[:first])
-
-
-@dataclass(frozen=True, slots=True)
 class _Found:
-    """An address that answers a question: CoreDNS's `msg.Service`."""
+    """An address that belongs in an answer: CoreDNS's `msg.Service`."""
 
     type: int
     packed: bytes
-    port: int | None  # None: there is no port, so no SRV record
+    port: int | None  # None: no port, and so no SRV record
     target: tuple[str, ...]  # labels in front of `svc.ZONE`
 
 
@@ -97,20 +40,20 @@ class _NameError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A cluster's zone: its Services, and what is the same for all records."""
+    """A cluster's zone: its Services, and what all records share."""
 
     domain: str = "cluster.local"
     ttl: int = 5
     services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
     """By namespace and name."""
     namespaces: frozenset[str] = frozenset({"default"})
-    """Those that are there, whether or not they have Services."""
+    """All that exist, with or without Services."""
     pod_names: bool = False
-    """Whether labels are made of pods' names (`endpoint_pod_names` in CoreDNS's configuration)."""
+    """Whether pods' names become labels (`endpoint_pod_names` in CoreDNS's configuration)."""
     serial: int = 1
 
     def with_service(self, service: Service) -> Zone:
-        """This zone with that Service in it, in place of one with the same name."""
+        """Return this zone with that Service, which replaces one of the same name."""
         return replace(
             self,
             services={**self.services, (service.namespace, service.name): service},
@@ -119,14 +62,14 @@ class Zone:
         )
 
     def without_service(self, name: str, namespace: str) -> Zone:
-        """This zone without that Service."""
+        """Return this zone without that Service."""
         left = {key: service for key, service in self.services.items() if key != (namespace, name)}
         return replace(self, services=left, serial=self.serial + 1)
 
     def reply(self, name: bytes, kind: int, turn: int = 0) -> Reply:
-        """What the server says when `name` (in wire form) is asked for records of type `kind`.
+        """Return the server's reply if `name` (in wire form) is asked for records of type `kind`.
 
-        The slices of a Service come in the order they have, from slice number `turn` on.
+        The slices of a Service come in their order, from slice number `turn` on.
         """
         path, zone = self._split(name)
         if zone is None:
@@ -137,14 +80,14 @@ class Zone:
             return self._negative(RCODES["NXDOMAIN"], zone)
 
     def negative(self, name: bytes, rcode: int) -> Reply:
-        """That code and the zone's SOA, as if there were nothing of that name (or no such records)."""
+        """Return that code with the zone's SOA, as for a name without such records."""
         zone = self._split(name)[1]
         return Reply(rcode) if zone is None else self._negative(rcode, zone)
 
     def _split(self, name: bytes) -> tuple[list[str], bytes | None]:
-        """The labels in front of the zone, in lower case, and the zone as the question spells it.
+        """Split a name into lower-case labels before the zone, and the zone as the question spells it.
 
-        All the labels and None where the name lies outside.
+        A name outside the zone gives all its labels and None.
         """
         labels = labels_of(name)
         count = self.domain.rstrip(".").count(".") + 1
@@ -153,7 +96,7 @@ class Zone:
             return [label.lower() for label in labels], None
         return [label.lower() for label in labels[:-count]], zone
 
-    # One method a kind of question
+    # One method for each kind of question
 
     def _forward(self, name: bytes, path: list[str], zone: bytes, kind: int, turn: int) -> Reply:
         answer: list[RR] = []
@@ -206,13 +149,13 @@ class Zone:
         if kind not in (_A, _AAAA):
             return []
         if self._split(target)[1] is None:
-            return [alias]  # what lies outside would be forwarded, and there is nobody to forward it to
+            return [alias]  # CoreDNS would forward what lies outside; there is no server to forward to
         inside = self.reply(target, kind)
         return [alias, *inside.answer] if inside.answer else []
 
     def _reverse(self, name: bytes, labels: list[str], kind: int) -> Reply:
         if labels[-2:] not in (["in-addr", "arpa"], ["ip6", "arpa"]):
-            return Reply(RCODES["SERVFAIL"])  # another zone, and nobody to forward it to
+            return Reply(RCODES["SERVFAIL"])  # another zone, and no server to forward to
         address = _address_of(labels)
         names: dict[str, None] = {}
         for service in self.services.values():
@@ -225,7 +168,7 @@ class Zone:
                         label = endpoint.label(pod_names=self.pod_names)
                         names[f"{label}.{service.name}.{service.namespace}"] = None
         if kind != TYPES["PTR"] or not names:
-            return Reply(RCODES["SERVFAIL"])  # falls through, and there is nobody to forward it to
+            return Reply(RCODES["SERVFAIL"])  # falls through, and there is no server to forward to
         targets = [name_of(f"{text}.svc.{self.domain}") for text in names]
         return Reply(
             answer=[RR(name, kind, self.ttl, names=(target,)) for target in targets], authoritative=True
@@ -239,10 +182,10 @@ class Zone:
         tail = struct.pack("!5I", self.serial, 7200, 1800, 86400, self.ttl)
         return RR(zone, TYPES["SOA"], min(self.ttl, 300), names=names, tail=tail)
 
-    # Who is meant
+    # Which endpoints a name stands for
 
     def _service(self, path: list[str]) -> Service | None:
-        """The Service that a path (labels in front of the zone) is about, or None."""
+        """Return the Service that a path (labels before the zone) belongs to, or None."""
         return self.services.get((path[-2], path[-3])) if len(path) >= 3 else None
 
     def _external(self, path: list[str]) -> str | None:
@@ -254,7 +197,7 @@ class Zone:
         return service.external_name
 
     def _find(self, path: list[str], turn: int) -> Iterator[_Found]:
-        """Who answers; nobody: the name is there and has nothing; `_NameError`: it is not there."""
+        """Find the endpoints of a name: none if it exists without any, `_NameError` if it does not exist."""
         if not path or path in (["svc"], ["pod"]):
             return
         if path[-1] != "svc" or len(path) > 5 or (len(path) > 1 and path[-2] not in self.namespaces):
@@ -291,7 +234,7 @@ def _members(
 
 
 def _matching(ports: Iterable[ServicePort], name: str, protocol: str) -> Iterator[int | None]:
-    """The numbers of the ports that are meant; None stands for "no ports at all"."""
+    """Return the numbers of the matching ports; None stands for "no ports at all"."""
     for port in ports or (None,):
         if port is None:
             if not name and not protocol:
@@ -301,7 +244,7 @@ def _matching(ports: Iterable[ServicePort], name: str, protocol: str) -> Iterato
 
 
 def _address_of(labels: list[str]) -> str | None:
-    """The address that a name under in-addr.arpa or ip6.arpa stands for."""
+    """Return the address that a name under in-addr.arpa or ip6.arpa stands for."""
     parts = labels[-3::-1]
     text = ".".join(parts)
     if labels[-2] == "ip6":

@@ -1,7 +1,7 @@
 """The pytest plugin: the fixture `headless_service`.
 
-It is loaded in every run of pytest where peerdiscover is installed, so it imports nothing before a
-test asks for the fixture.
+pytest loads it in every run if peerdiscover is installed, so it imports nothing until a test asks for
+the fixture.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def headless_service() -> Iterator[Callable[..., HeadlessService]]:
-    """Makes headless Services, each with pods and a nameserver of its own, closed after the test.
+    """Return a function that starts headless Services, which are closed after the test.
 
-    Takes what `peerdiscover.testing.HeadlessService` takes, and returns one that runs:
+    It takes the arguments of `peerdiscover.testing.HeadlessService` and returns a running one:
 
         def test_all_are_asked(headless_service):
             svc = headless_service("web-headless.prod", replicas=3, ports={"http": 8080})

@@ -1,6 +1,6 @@
 """The Services that a real CoreDNS is asked about, and the questions.
 
-Rules of this room: pure data. The cluster should hold nothing else: PTR answers name every Service that has
+Pure data. The cluster should hold nothing else: PTR answers name every Service that has
 the address. A shape is what the API server is given and what the embedded server is
 built from, so that both have the same Service to answer for. It goes into the captures as it is.
 """
@@ -197,7 +197,7 @@ SHAPES: dict[str, Shape] = {
     },
     "letters": {
         # Each name is asked in one spelling only: the server's cache keeps the letters it was first asked
-        # with, and gives them to everybody who asks after that.
+        # with, and repeats them in every later answer.
         "about": "letters of other cases in the question",
         "services": [
             {"name": "upper", "slices": [_slice(2, "10.200.14.1", "web-{}")]},
@@ -328,7 +328,7 @@ SHAPES: dict[str, Shape] = {
         ],
     },
     "external-name": {
-        "about": "aliases of another Service, of nothing, and of a name that nobody forwards",
+        "about": "aliases of another Service, of nothing, and of a name outside the zone",
         "services": [
             {"name": "target", "slices": [_slice(2, "10.200.10.1", "web-{}")]},
             {"name": "inside", "external_name": f"target.{NAMESPACE}.svc.{DOMAIN}"},
