@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help venv test cluster cluster-demo lint format ci
+.PHONY: help venv test test-busy cluster cluster-demo lint format ci
 
 help:
 	@echo "make venv    a virtual environment with an editable install, the test and the lint tools"
 	@echo "make test    the tests (T=tests/... for some of them)"
+	@echo "make test-busy   the tests three times, beside BUSY=4 processes that leave them little of the machine"
 	@echo "make cluster the binary of the control plane that some tests run on (Go; ten minutes, once)"
 	@echo "make cluster-demo   the tutorial's classic example on a real control plane (Linux, root, Go)"
 	@echo "make lint    ruff, import-linter, mypy, pyright"
@@ -23,6 +24,16 @@ $(BIN)/pytest: pyproject.toml
 
 test: venv
 	$(BIN)/pytest $(T)
+
+BUSY ?= 4
+
+# A busy process ends with the shell that began it, however that ends.
+test-busy: venv
+	@for n in $$(seq $(BUSY)); do (while kill -0 $$$$ 2>/dev/null; do :; done) & done; \
+	for run in 1 2 3; do \
+		echo "run $$run of 3, beside $(BUSY) busy processes"; \
+		$(BIN)/pytest -q $(T) || exit 1; \
+	done
 
 cluster: venv
 	$(BIN)/python -m tests.tools.cluster build
