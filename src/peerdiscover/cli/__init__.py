@@ -91,6 +91,10 @@ def _run(command: str, arguments: Namespace) -> int:
         from . import _demo  # loads the embedded service
 
         return _demo.run(arguments)
+    if command == "render":
+        from . import _render  # as above
+
+        return _render.run(arguments)
     from . import _commands  # see the invariants
 
     return _commands.run(command, arguments)

@@ -82,6 +82,29 @@ figures are measured as it runs. It needs no network, no cluster and no privileg
 """
 
 
+_RENDER = """\
+Prints bootstrap settings of a broker behind a headless Service, for entrypoints and init
+containers. Pods go by name, whether or not they run now; nothing is looked up.
+
+  hosts     host:port of each pod, one a line
+  kafka     bootstrap.servers
+  kraft     node.id, advertised.listeners of this pod, and controller.quorum.voters
+            (with --dynamic: controller.quorum.bootstrap.servers; Kafka forbids both)
+  rabbitmq  the lines of rabbitmq.conf for classic_config
+
+NAME says the Service and the port; for kraft that is the controller's. This pod's name is
+POD_NAME, else the hostname.
+"""
+_RENDER_EXAMPLES = """\
+examples:
+  peerdiscover render kafka kafka-headless:9092 --name kafka --replicas 3
+  peerdiscover render kraft kafka-headless:9093 --replicas 3 >> server.properties
+  peerdiscover render rabbitmq rabbit-headless:5672 --replicas 3 >> rabbitmq.conf
+
+exit status: 0, or 2 for usage or configuration
+"""
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the arguments of one command. Usage errors exit with 2, `--help` with 0 (`SystemExit`)."""
     top = argparse.ArgumentParser(
@@ -139,6 +162,22 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     demo = command("demo", "show the library at work on this machine", _DEMO, "")
     demo.add_argument("--fast", action="store_true", help="no pauses for reading; takes less than 5 s")
     _verbose(demo)
+
+    render = command("render", "bootstrap settings of a broker", _RENDER, _RENDER_EXAMPLES)
+    render.add_argument("format", metavar="FORMAT", choices=("hosts", "kafka", "kraft", "rabbitmq"))
+    _name(render)
+    number, add = _count, render.add_argument
+    add("--replicas", metavar="N", type=number, required=True, help="how many pods there are to be")
+    add("--name", metavar="SET", dest="set", help="the StatefulSet (default: this pod's own)")
+    add("--start", metavar="I", type=number, default=0, help="its first ordinal (default: 0)")
+    add("--offset", metavar="K", type=number, default=0, help="kraft: what is added to ordinals for ids")
+    add("--listener", metavar="LISTENER:PORT", type=_listener, default="PLAINTEXT:9092",
+        help="kraft: what clients connect to (default: PLAINTEXT:9092)")  # fmt: skip
+    add("--dynamic", action="store_true", help="kraft: bootstrap servers in place of voters")
+    add("--separator", metavar="S", help="hosts and kafka: between two (default: a new line; a comma)")
+    add("--namespace", metavar="NS", help="the namespace of names without one")
+    add("--cluster-domain", metavar="DOMAIN", help="the cluster's domain, usually cluster.local")
+    _verbose(render)
     return top.parse_args(argv)
 
 
@@ -200,3 +239,10 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of pods")
     return int(text)
+
+
+def _listener(text: str) -> str:
+    name, _, port = text.rpartition(":")
+    if not (name and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected LISTENER:PORT, such as PLAINTEXT:9092")
+    return text
