@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_mongodb() -> None:
 
 @given(SECRETS, SECRETS, SECRETS)
 def test_pika_reads_what_was_written(user: str, password: str, vhost: str) -> None:
-    pika = pytest.importorskip("pika")
+    pika = import_module("pika")
     for url in amqp_urls(KAFKA, user=user, password=password, vhost=vhost):
         read = pika.URLParameters(url)
         assert (read.credentials.username, read.credentials.password) == (user, password)
@@ -148,7 +149,7 @@ def test_pika_reads_what_was_written(user: str, password: str, vhost: str) -> No
 
 
 def test_pika_reads_the_default_virtual_host() -> None:
-    pika = pytest.importorskip("pika")
+    pika = import_module("pika")
     (url,) = amqp_urls(KAFKA[:1], user="a", password="b")
     assert pika.URLParameters(url).virtual_host == "/"
     assert pika.URLParameters(url.replace("%2F", "/")).virtual_host == "", "the trap: an empty one"
@@ -156,7 +157,7 @@ def test_pika_reads_the_default_virtual_host() -> None:
 
 @given(SECRETS, SECRETS, SECRETS)
 def test_kombu_reads_what_was_written_from_a_joined_list(user: str, password: str, vhost: str) -> None:
-    kombu = pytest.importorskip("kombu")
+    kombu = import_module("kombu")
     urls = amqp_urls(KAFKA, user=user, password=password, vhost=vhost)
     read = kombu.Connection(";".join(urls))
     assert read.alt == urls
@@ -166,7 +167,7 @@ def test_kombu_reads_what_was_written_from_a_joined_list(user: str, password: st
 
 @given(SECRETS, SECRETS, SECRETS)
 def test_yarl_which_aio_pika_reads_with(user: str, password: str, vhost: str) -> None:
-    yarl = pytest.importorskip("yarl")
+    yarl = import_module("yarl")
     (url,) = amqp_urls(KAFKA[:1], user=user, password=password, vhost=vhost)
     read = yarl.URL(url)
     assert (read.user, read.password, read.path) == (user, password, f"/{vhost}")
@@ -174,7 +175,7 @@ def test_yarl_which_aio_pika_reads_with(user: str, password: str, vhost: str) ->
 
 @given(SECRETS, SECRETS, SECRETS)
 def test_libpq_reads_what_was_written(user: str, password: str, dbname: str) -> None:
-    conninfo = pytest.importorskip("psycopg.conninfo")
+    conninfo = import_module("psycopg.conninfo")
     read = conninfo.conninfo_to_dict(postgres(KAFKA, dbname=dbname, user=user, password=password))
     assert (read["user"], read["password"], read["dbname"]) == (user, password, dbname)
     assert read["host"].split(",") == [host.host for host in KAFKA]
@@ -183,14 +184,14 @@ def test_libpq_reads_what_was_written(user: str, password: str, dbname: str) -> 
 
 
 def test_libpq_reads_ipv6() -> None:
-    conninfo = pytest.importorskip("psycopg.conninfo")
+    conninfo = import_module("psycopg.conninfo")
     read = conninfo.conninfo_to_dict(postgres(SIX, dbname="d"))
     assert (read["host"], read["port"]) == ("2001:db8::7,2001:db8::8", "5432,5432")
 
 
 @given(SECRETS, SECRETS, SECRETS)
 def test_asyncpg_reads_what_was_written(user: str, password: str, dbname: str) -> None:
-    utils = pytest.importorskip("asyncpg.connect_utils")
+    utils = import_module("asyncpg.connect_utils")
     names = (
         "host port user password passfile database ssl service servicefile "
         "direct_tls server_settings target_session_attrs krbsrvname gsslib"
@@ -205,7 +206,7 @@ def test_asyncpg_reads_what_was_written(user: str, password: str, dbname: str) -
 
 @given(SECRETS, SECRETS, SECRETS)
 def test_sqlalchemy_reads_what_was_written(user: str, password: str, dbname: str) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
+    sqlalchemy = import_module("sqlalchemy")
     url = postgres(KAFKA, dbname=dbname, user=user, password=password, sqlalchemy=True)
     read = sqlalchemy.make_url(url)
     assert (read.username, read.password, read.database) == (user, password, dbname)
@@ -214,15 +215,15 @@ def test_sqlalchemy_reads_what_was_written(user: str, password: str, dbname: str
 
 def test_sqlalchemy_refuses_several_hosts_before_the_path() -> None:
     """Why there is a form of its own: if this changes, `sqlalchemy=True` can go."""
-    sqlalchemy = pytest.importorskip("sqlalchemy")
+    sqlalchemy = import_module("sqlalchemy")
     with pytest.raises(ValueError):
         sqlalchemy.make_url(postgres(KAFKA, dbname="d"))
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 def test_sqlalchemys_drivers_get_every_host_with_its_port(driver: str) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    pytest.importorskip(driver)
+    sqlalchemy = import_module("sqlalchemy")
+    import_module(driver)
     url = sqlalchemy.make_url(postgres(KAFKA, dbname="d", sqlalchemy=True)).set(
         drivername=f"postgresql+{driver}"
     )
@@ -234,7 +235,7 @@ def test_sqlalchemys_drivers_get_every_host_with_its_port(driver: str) -> None:
 
 @given(SECRETS, SECRETS, st.text("abcXYZ09é-_", min_size=1, max_size=30))
 def test_pymongo_reads_what_was_written(user: str, password: str, database: str) -> None:
-    uri_parser = pytest.importorskip("pymongo.uri_parser")
+    uri_parser = import_module("pymongo.uri_parser")
     for given_hosts in (KAFKA, SIX):
         uri = mongodb(given_hosts, replica_set="rs0", user=user, password=password, database=database)
         read = uri_parser.parse_uri(uri)
@@ -244,7 +245,7 @@ def test_pymongo_reads_what_was_written(user: str, password: str, database: str)
 
 
 def test_kafkas_clients_take_the_list() -> None:
-    utils = pytest.importorskip("aiokafka.conn")
+    utils = import_module("aiokafka.conn")
     found = utils.collect_hosts(kafka(KAFKA), randomize=False)
     assert [(host, port) for host, port, _ in found] == [tuple(host) for host in KAFKA]
     found = utils.collect_hosts(kafka(SIX), randomize=False)
