@@ -10,8 +10,10 @@ import pytest
 LIBRARIES = {"anyio", "asyncio", "dns", "httpcore", "httpx", "httpx2", "socket", "ssl", "tenacity", "yaml"}
 IMPORTED = {"_exports"}
 WITH_DISCOVERY = {
-    "_exports", "_forks", "_text", "answers", "discovery", "discovery._base", "discovery._changes",
-    "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "names", "peers", "pickers",
+    "_exports", "_forks", "_host_ports", "_labels", "_text", "answers", "discovery", "discovery._base",
+    "discovery._changes",
+    "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "identity", "names", "peers",
+    "pickers",
     "pickers._base", "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",
     "sources._cancellation", "sources._failures",
 }  # fmt: skip

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
         ResolutionError,
         ResolutionTimeoutError,
     )
+    from .identity import Identity
     from .membership import Status
     from .names import ServiceName
-    from .peers import Change, Identity, Peer, PeerSet
+    from .peers import Change, Peer, PeerSet
     from .pickers import Picker
     from .policy import Policy
     from .sources.dns import DNS
@@ -94,7 +95,8 @@ _EXPORTS = {
     ),
     "membership.status": ("Status",),
     "names": ("ServiceName",),
-    "peers": ("Change", "Identity", "Peer", "PeerSet"),
+    "identity": ("Identity",),
+    "peers": ("Change", "Peer", "PeerSet"),
     "pickers": ("Picker",),
     "policy": ("Policy",),
     "sources.dns": ("DNS",),

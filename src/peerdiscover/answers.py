@@ -1,11 +1,11 @@
 """What a source is asked, and what it answers.
 
-Rules of this room:
+Invariants:
 
 * Error is not empty. An answer is resolved, partial, empty, not found or failed. The first four
   are evidence about membership, partial is weak evidence, failed is none.
-* A source says what it saw and proves nothing more: what that does to the set is decided in
-  `membership`, by one set of rules for all sources.
+* A source says what it saw, no more: what that does to the set is decided in `membership`, by one set of
+  rules for all sources.
 * What a source drops, it reports: each entry of `dropped` is one line, for `explain()` and the log.
 
 A source is any object with `kind` and `lookup` (pull), or `kind` and `watch` (push):
@@ -16,8 +16,8 @@ A source is any object with `kind` and `lookup` (pull), or `kind` and `watch` (p
         def __init__(self, path):
             self.path = Path(path)
 
-        def lookup(self, ask):
-            lines = self.path.read_text().split()  # raises: a failed answer, and nobody goes
+        def lookup(self, request):
+            lines = self.path.read_text().split()  # if it raises: a failed answer, and no peer is removed
             return Answer.of([Endpoint.parse(line) for line in lines], ttl=10)
 
     Discovery("web", source=FromFile("/etc/peers"))
@@ -33,8 +33,10 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Protocol, runtime_checkable
 
+from ._host_ports import parse_host_port
+from ._text import quoted
 from .errors import ConfigurationError, Outcome
-from .names import ServiceName, parse_host_port
+from .names import ServiceName
 
 __all__ = [
     "Answer",
@@ -54,13 +56,21 @@ def family_of(address: str) -> int:
 
 @lru_cache(maxsize=8192)
 def _canonical(address: str) -> str:
-    """The address in canonical text; cached, since the same pods are seen again and again."""
+    """The address in canonical form; cached, since the same pods are seen again and again."""
     return str(ip_address(address))
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One pod, as a source saw it. `addresses` holds the preferred one first, in canonical text."""
+    """One pod, as a source saw it.
+
+    `addresses`: IP addresses, the preferred one first; they are brought into canonical form.
+    `port`: the pod's port.
+    `hostname`: its own label, such as `web-0`, if it has one.
+    `fqdn`: its own absolute DNS name, with the trailing dot.
+    `zone`, `node`: where it runs, if the source knows.
+    `priority`: of its SRV record (RFC 2782), else 0. Pickers take the lowest that has a peer to pick.
+    """
 
     addresses: tuple[str, ...]
     port: int
@@ -69,22 +79,20 @@ class Endpoint:
     zone: str | None = None
     node: str | None = None
     priority: int = field(default=0, compare=False)
-    """Of its SRV record (RFC 2782): pickers take the lowest that has a peer to pick. Elsewhere 0."""
 
     def __post_init__(self) -> None:
         given = (self.addresses,) if isinstance(self.addresses, str) else tuple(self.addresses)
         try:
             canonical = tuple(map(_canonical, given))
         except (TypeError, ValueError):
-            raise ConfigurationError(
-                f"Endpoint(addresses={self.addresses!r}): IP addresses are wanted"
-            ) from None
+            addresses = quoted(self.addresses)
+            raise ConfigurationError(f"Endpoint(addresses={addresses}): expected IP addresses") from None
         if not canonical:
             raise ConfigurationError("Endpoint(addresses=()): an endpoint has at least one address")
         if type(self.port) is not int or not 0 < self.port < 65536:
-            raise ConfigurationError(f"Endpoint(port={self.port!r}): a port lies between 1 and 65535")
+            raise ConfigurationError(f"Endpoint(port={quoted(self.port)}): a port lies between 1 and 65535")
         if type(self.priority) is not int or self.priority < 0:
-            raise ConfigurationError(f"Endpoint(priority={self.priority!r}): expected an integer, 0 or more")
+            raise ConfigurationError(f"Endpoint(priority={quoted(self.priority)}): expected 0 or more")
         object.__setattr__(self, "addresses", canonical)
 
     @classmethod
@@ -96,30 +104,30 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class LookupRequest:
-    """One question to a source."""
+    """One lookup, as a source gets it."""
 
     service: ServiceName
     timeout: float = 5.0
     """Seconds that the lookup may take, all its steps together."""
     second_opinion: bool = False
-    """The last answer is doubted: ask another server or replica, past caches where that can be had."""
+    """The last answer is in doubt: ask another server or replica, past caches if possible."""
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Hostnames that are in the set now, with their addresses; those unseen for longest first."""
     zone: str | None = None
-    """The zone that the program runs in, where it is known."""
+    """This pod's zone, if it is known."""
     cancelled: Callable[[], bool] = lambda: False
-    """Whether nobody waits for the answer any more. A blocking source looks at it now and then."""
+    """Whether the answer is not needed any more. A blocking source checks it now and then."""
     on_cancelled: Callable[[Callable[[], object]], Callable[[], object]] = lambda _: lambda: None
-    """`on_cancelled(act)` has `act` called, from another thread, once nobody waits any more.
+    """`on_cancelled(act)` calls `act`, from another thread, once the answer is not needed any more.
 
-    It wakes a source that blocks in a thread: `act` may set an event, or shut a socket down. It is
-    called at once where that moment is over. Returns what forgets `act` again.
+    That wakes a source that blocks in a thread: `act` may set an event, or shut down a socket. It is
+    called at once if the request is cancelled already. Returns a function that forgets `act` again.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a source saw. Build one with `of`, `nobody` or `failed`."""
+    """What a source saw. Build one with `of` or `failed`; anything else by naming fields."""
 
     outcome: Outcome
     endpoints: tuple[Endpoint, ...] = ()
@@ -127,55 +135,55 @@ class Answer:
     ttl: float | None = None
     """Seconds for which asking again brings nothing new; None: no advice; infinite: never."""
     authoritative: bool = False
-    """From a watch of the source of truth: believed at once, without hold or second opinion."""
+    """From a watch of the API server, or its like: applied at once, without hold or second opinion."""
     failed_families: frozenset[int] = frozenset()
     """4, 6: families that could not be asked; their peers stay."""
     unnamed: tuple[Endpoint, ...] = ()
-    """Those whose hostname could not be asked, in a service whose pods have hostnames."""
+    """Endpoints whose hostname could not be asked, in a service whose pods have hostnames."""
     gone: frozenset[str] = frozenset()
-    """Known hostnames that are not there, each by a question of its own. A second answer has to agree."""
+    """Known hostnames that do not exist, each by a lookup of its own. A second answer has to agree."""
     gone_ttl: float | None = None
-    """Seconds for which asking for those again brings nothing new; None: no advice."""
+    """Seconds for which looking those up again brings nothing new; None: no advice."""
     ordered: bool = False
     """A partial answer that is always cut at the same place: absence past the cut says nothing."""
     kind: str = ""
     """See `PeerSet.kind`; "": as it was, at first that of the source."""
     dropped: tuple[str, ...] = ()
-    """What was in the answer and is not believed: one line each."""
+    """What was in the answer and does not count, and why: one line each."""
     warnings: tuple[str, ...] = ()
-    """What the user should know about the service: one line each, said once in the log."""
+    """What the user should know about the service: one line each, logged once."""
     servers: tuple[str, ...] = ()
-    """Who was asked."""
+    """The servers that were asked."""
     name: str = ""
     """The absolute name that was asked."""
     error: BaseException | str | None = None
-    """Why it, or a family, failed. A `ConfigurationError` is raised to who waits for the first peers."""
+    """Why it, or a family, failed. While no peers are known, a `ConfigurationError` reaches the callers."""
     hint: str = ""
-    """Why the name may not be there: one sentence."""
+    """Why the name may not exist: one sentence."""
 
     def __post_init__(self) -> None:
-        self._hold("endpoints", "unnamed", as_=tuple, of=Endpoint)
-        self._hold("dropped", "warnings", "servers", as_=tuple, of=str)
-        self._hold("gone", as_=frozenset, of=str)
-        self._hold("failed_families", as_=frozenset, of=int)
+        self._convert("endpoints", "unnamed", as_=tuple, of=Endpoint)
+        self._convert("dropped", "warnings", "servers", as_=tuple, of=str)
+        self._convert("gone", as_=frozenset, of=str)
+        self._convert("failed_families", as_=frozenset, of=int)
         if not isinstance(self.outcome, Outcome):
-            raise ConfigurationError(f"Answer(outcome={self.outcome!r}): an Outcome is wanted")
+            raise ConfigurationError(f"Answer(outcome={quoted(self.outcome)}): expected an Outcome")
         for name, ttl in (("ttl", self.ttl), ("gone_ttl", self.gone_ttl)):
             if ttl is not None and not ttl >= 0:
-                raise ConfigurationError(f"Answer({name}={ttl!r}): seconds, or None")
+                raise ConfigurationError(f"Answer({name}={quoted(ttl)}): expected seconds, or None")
 
-    def _hold(self, *names: str, as_: type[tuple[object, ...] | frozenset[object]], of: type) -> None:
-        """Make these fields what they are to be, or refuse them: a source may be a stranger's code."""
+    def _convert(self, *names: str, as_: type[tuple[object, ...] | frozenset[object]], of: type) -> None:
+        """Convert these fields, or refuse them: a source may be user code."""
         for name in names:
             given = getattr(self, name)
-            held = as_(given)
-            if isinstance(given, str) or not all(isinstance(one, of) for one in held):
-                raise ConfigurationError(f"Answer({name}={given!r}): {of.__name__} are wanted, several")
-            object.__setattr__(self, name, held)
+            converted = as_(given)
+            if isinstance(given, str) or not all(isinstance(one, of) for one in converted):
+                raise ConfigurationError(f"Answer({name}={quoted(given)}): expected several {of.__name__}")
+            object.__setattr__(self, name, converted)
 
     @classmethod
     def of(cls, endpoints: Iterable[Endpoint], *, ttl: float | None = None, kind: str = "") -> Answer:
-        """A whole answer: these, and nobody else. Without endpoints it is an empty one."""
+        """A complete answer: these endpoints and no others. Without endpoints it is an empty one."""
         found = tuple(endpoints)
         return cls(outcome=Outcome.RESOLVED if found else Outcome.EMPTY, endpoints=found, ttl=ttl, kind=kind)
 
@@ -195,36 +203,36 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it says that nobody is there."""
+        """Whether it says that there are no peers."""
         return self.outcome in (Outcome.EMPTY, Outcome.NOT_FOUND)
 
 
 @runtime_checkable
 class PullSource(Protocol):
-    """A source that is asked."""
+    """A source that is asked for each answer."""
 
     @property
     def kind(self) -> str: ...
 
-    def lookup(self, ask: LookupRequest, /) -> Answer | Awaitable[Answer]:
-        """One answer to one question. May block up to `ask.timeout` seconds; what it raises is a failure."""
+    def lookup(self, request: LookupRequest, /) -> Answer | Awaitable[Answer]:
+        """One answer. May block for up to `request.timeout` seconds; raising is a failed answer."""
         ...
 
 
 @runtime_checkable
 class PushSource(Protocol):
-    """A source that tells by itself.
+    """A source that reports changes by itself.
 
-    `watch` hands over whole answers, the first as soon as it can: an iterator in threads, an
-    asynchronous one under asyncio and trio. Answers should be authoritative. While it is down it
-    hands over failed ones; when it ends or raises, that is a failure and it is started anew after
-    the wait that failures have. A source that has `lookup`, too, is asked by it while the watch is down.
+    `watch` yields complete answers, the first as soon as it can: an iterator in threads, an
+    asynchronous one under asyncio and trio. Answers should be authoritative. While it cannot watch it
+    yields failed ones; when it ends or raises, that is a failure, and it is started again after the wait
+    that failures have. A source that also has `lookup` is asked by that while the watch fails.
     """
 
     @property
     def kind(self) -> str: ...
 
-    def watch(self, ask: LookupRequest, /) -> Iterator[Answer] | AsyncIterator[Answer]: ...
+    def watch(self, request: LookupRequest, /) -> Iterator[Answer] | AsyncIterator[Answer]: ...
 
 
 Source = PullSource | PushSource

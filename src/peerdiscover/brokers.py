@@ -22,8 +22,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
+from ._host_ports import host_port, parse_static
+from ._labels import LABEL, ordinal_of
 from .errors import ConfigurationError
-from .names import LABEL, ServiceName, host_port, ordinal_of, parse_static
+from .names import ServiceName
 from .peers import PeerSet
 
 __all__ = [

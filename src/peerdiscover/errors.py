@@ -1,13 +1,13 @@
-"""The tree of errors. Each says what was asked, of whom, and what to do.
+"""The tree of errors. Each says what was asked, which servers were asked, and what to do.
 
 PeerDiscoverError
-├── ConfigurationError (ValueError)        a text, a policy or a pod's surroundings that cannot work
+├── ConfigurationError (ValueError)        a name, a policy or a pod's environment that cannot work
 ├── ResolutionError                        a name was asked and did not give what the caller waits for
 │   ├── NameNotFoundError (NoPeersError)   the servers say that the name is not there
-│   └── ResolutionTimeoutError (TimeoutError)   the time is over; nothing was proven
-├── NoPeersError                           the set has nobody to pick
+│   └── ResolutionTimeoutError (TimeoutError)   time ran out; nothing was proven
+├── NoPeersError                           no peers available
 │   ├── NameNotFoundError                  (see above)
-│   └── OrdinalNotFoundError               nobody, or two pods, with that ordinal
+│   └── OrdinalNotFoundError               no pod, or two, with that ordinal
 └── ClosedError                            used before the start or after the end
 """
 
@@ -52,13 +52,13 @@ class PeerDiscoverError(Exception):
 
 
 class ConfigurationError(PeerDiscoverError, ValueError):
-    """What the caller wrote, or the pod's surroundings, cannot work. It shows that and says what to do."""
+    """What the caller wrote, or the pod's environment, cannot work. It shows that and says what to do."""
 
 
 class ResolutionError(PeerDiscoverError):
     """A name was asked and did not give what the caller waits for.
 
-    `service` is the text the caller wrote, `name` the absolute name that was asked ("" where there
+    `service` is what the caller wrote, `name` the absolute name that was asked ("" if there
     is none, as with a callable), `servers` those that were asked, `outcome` the last answer's
     (None: there was no answer yet).
     """
@@ -91,18 +91,18 @@ def _rebuilt(kind: type[ResolutionError], args: tuple[str], state: dict[str, obj
 
 
 class NoPeersError(PeerDiscoverError):
-    """There is nobody to pick: the set is empty, or holds only what the picker leaves out."""
+    """No peers are available: the set is empty, or holds only peers that the picker leaves out."""
 
 
 class NameNotFoundError(ResolutionError, NoPeersError):
-    """The servers say that the name is not there, or that nobody is ready behind it.
+    """The servers say that the name does not exist, or that no pod behind it is ready.
 
     Over DNS the two look the same (CoreDNS answers NXDOMAIN for both).
     """
 
 
 class ResolutionTimeoutError(ResolutionError, TimeoutError):
-    """The time is over. Nothing was proven about the peers: this is never "there are none"."""
+    """Time ran out. Nothing was proven about the peers: it never means that there are none."""
 
 
 class OrdinalNotFoundError(NoPeersError):

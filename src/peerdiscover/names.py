@@ -1,15 +1,14 @@
-"""Names: what a user writes for a service, and what a pod's label says.
+"""Names: what a user writes for a service.
 
     [scheme:][_port._proto.]service[.namespace[.svc[.domain]]][:port]
     static:10.0.0.1:8080,[fd00::1]:8080,db-0=10.0.0.2:8080
     any.name.example.:8080
 
-Rules of this room:
+Invariants:
 
-* A text is refused whole, with the place that is wrong: nothing is guessed at or mended.
-* The name that leaves is absolute (it ends in a dot), so that no search list is applied to it.
-* A label made by CoreDNS from an address (`10-244-0-7`) is an address, not a hostname.
-* An ordinal is what a StatefulSet appends: `-` and digits at the end of the hostname.
+* A name that is not well-formed is refused as a whole, and the error shows the part that is wrong: nothing is
+  guessed or repaired.
+* The name that is asked is absolute (it ends in a dot), so that no search list is applied to it.
 """
 
 from __future__ import annotations
@@ -18,45 +17,22 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from ._host_ports import is_port, parse_static, refusal
+from ._labels import DNS_LABEL, LABEL
+from ._text import quoted
 from .errors import ConfigurationError
 
-__all__ = [
-    "DNS_LABEL",
-    "LABEL",
-    "SCHEMES",
-    "ServiceName",
-    "StaticEntry",
-    "dashed_address",
-    "host_port",
-    "ordinal_of",
-    "parse_host_port",
-    "parse_static",
-]
+__all__ = ["SCHEMES", "ServiceName"]
 
 SCHEMES = ("auto", "dns", "k8s", "static")
 
-LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
-"""A label of a Service, a namespace, a pod (RFC 1123)."""
-DNS_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.ASCII)
-"""What servers outside a cluster have in their names, too."""
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)  # RFC 6335
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_ORDINAL = re.compile(r"-([0-9]{1,9})$", re.ASCII)
-# The suffix that Deployments and DaemonSets append is five characters of this alphabet, which
-# can all be digits. No StatefulSet counts that far, so such an ending is no ordinal.
-_RANDOM_SUFFIX = re.compile(r"-[2456789]{5}$", re.ASCII)
-
-
-def _refuse(text: str, part: str, why: str) -> ConfigurationError:
-    """An error that shows the whole text and the part of it that is wrong."""
-    at = text.find(part) if part else -1
-    place = f", at character {at + 1} ({part!r})" if at >= 0 and part != text else ""
-    return ConfigurationError(f"{text!r}{place}: {why}")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceName:
-    """The parts of a service's name. `str()` gives the text back.
+    """The parts of a service's name. `str()` gives back what was parsed.
 
     `port` is a number, a port's name, or None; `protocol` is the one of a named port. An absolute
     name outside the cluster keeps its trailing dot in `service` and has neither namespace nor domain.
@@ -75,11 +51,12 @@ class ServiceName:
     def parse(cls, text: str) -> ServiceName:
         """The parts of `text`; `ConfigurationError` shows what is wrong with it, and where."""
         if not isinstance(text, str):
-            raise ConfigurationError(f"{text!r}: a service's name is a text")
+            raise ConfigurationError(f"{quoted(text)}: a service's name is a string")
         if not text.strip():
-            raise ConfigurationError(f"{text!r}: a service's name is wanted, such as web-headless.prod:8080")
+            raise refusal(text, "", "expected a service's name, such as web-headless.prod:8080")
         if text != text.strip() or any(c.isspace() for c in text):
-            raise _refuse(text, "", "a service's name has no spaces in it")
+            raise refusal(text, "", "a service's name has no spaces in it")
+        _refuse_url(text)
         scheme, rest = _split_scheme(text)
         if scheme == "static":
             parse_static(rest, text)
@@ -87,21 +64,23 @@ class ServiceName:
         host, port = _split_port(rest, text)
         host = host.lower()
         labels = host.split(".")
+        is_external = len(labels) > 1 and labels[-1] == ""
         protocol = "tcp"
         if labels[0].startswith("_"):
             if port is not None:
-                raise _refuse(
+                raise refusal(
                     text, f":{port}", "the port is named twice; keep _port._proto. or :port, not both"
                 )
-            port, protocol, labels = _split_srv(labels, text)
-        if labels[-1] == "" and len(labels) > 1:
+            port, protocol, labels = _split_srv(labels, is_external, text)
+        if is_external:
             if scheme != "dns":
-                raise _refuse(
-                    text, f"{scheme}:", "a name that ends in a dot is outside the cluster: DNS alone knows it"
+                raise refusal(
+                    text, f"{scheme}:", "a name that ends in a dot is outside the cluster: only DNS knows it"
                 )
             service = _absolute_outside(labels, text)
             return cls(service, None, None, port, protocol, scheme, text)
-        service, namespace, domain = _split_cluster(labels, text)
+        dotted = f"{host}.{rest[len(host) :]}"
+        service, namespace, domain = _split_cluster(labels, dotted, text)
         return cls(service, namespace, domain, port, protocol, scheme, text)
 
     @property
@@ -112,24 +91,24 @@ class ServiceName:
     def absolute(self, namespace: str | None = None, cluster_domain: str | None = None) -> str:
         """The absolute name, with its trailing dot and without port.
 
-        What the text itself says goes before the arguments. `ConfigurationError` where a namespace
+        What the name itself says takes precedence over the arguments. `ConfigurationError` if a namespace
         is needed and there is none, and for `static:`, which has no name. The cluster domain is
-        `cluster.local` where nothing else is known (Kubernetes DNS specification 1.1.0, 2.1).
+        `cluster.local` if no other is known (Kubernetes DNS specification 1.1.0, 2.1).
         """
         if self.scheme == "static":
-            raise ConfigurationError(f"{str(self)!r}: a static list has no DNS name")
+            raise ConfigurationError(f"{quoted(str(self))}: a static list has no DNS name")
         if self.is_external:
             return self.service
         namespace = self.namespace or namespace
         if not namespace:
             raise ConfigurationError(
-                f"{str(self)!r}: the namespace is not known here; write "
+                f"{quoted(str(self))}: the namespace is not known here; write "
                 f"{self.service}.NAMESPACE or set PEERDISCOVER_NAMESPACE"
             )
         domain = (self.domain or cluster_domain or "cluster.local").strip(".")
         name = f"{self.service}.{namespace}.svc.{domain}."
         if len(name) > 254:
-            raise ConfigurationError(f"{name!r}: longer than the 253 characters of a DNS name")
+            raise ConfigurationError(f"{quoted(name)}: longer than the 253 characters of a DNS name")
         return name
 
     def __str__(self) -> str:
@@ -141,11 +120,21 @@ class ServiceName:
         if self.domain:
             parts += ["svc", self.domain]
         text = ".".join(parts)
-        if isinstance(self.port, str) and self.protocol != "tcp":
+        if isinstance(self.port, str) and (self.protocol != "tcp" or not _PORT_NAME.fullmatch(self.port)):
             text = f"_{self.port}._{self.protocol}.{text}"
         elif self.port is not None:
             text = f"{text}:{self.port}"
         return text if self.scheme == "dns" else f"{self.scheme}:{text}"
+
+
+def _refuse_url(text: str) -> None:
+    """Say what to write instead of a URL, without repeating a password that stands in it."""
+    scheme, is_url, rest = text.partition("://")
+    if is_url:
+        host = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+        shown = f"{scheme}://{'…@' if '@' in rest else ''}{host}"
+        instead = f"write {quoted(host)[1:-1]}" if host else "write SERVICE.NAMESPACE:PORT"
+        raise ConfigurationError(f"{quoted(shown)}: a URL, not a service's name; {instead}")
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
@@ -156,7 +145,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
     if head in SCHEMES and (head == "static" or not rest.isdigit()):
         return head, rest
     if ":" in rest and "[" not in text and not _is_address(text):
-        raise _refuse(text, f"{head}:", f"unknown scheme; known are {', '.join(SCHEMES)}")
+        raise refusal(text, f"{head}:", f"unknown scheme; known are {', '.join(SCHEMES)}")
     return "dns", text
 
 
@@ -171,19 +160,19 @@ def _is_address(text: str) -> bool:
 def _split_port(rest: str, text: str) -> tuple[str, int | str | None]:
     host, colon, port = rest.rpartition(":")
     if _is_address(rest) or _is_address(host.strip("[]")) or rest.startswith("["):
-        raise _refuse(text, "", "an address, not a service's name; for a fixed list write static:" + rest)
+        raise refusal(text, "", "an address, not a service's name; for a fixed list write static:" + rest)
     if not colon:
         return rest, None
     return host, _port(port, text)
 
 
 def _port(port: str, text: str) -> int | str:
-    if port.isascii() and port.isdigit():
-        if not 0 < int(port) < 65536:
-            raise _refuse(text, port, "a port number lies between 1 and 65535")
+    if is_port(port):
         return int(port)
+    if port.isascii() and port.isdigit():
+        raise refusal(text, port, "a port number lies between 1 and 65535")
     if not _PORT_NAME.fullmatch(port.lower()):
-        raise _refuse(
+        raise refusal(
             text,
             port,
             "a port is a number, or a name of at most 15 letters, digits and inner hyphens with a letter",
@@ -191,119 +180,51 @@ def _port(port: str, text: str) -> int | str:
     return port.lower()
 
 
-def _split_srv(labels: list[str], text: str) -> tuple[int | str, str, list[str]]:
+def _split_srv(labels: list[str], is_external: bool, text: str) -> tuple[int | str, str, list[str]]:
     if len(labels) < 3 or not labels[1].startswith("_"):
-        raise _refuse(text, labels[0], "a named port is written _port._proto.service, or service:port")
+        raise refusal(text, labels[0], "a named port is written _port._proto.service, or service:port")
+    if is_external:  # RFC 2782 limits neither the length of a service's label nor the choice of protocols
+        for label in labels[:2]:
+            if not DNS_LABEL.fullmatch(label) or len(label) < 2:
+                raise refusal(text, label, "not a DNS label")
+        return labels[0][1:], labels[1][1:], labels[2:]
     protocol = labels[1][1:]
     if protocol not in _PROTOCOLS:
-        raise _refuse(text, labels[1], f"a protocol is one of {', '.join('_' + p for p in _PROTOCOLS)}")
+        known = ", ".join("_" + p for p in _PROTOCOLS)
+        why = f"a protocol is one of {known}; a name outside the cluster ends in a dot"
+        raise refusal(text, labels[1], why)
     port = _port(labels[0][1:], text)
     if isinstance(port, int):
-        raise _refuse(text, labels[0], f"a port's name is wanted here; write service:{port} for a number")
+        raise refusal(text, labels[0], f"expected a port's name here; for a number write service:{port}")
     return port, protocol, labels[2:]
 
 
 def _absolute_outside(labels: list[str], text: str) -> str:
     for label in labels[:-1]:
         if not DNS_LABEL.fullmatch(label):
-            raise _refuse(text, label or "..", "not a DNS label")
+            raise refusal(text, label or "..", "not a DNS label")
     name = ".".join(labels)
     if len(name) > 254:
-        raise _refuse(text, "", "longer than the 253 characters of a DNS name")
+        raise refusal(text, "", "longer than the 253 characters of a DNS name")
     return name
 
 
-def _split_cluster(labels: list[str], text: str) -> tuple[str, str | None, str | None]:
+def _split_cluster(labels: list[str], dotted: str, text: str) -> tuple[str, str | None, str | None]:
     for label in labels:
         if not LABEL.fullmatch(label):
-            raise _refuse(
+            raise refusal(
                 text,
                 label or "..",
                 "not a DNS label (1 to 63 lower-case letters, digits and inner hyphens)",
             )
     if len(".".join(labels)) > 253:
-        raise _refuse(text, "", "longer than the 253 characters of a DNS name")
+        raise refusal(text, "", "longer than the 253 characters of a DNS name")
     if len(labels) > 2 and labels[2] != "svc":
-        raise _refuse(
+        raise refusal(
             text,
             labels[2],
-            "after service and namespace comes svc; a name outside the cluster ends in a dot "
-            f"({'.'.join(labels)}.)",
+            f"after service and namespace comes svc; a name outside the cluster ends in a dot ({dotted})",
         )
     namespace = labels[1] if len(labels) > 1 else None
     domain = ".".join(labels[3:]) if len(labels) > 3 else None
     return labels[0], namespace, domain
-
-
-@dataclass(frozen=True, slots=True)
-class StaticEntry:
-    """One entry of a fixed list: `10.0.0.1:8080`, or `db-0=10.0.0.1:8080` with a hostname."""
-
-    address: str
-    port: int
-    hostname: str | None = None
-
-
-def parse_static(entries: str, text: str | None = None) -> tuple[StaticEntry, ...]:
-    """The entries of a fixed list; `ConfigurationError` shows the one that is wrong.
-
-    `text` is the whole text that `entries` stood in, for the error.
-    """
-    whole = entries if text is None else text
-    if not entries:
-        raise _refuse(whole, "", "the list is empty; write static:ADDRESS:PORT,…")
-    return tuple(parse_host_port(entry, whole) for entry in entries.split(","))
-
-
-def parse_host_port(entry: str, text: str | None = None) -> StaticEntry:
-    """`ADDRESS:PORT`, `[IPv6]:PORT`, or either behind `name=`."""
-    whole = entry if text is None else text
-    name, equals, address_port = entry.rpartition("=")
-    if equals and not LABEL.fullmatch(name):
-        raise _refuse(whole, name or entry, "not a hostname (one DNS label, without dots)")
-    address, colon, port = address_port.rpartition(":")
-    if not colon or (":" in address and not (address.startswith("[") and address.endswith("]"))):
-        raise _refuse(whole, entry, "write ADDRESS:PORT, an IPv6 address in brackets")
-    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
-    try:
-        parsed = ip_address(bare)
-    except ValueError:
-        raise _refuse(whole, entry, f"{bare!r} is no IP address") from None
-    if "%" in bare:
-        raise _refuse(whole, entry, f"{bare!r} is bound to one machine's interface")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise _refuse(whole, entry, "a port number lies between 1 and 65535")
-    return StaticEntry(str(parsed), int(port), name if equals else None)
-
-
-def host_port(address: str, port: int) -> str:
-    """`address:port`, an IPv6 address in brackets."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def dashed_address(label: str) -> str | None:
-    """The address that CoreDNS made this label of, or None where it is a hostname.
-
-    CoreDNS (kubernetes plugin, `endpointHostname`) writes `-` for `.` and `:`, and a `0` behind a
-    trailing `-`, for endpoints without a hostname.
-    """
-    if "-" not in label:
-        return None
-    for separator in ".", ":":
-        try:
-            return str(ip_address(label.replace("-", separator)))
-        except ValueError:
-            continue
-    return None
-
-
-def ordinal_of(hostname: str | None) -> int | None:
-    """The ordinal at the end of a StatefulSet pod's hostname, or None.
-
-    Ordinals need not start at 0 (`spec.ordinals.start`), and names such as `foo-0-bar-1` occur: the
-    last number counts.
-    """
-    if hostname is None or _RANDOM_SUFFIX.search(hostname):
-        return None
-    found = _ORDINAL.search(hostname)
-    return int(found[1]) if found else None

@@ -1,41 +1,27 @@
-"""Peers: one pod, an ordered set of them, a change of the set, and who oneself is.
+"""Peers: one pod, an ordered set of them, a change of the set, and what pickers choose from.
 
-Rules of this room:
+Invariants:
 
-* A peer is who it is, not where it is. Its key is its hostname where it has one, else its address
-  and port. What hangs on the key (ordinals, hash slots, metrics) outlives a change of address.
+* A peer is who it is, not where it is. Its key is its hostname if it has one, else its address and port.
+  What depends on the key (ordinals, hash slots, metrics) outlives a change of address.
 * Two peers are equal when key, addresses and port are: an equal peer is reached the same way.
 * A set is immutable, ordered by ordinal, then key, and says which generation it is. Sets with the
   same peers are equal, whatever their generation.
-* Where a hostname and an address disagree about who oneself is, the name wins: the address in DNS
-  may be the one from before a restart.
 """
 
 from __future__ import annotations
 
-import re
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, overload
 
+from ._host_ports import host_port
+from ._labels import ordinal_of
+from ._text import printable, quoted
 from .errors import ConfigurationError, OrdinalNotFoundError
-from .names import host_port, ordinal_of
 
-__all__ = ["Change", "Identity", "Peer", "PeerSet", "View", "checked_zone", "place_of"]
-
-_ZONE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
-"""The value of a node's label topology.kubernetes.io/zone."""
-
-
-def checked_zone(text: str, where: str) -> str:
-    """The topology zone; `ConfigurationError` where it cannot be one."""
-    if not isinstance(text, str) or not _ZONE.fullmatch(text):
-        raise ConfigurationError(
-            f"{where}{text!r}: a zone is what a node's label says, such as eu-west-1a: at most 63 "
-            "letters, digits, hyphens, dots, underscores"
-        )
-    return text
+__all__ = ["Change", "Peer", "PeerSet", "View", "place_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +34,16 @@ class Peer:
     """The preferred address, without brackets."""
     port: int
     addresses: tuple[str, ...] = ()
-    """All its addresses, the preferred first; of both families where a hostname ties them together."""
+    """All its addresses, the preferred first; of both families if a hostname connects them."""
     hostname: str | None = field(default=None, compare=False)
     fqdn: str | None = field(default=None, compare=False)
-    """Its own absolute DNS name, with the trailing dot, where one is known."""
+    """Its own absolute DNS name, with the trailing dot, if one is known."""
     ordinal: int | None = field(default=None, compare=False)
     zone: str | None = field(default=None, compare=False)
-    """The topology zone, where the source tells it."""
+    """The topology zone, if the source knows it."""
     node: str | None = field(default=None, compare=False)
     is_self: bool = field(default=False, compare=False)
-    """Whether it is the pod that asks."""
+    """Whether it is this pod."""
     priority: int = field(default=0, compare=False)
     """Of its SRV record (RFC 2782): pickers take the lowest that has a peer to pick. Elsewhere 0."""
 
@@ -83,17 +69,17 @@ class Peer:
 
     def __repr__(self) -> str:
         me = ", self" if self.is_self else ""
-        name = f"{self.key}, " if self.key != self.hostport else ""
+        name = f"{printable(self.key)}, " if self.key != self.hostport else ""
         return f"Peer({name}{self.hostport}{me})"
 
 
 class PeerSet(Sequence[Peer]):
     """The pods behind a service at one moment: immutable, hashable, ordered by ordinal, then key.
 
-    `service` is the text the caller wrote. `generation` rises by one with each change. `kind` says
-    what was found: "headless", "cluster-ip" (one virtual address: picking among it is no
-    discovery), "external" (a name outside the cluster), "static", "callable", or "unknown". Before
-    anybody was found it is the kind of the source, such as "dns".
+    `service` is what the caller wrote. `generation` rises by one with each change. `kind` says what
+    was found: "headless", "cluster-ip" (one virtual address, so there is nothing to pick from),
+    "external" (a name outside the cluster), "static", "callable", or "unknown". Before any peer
+    was found it is the kind of the source, such as "dns".
     """
 
     __slots__ = ("_by_key", "_hash", "_peers", "generation", "kind", "service")
@@ -173,13 +159,18 @@ class PeerSet(Sequence[Peer]):
     def ordinal(self, i: int) -> Peer:
         """The pod with that ordinal, whatever its address is today.
 
-        `OrdinalNotFoundError` names the ordinals there are, or the pods that claim it.
+        `OrdinalNotFoundError` lists the ordinals there are, or the pods that claim it;
+        `ConfigurationError` if `i` is no integer.
         """
+        try:
+            i = operator.index(i)
+        except TypeError:
+            raise ConfigurationError(f"ordinal({quoted(i)}): expected an integer, such as 0") from None
         found = [peer for peer in self._peers if peer.ordinal == i]
         if len(found) == 1:
             return found[0]
         if found:
-            claims = " and ".join(peer.key for peer in found)
+            claims = " and ".join(printable(peer.key) for peer in found)
             raise OrdinalNotFoundError(f"{self.service}: ordinal {i} is claimed by {claims}")
         raise OrdinalNotFoundError(f"{self.service}: no pod has ordinal {i}; {self._ordinals()}")
 
@@ -193,12 +184,12 @@ class PeerSet(Sequence[Peer]):
 
     @property
     def me(self) -> Peer | None:
-        """The pod that asks, where it is in the set."""
+        """This pod, if it is in the set."""
         return next((peer for peer in self._peers if peer.is_self), None)
 
     @property
     def others(self) -> tuple[Peer, ...]:
-        """Everybody but the pod that asks."""
+        """All peers but this pod."""
         return tuple(peer for peer in self._peers if not peer.is_self)
 
     @property
@@ -208,7 +199,7 @@ class PeerSet(Sequence[Peer]):
 
 
 def place_of(peer: Peer) -> tuple[bool, int, str]:
-    """Where it stands in a set: by ordinal, those without one after the others, then by key."""
+    """Its place in a set: by ordinal, those without one after the others, then by key."""
     return (peer.ordinal is None, peer.ordinal or 0, peer.key)
 
 
@@ -240,7 +231,7 @@ class Change:
 
     @classmethod
     def between(cls, before: PeerSet, after: PeerSet) -> Change:
-        """What has to happen to `before` to make it `after`."""
+        """What turns `before` into `after`."""
         old, new = before.by_key, after.by_key
         return cls(
             before=before,
@@ -260,52 +251,9 @@ class Change:
         return ", ".join(parts) or "no change"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who oneself is: a hostname, addresses, or both. `ConfigurationError` for what is no address.
-
-    One given by hand is taken at its word: `name` is compared with the peers' hostnames whatever
-    their namespace, and `addresses` may be loopback ones. `zone` is the topology zone that one runs
-    in; without it the one of `PEERDISCOVER_ZONE` counts, else that of the peer that is oneself.
-    """
-
-    name: str | None = None
-    addresses: tuple[str, ...] = ()
-    zone: str | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str | None):
-            raise ConfigurationError(f"Identity(name={self.name!r}): a hostname is wanted, or None")
-        addresses = (self.addresses,) if isinstance(self.addresses, str) else self.addresses
-        try:
-            # By way of the text: a number is an address for `ip_address`, and a mistake here.
-            canonical = tuple(str(ip_address(str(address))) for address in addresses)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"Identity(addresses={self.addresses!r}): {error}") from None
-        object.__setattr__(self, "addresses", canonical)
-        # The downward API gives an empty text where the node has no zone.
-        zone = None if self.zone in (None, "") else checked_zone(self.zone, "Identity(zone=…): ")
-        object.__setattr__(self, "zone", zone)
-
-    def find(self, peers: Iterable[Peer]) -> str | None:
-        """The key of the peer that is oneself, or None. A name goes before an address."""
-        everybody = list(peers)
-        if self.name:
-            named = [peer for peer in everybody if peer.hostname == self.name]
-            if len(named) == 1:
-                return named[0].key
-            if named:  # several pods share the hostname: the address tells which
-                everybody = named
-        mine = set(self.addresses)
-        if not mine:
-            return None
-        candidates = [peer for peer in everybody if mine.intersection(peer.addresses)]
-        return candidates[0].key if len(candidates) == 1 else None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What pickers choose from: a set, and which of its peers are held though an answer lacked them."""
+    """What pickers choose from: a set, its suspects, and the health of its peers."""
 
     peers: PeerSet
     suspects: frozenset[str] = frozenset()
@@ -313,16 +261,16 @@ class View:
     before: int = 0
     """How many peers there were before the first suspect became one; 0 without suspects."""
     ejected: frozenset[str] = frozenset()
-    """Keys of those who failed when the application called them, and are left out for a while."""
+    """Keys of peers that failed when the application called them, and are left out for a while."""
     half_open: frozenset[str] = frozenset()
-    """Keys of those who get one call, to see whether they can be picked again."""
+    """Keys of peers that get one call, a probe, to see whether they can be picked again."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Of those who get less than a whole share: above 0, below 1."""
+    """Of peers that get less than the full share of picks: above 0, below 1."""
     zone: str | None = None
-    """The zone that the program runs in, where it is known."""
+    """This pod's zone, if it is known."""
 
     def is_the_same_as(self, other: View) -> bool:
-        """Whether it is the same choice: the very same set, and the same to be known of it."""
+        """Whether pickers would choose alike: the very same set, in the same state."""
         return (
             self.peers is other.peers
             and self.suspects == other.suspects

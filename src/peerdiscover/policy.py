@@ -1,4 +1,4 @@
-"""How patient a discovery is: one frozen, validated set of numbers. All times are seconds."""
+"""When a discovery asks, and what it believes: one frozen, validated set of numbers. Times are seconds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
+from ._text import quoted
 from .errors import ConfigurationError
 
 __all__ = ["NO_TTL", "OnEmpty", "Policy"]
 
 NO_TTL = 5.0
-"""Seconds that count where an answer gives no TTL, or 0, which is no advice (CoreDNS's default TTL)."""
+"""Seconds that count if an answer has no TTL, or 0, which is no advice (CoreDNS's default TTL)."""
 
 OnEmpty = Literal["hold", "keep", "accept"]
 
@@ -20,58 +21,52 @@ OnEmpty = Literal["hold", "keep", "accept"]
 class Policy:
     """When to ask, and what an answer may do to the set.
 
-    A contradiction raises `ConfigurationError`, which is a `ValueError`.
+    A value that cannot be, or a contradiction, raises `ConfigurationError`, which is a `ValueError`.
     """
 
     min_refresh: float = 1.0
-    """Floor under the time between two questions, whatever the TTL."""
+    """Least time between two lookups, whatever the TTL."""
     max_refresh: float = 30.0
-    """Ceiling over the time between two questions, jitter aside."""
+    """Most time between two lookups, jitter aside."""
     jitter: float = 0.2
     """Share of the wait that is added at random, so that a thousand processes drift apart."""
     timeout: float = 5.0
-    """For one whole lookup, all its questions and servers together."""
+    """For one whole lookup, all its queries and servers together."""
     hold: float = 30.0
-    """How long an answer that would remove everybody, or most, is not believed without a second one."""
+    """How long peers stay that an answer without any, or with few of them, would remove."""
     on_empty: OnEmpty = "hold"
-    """What "nobody" does to a set that has somebody: hold it, keep it for ever, accept at once."""
+    """What an answer without peers does to a set: "hold" it, "keep" it without an end, "accept" at once."""
     max_stale: float | None = None
-    """Empty the set when an answer fails, and none confirmed it for so long. It removes without evidence."""
+    """Empty the set, without evidence, if lookups fail and none confirmed it for so long; None: never."""
     retry_initial: float = 1.0
     """First wait after a failure or a doubtful answer; it doubles from there."""
     retry_max: float = 30.0
-    """Ceiling of the doubling after failures."""
+    """Most time between two lookups after failures."""
     mass_removal: float = 0.5
-    """A complete answer that lacks more than this share of four or more known peers wants a second one."""
+    """Share of four or more known peers: if a complete answer lacks more, a second one has to agree."""
     ready_timeout: float = 60.0
     """How long entering a discovery waits for `min_peers`."""
     min_peers: int = 1
-    """How many peers, oneself included, entering waits for; 0: the first evidence is enough."""
+    """How many peers, this pod included, entering waits for; 0: the first evidence is enough."""
     eject_after: int = 1
-    """So many reported failures in a row eject a peer: pickers leave it out for a while."""
+    """After so many reported failures in a row a peer is ejected: pickers leave it out for a while."""
     eject_initial: float = 1.0
     """How long the first ejection lasts; it doubles from there."""
     eject_max: float = 30.0
-    """Ceiling of that doubling."""
+    """How long an ejection lasts at most."""
     max_ejected: float = 0.5
-    """Share of the set that may be ejected at once, of two or more at least one; 0: nobody ever is."""
+    """Share of the set that may be ejected at once, of two or more at least one; 0: none ever is."""
     slow_start: float = 0.0
-    """For so long the share of a peer that joined, or is back, rises to the whole; 0: it is whole at once."""
+    """How long the share of picks of a peer that joined, or is back, takes to rise to the full one."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "on_empty":
-                if value not in get_args(OnEmpty):
-                    raise ConfigurationError(
-                        f"Policy(on_empty={value!r}): use one of {', '.join(map(repr, get_args(OnEmpty)))}"
-                    )
-            elif field.name == "max_stale" and value is None:
-                continue
-            elif isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigurationError(f"Policy({field.name}={value!r}): a number is wanted")
-            elif not math.isfinite(value):
-                raise ConfigurationError(f"Policy({field.name}={value!r}): a finite number is wanted")
+                choices = get_args(OnEmpty)
+                self._require(value in choices, "on_empty", f"use one of {', '.join(map(repr, choices))}")
+            elif field.name != "max_stale" or value is not None:
+                self._require(_is_number(value), field.name, "expected a finite number")
         for name in ("min_refresh", "timeout", "retry_initial", "eject_initial"):
             self._require(getattr(self, name) > 0, name, "must be above 0")
         for name in ("hold", "ready_timeout", "min_peers", "slow_start"):
@@ -87,10 +82,17 @@ class Policy:
             ("retry_initial", "retry_max"),
             ("eject_initial", "eject_max"),
         ):
-            self._require(
-                getattr(self, low) <= getattr(self, high), low, f"lies above {high}={getattr(self, high)!r}"
-            )
+            ceiling = getattr(self, high)
+            self._require(getattr(self, low) <= ceiling, low, f"must not be above {high}={ceiling!r}")
 
     def _require(self, ok: bool, name: str, what: str) -> None:
         if not ok:
-            raise ConfigurationError(f"Policy({name}={getattr(self, name)!r}): {what}")
+            raise ConfigurationError(f"Policy({name}={quoted(getattr(self, name))}): {what}")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number that time can be counted in: `float` holds no greater integers."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False

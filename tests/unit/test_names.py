@@ -11,14 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerdiscover import ConfigurationError, ServiceName
-from peerdiscover.names import (
-    StaticEntry,
-    dashed_address,
-    host_port,
-    ordinal_of,
-    parse_host_port,
-    parse_static,
-)
+from peerdiscover._host_ports import StaticEntry, host_port, parse_host_port, parse_static
+from peerdiscover._labels import dashed_address, ordinal_of
+from peerdiscover._text import quoted
 
 GOOD = [
     # text, service, namespace, domain, port, protocol
@@ -71,6 +66,31 @@ def test_good_texts(
     assert str(name) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "port", "protocol", "service"),
+    [
+        ("_web._http.example.com.", "web", "http", "example.com."),
+        ("_mongodb-replica-set._tcp.db.example.com.", "mongodb-replica-set", "tcp", "db.example.com."),
+        ("_ldap._tcp.dc._msdcs.example.com.", "ldap", "tcp", "dc._msdcs.example.com."),
+    ],
+)
+def test_outside_the_cluster_srv_labels_are_of_any_kind(
+    text: str, port: str, protocol: str, service: str
+) -> None:
+    """RFC 2782 limits neither the length of a service's label nor the protocols; Kubernetes does."""
+    name = ServiceName.parse(text)
+    assert (name.port, name.protocol, name.service) == (port, protocol, service)
+    assert ServiceName.parse(str(ServiceName(service, port=port, protocol=protocol))) == name
+    with pytest.raises(ConfigurationError, match=r"ends in a dot|at most 15|not a DNS label"):
+        ServiceName.parse(text.rstrip("."))
+
+
+@pytest.mark.parametrize("text", ["_._tcp.example.com.", "_a-._tcp.example.com.", "_a._.example.com."])
+def test_they_are_dns_labels_all_the_same(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        ServiceName.parse(text)
+
+
 @pytest.mark.parametrize("scheme", ["k8s", "auto"])
 def test_schemes(scheme: str) -> None:
     name = ServiceName.parse(f"{scheme}:web-headless.prod:http")
@@ -88,7 +108,7 @@ def test_schemes(scheme: str) -> None:
 BAD = [
     # text, what the error shows of it
     ("", "''"),
-    ("   ", "a service's name is wanted"),
+    ("   ", "expected a service's name"),
     (" web", "no spaces"),
     ("web prod", "no spaces"),
     ("web\n", "no spaces"),
@@ -109,7 +129,9 @@ BAD = [
     ("web_1.prod", "('web_1')"),
     ("wéb.prod", "('wéb')"),
     ("web.prod.cluster.local", "at character 10 ('cluster'): after service and namespace comes svc"),
-    ("web.prod.example.com:80", "(web.prod.example.com.)"),
+    ("web.prod.example.com:80", "a name outside the cluster ends in a dot (web.prod.example.com.:80)"),
+    ("k8s:web.example.com:http", "(web.example.com.:http)"),
+    ("_http._tcp.web.example.com", "(_http._tcp.web.example.com.)"),
     ("x" * 64, "not a DNS label"),
     (".".join(["a" * 60, "b" * 60, "svc", "c" * 60, "d" * 60, "e" * 60]), "longer than the 253 characters"),
     ("a" * 60 + "." + ".".join(["b" * 60] * 4) + ".", "longer than the 253 characters"),
@@ -120,7 +142,7 @@ BAD = [
     ("_http.web", "at character 1 ('_http'): a named port is written _port._proto.service"),
     ("_http._tcp", "a named port is written"),
     ("_http._quic.web", "('_quic'): a protocol is one of _tcp, _udp, _sctp"),
-    ("_80._tcp.web", "a port's name is wanted here; write service:80"),
+    ("_80._tcp.web", "expected a port's name here; for a number write service:80"),
     ("_http._tcp.web:80", "the port is named twice"),
     ("_a_._tcp.web", "a port is a number, or a name"),
     ("10.0.0.1", "write static:10.0.0.1"),
@@ -129,10 +151,10 @@ BAD = [
     ("fd00::1", "write static:fd00::1"),
     ("dns:10.0.0.1:80", "an address, not a service's name"),
     ("http:web:80", "('http:'): unknown scheme; known are"),
-    ("http://web:80", "unknown scheme"),
+    ("http://web:80", "a URL, not a service's name; write web:80"),
     ("web:80:90", "unknown scheme"),
     ("k8s:db.example.com.:80", "at character 1 ('k8s:'): a name that ends in a dot is outside the cluster"),
-    ("auto:db.example.com.", "DNS alone knows it"),
+    ("auto:db.example.com.", "only DNS knows it"),
     ("k8s:", "not a DNS label"),
 ]
 
@@ -146,9 +168,51 @@ def test_bad_texts_are_shown_with_the_place(text: str, shown: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+URLS = [
+    ("http://web-headless.prod:8080", "write web-headless.prod:8080"),
+    (
+        "https://web.prod:8080/path?q=1#x",
+        "'https://web.prod:8080': a URL, not a service's name; write web.prod:8080",
+    ),
+    ("postgres://user:secret@db.prod:5432/x", "'postgres://…@db.prod:5432': a URL, not a service's name"),
+    ("http://u:sec@ret@db.prod", "write db.prod"),
+    ("http://", "write SERVICE.NAMESPACE:PORT"),
+    ("k8s://web.prod:80", "write web.prod:80"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), URLS)
+def test_of_a_url_it_is_said_what_to_write_and_no_password_is_shown(text: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ServiceName.parse(text)
+    assert shown in str(caught.value)
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("web:" + "8" * 5000, "a port number lies between 1 and 65535"),
+        ("w" * 1_000_000, "not a DNS label"),
+        (("w" * 60 + ".") * 20_000, "longer than the 253 characters"),
+        ("static:" + "1" * 1_000_000, "write ADDRESS:PORT"),
+        ("_" + "p" * 1_000_000 + "._tcp.web", "a port is a number, or a name"),
+        ("http://" + "w" * 1_000_000, "a URL"),
+        ("web " * 250_000, "no spaces"),
+    ],
+    ids=["port", "label", "name", "static", "srv", "url", "spaces"],
+)
+def test_what_is_much_too_long_is_shown_short_and_on_one_line(text: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ServiceName.parse(text)
+    assert why in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("what", [None, 80, b"web", ["web"]])
 def test_what_is_no_text_is_refused(what: object) -> None:
-    with pytest.raises(ConfigurationError, match="a service's name is a text"):
+    with pytest.raises(ConfigurationError, match="a service's name is a string"):
         ServiceName.parse(what)  # type: ignore[arg-type]
 
 
@@ -253,7 +317,9 @@ def test_a_static_list() -> None:
         ("10.0.0.1:80,", "write ADDRESS:PORT"),
         (",10.0.0.1:80", "write ADDRESS:PORT"),
         ("10.0.0.1:80,10.0.0.300:80", "('10.0.0.300:80'): '10.0.0.300' is no IP address"),
-        ("localhost:80", "'localhost' is no IP address"),
+        ("localhost:80", "'localhost' is no IP address; write 127.0.0.1"),
+        ("10.0.0.1:" + "9" * 5000, "a port number lies between"),
+        ("db.prod:80", "'db.prod' is no IP address; write its address instead"),
         ("fd00::1:80", "an IPv6 address in brackets"),
         ("[fd00::1:80", "an IPv6 address in brackets"),
         ("[]:80", "is no IP address"),
@@ -268,7 +334,7 @@ def test_a_static_list() -> None:
 def test_bad_static_lists_show_the_entry(entries: str, shown: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         ServiceName.parse("static:" + entries)
-    assert repr("static:" + entries) in str(caught.value)
+    assert quoted("static:" + entries, 400) in str(caught.value)
     assert shown in str(caught.value)
 
 

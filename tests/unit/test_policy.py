@@ -38,9 +38,9 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"min_refresh": 31}, "min_refresh=31): lies above max_refresh=30.0"),
-        ({"max_refresh": 0.5}, "lies above max_refresh=0.5"),
-        ({"retry_initial": 60}, "lies above retry_max=30.0"),
+        ({"min_refresh": 31}, "min_refresh=31): must not be above max_refresh=30.0"),
+        ({"max_refresh": 0.5}, "must not be above max_refresh=0.5"),
+        ({"retry_initial": 60}, "must not be above retry_max=30.0"),
         ({"min_refresh": 0}, "must be above 0"),
         ({"min_refresh": -1}, "must be above 0"),
         ({"timeout": 0}, "timeout=0): must be above 0"),
@@ -59,14 +59,19 @@ def test_defaults() -> None:
         ({"eject_after": 0}, "must be at least 1"),
         ({"eject_after": 1.5}, "must be a whole number"),
         ({"eject_initial": 0}, "must be above 0"),
-        ({"eject_initial": 31}, "lies above eject_max=30.0"),
+        ({"eject_initial": 31}, "must not be above eject_max=30.0"),
         ({"max_ejected": 1.5}, "must lie between 0 and 1"),
         ({"slow_start": -1}, "must not be negative"),
-        ({"hold": "30"}, "a number is wanted"),
-        ({"hold": None}, "a number is wanted"),
-        ({"hold": True}, "a number is wanted"),
-        ({"hold": math.inf}, "a finite number is wanted"),
-        ({"timeout": math.nan}, "a finite number is wanted"),
+        ({"hold": "30"}, "expected a finite number"),
+        ({"hold": None}, "expected a finite number"),
+        ({"hold": True}, "expected a finite number"),
+        ({"hold": math.inf}, "expected a finite number"),
+        ({"hold": 10**400}, "expected a finite number"),
+        ({"max_refresh": 10**5000}, "Policy(max_refresh=<int>): expected a finite number"),
+        ({"min_peers": 10**400}, "expected a finite number"),
+        ({"max_stale": [1]}, "expected a finite number"),
+        ({"on_empty": "\x1b[31m" * 1000}, "use one of"),
+        ({"timeout": math.nan}, "expected a finite number"),
     ],
 )
 def test_contradictions(wrong: dict[str, Any], says: str) -> None:
@@ -74,6 +79,8 @@ def test_contradictions(wrong: dict[str, Any], says: str) -> None:
         Policy(**wrong)
     assert says in str(caught.value)
     assert str(caught.value).startswith("Policy(")
+    assert len(str(caught.value)) < 250
+    assert str(caught.value).isprintable()
     assert isinstance(caught.value, ValueError)
 
 

@@ -13,8 +13,9 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from peerdiscover import brokers
+from peerdiscover._labels import ordinal_of
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import ServiceName, ordinal_of
+from peerdiscover.names import ServiceName
 from peerdiscover.sources.environment import Environment
 
 __all__ = ["run"]

@@ -29,8 +29,9 @@ from peerdiscover.errors import (
     OrdinalNotFoundError,
     ResolutionTimeoutError,
 )
+from peerdiscover.identity import Identity
 from peerdiscover.names import ServiceName
-from peerdiscover.peers import Change, Identity, Peer, PeerSet
+from peerdiscover.peers import Change, Peer, PeerSet
 from peerdiscover.pickers import Picker
 from peerdiscover.policy import Policy
 from peerdiscover.sources import source_for

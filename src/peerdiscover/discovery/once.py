@@ -25,7 +25,8 @@ from ._base import as_service_name, identity_for, log
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-    from peerdiscover.peers import Identity, PeerSet
+    from peerdiscover.identity import Identity
+    from peerdiscover.peers import PeerSet
     from peerdiscover.sources import SourceLike
 
 __all__ = ["aresolve", "resolve"]

@@ -27,8 +27,9 @@ import math
 from collections.abc import Callable
 
 from peerdiscover.answers import Answer, LookupRequest
+from peerdiscover.identity import Identity
 from peerdiscover.names import ServiceName
-from peerdiscover.peers import Identity, Peer, PeerSet, View
+from peerdiscover.peers import Peer, PeerSet, View
 from peerdiscover.policy import Policy
 
 from .explaining import explain

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 from peerdiscover._text import printable
-from peerdiscover.peers import Identity, Peer
+from peerdiscover.identity import Identity
+from peerdiscover.peers import Peer
 
 from .health import FailureRecord, Health
 from .journal import AnswerRecord, Journal, brief_reason_of, counted, reason_of

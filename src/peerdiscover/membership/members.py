@@ -15,9 +15,9 @@ from collections.abc import Container, Iterable
 from dataclasses import replace
 from operator import attrgetter
 
+from peerdiscover._host_ports import host_port
 from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import Outcome
-from peerdiscover.names import host_port
 from peerdiscover.peers import Peer, PeerSet
 
 __all__ = ["MemberReader", "inconclusive_reason", "is_inconclusive", "peers_of", "same_metadata"]

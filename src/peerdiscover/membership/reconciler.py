@@ -44,7 +44,8 @@ from dataclasses import replace
 
 from peerdiscover.answers import Answer
 from peerdiscover.errors import Outcome
-from peerdiscover.peers import Identity, Peer, PeerSet, View
+from peerdiscover.identity import Identity
+from peerdiscover.peers import Peer, PeerSet, View
 from peerdiscover.policy import NO_TTL, Policy
 
 from .evidence import AbsenceStats, Flaps, Suspicion, is_same_order

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from peerdiscover._exports import lazy
+from peerdiscover._host_ports import parse_static
 from peerdiscover.answers import Source
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import ServiceName, parse_static
+from peerdiscover.names import ServiceName
 
 if TYPE_CHECKING:
     from .dns import DNS

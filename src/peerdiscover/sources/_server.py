@@ -6,8 +6,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from peerdiscover._host_ports import host_port
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import host_port
 
 __all__ = ["Server"]
 

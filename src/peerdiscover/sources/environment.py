@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
+from peerdiscover._labels import LABEL
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import LABEL, ServiceName
-from peerdiscover.peers import Identity, checked_zone
+from peerdiscover.identity import Identity, checked_zone
+from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 
 __all__ = ["Environment", "ResolvConf", "checked_domain", "checked_namespace", "source_addresses"]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from peerdiscover._host_ports import StaticEntry
 from peerdiscover.answers import Answer, Endpoint, LookupRequest
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import StaticEntry
 from peerdiscover.peers import Peer
 
 __all__ = ["Static", "endpoint"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from peerdiscover._host_ports import host_port
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.names import host_port
 from peerdiscover.peers import Peer
 
 from ._endpoints import Service, ServiceEndpoint, ServicePort

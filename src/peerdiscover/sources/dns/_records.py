@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
+from peerdiscover._labels import dashed_address
 from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import ConfigurationError, Outcome
-from peerdiscover.names import ServiceName, dashed_address
+from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network, rejection_reason
 

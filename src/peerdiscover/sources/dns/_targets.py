@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from peerdiscover.names import DNS_LABEL, dashed_address
+from peerdiscover._labels import DNS_LABEL, dashed_address
 
 from ._types import Srv
 

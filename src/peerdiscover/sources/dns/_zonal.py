@@ -23,8 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from peerdiscover._labels import DNS_LABEL
 from peerdiscover.answers import Answer, Endpoint
-from peerdiscover.names import DNS_LABEL
 
 from ._types import Question, RecordType, Reply, ReplyStatus
 

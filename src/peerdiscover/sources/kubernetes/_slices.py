@@ -16,8 +16,9 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
+from peerdiscover._labels import LABEL
 from peerdiscover.answers import Endpoint, family_of
-from peerdiscover.names import LABEL, ServiceName
+from peerdiscover.names import ServiceName
 from peerdiscover.sources._validation import rejection_reason
 
 __all__ = ["SHOWN", "Json", "Naming", "Slice", "name_of", "read_slice"]
