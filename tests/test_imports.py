@@ -12,7 +12,8 @@ IMPORTED = {"_exports"}
 WITH_DISCOVERY = {
     "_exports", "_forks", "_host_ports", "_labels", "_text", "answers", "discovery", "discovery._base",
     "discovery._changes",
-    "discovery._pickers", "discovery._threads", "discovery.sync", "errors", "identity", "names", "peers",
+    "discovery._pickers", "discovery._publisher", "discovery._refresher", "discovery._threads",
+    "discovery.sync", "errors", "identity", "names", "peers",
     "pickers",
     "pickers._base", "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",
     "sources._cancellation", "sources._failures",

@@ -19,5 +19,5 @@ def run(anyio_backend: str) -> Run:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
     """The clock of all discoveries for threads of this test. Time runs out when the test says so."""
     settable = SettableClock()
-    monkeypatch.setattr(ThreadedRuntime, "_now", lambda _: settable())
+    monkeypatch.setattr(ThreadedRuntime, "now", lambda _: settable())
     return settable

@@ -83,8 +83,8 @@ class Web:
             picker=picker or self.picker,
             now=lambda: self.now,
             view=lambda: self.view,
-            nobody=lambda: NoPeersError("web: nobody came"),
-            patience=60.0,
+            no_peers_error=lambda: NoPeersError("web: nobody came"),
+            ready_timeout=60.0,
         )
 
     def run(

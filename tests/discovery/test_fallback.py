@@ -124,7 +124,7 @@ def test_in_threads_an_answer_that_comes_after_the_watch_works_again_counts_for_
     with Discovery("web", source=Fallback(watch, Script(late)), policy=QUICK) as web:
         watch.tell(FAILED)
         web.wait(3, timeout=LONG)
-        eventually(lambda: not web._asking)
+        eventually(lambda: not web._runtime.asking)
         assert keys(web) == ["web-0", "web-1", "web-2"]
 
 

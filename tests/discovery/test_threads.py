@@ -65,7 +65,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def waiting(web: Discovery, count: int) -> None:
     """Until so many threads wait for news."""
-    eventually(lambda: len(web._changed._waiters) >= count)  # type: ignore[attr-defined]
+    eventually(lambda: len(web._runtime.changed._waiters) >= count)  # type: ignore[attr-defined]
 
 
 # Refreshing
@@ -275,7 +275,7 @@ def test_callbacks_come_from_the_refreshing_thread_until_unsubscribed() -> None:
         assert again.wait(LONG)
         assert len(got) == 1
         thread, change = got[0]
-        assert thread is web._thread
+        assert thread is web._runtime.thread
         assert [peer.key for peer in change.added] == ["web-1"]
 
 
@@ -320,14 +320,14 @@ def test_a_callback_that_waits_does_not_spin() -> None:
     def callback(_: Change) -> None:
         unsubscribe()
         web.refresh()  # leaves log lines behind, that nobody can write before this returns
-        now, due = web._now, web._due
+        now, due = web._runtime.now, web._runtime.due
 
         def counting() -> Any:
             nonlocal turns
             turns += 1
             return due()
 
-        web._due = counting  # type: ignore[method-assign]
+        web._runtime.due = counting  # type: ignore[method-assign]
         began = now()
         with pytest.raises(ResolutionTimeoutError):
             web.wait(9, timeout=0.3)
@@ -561,8 +561,10 @@ def test_before_the_start_and_after_the_end() -> None:
     with web:
         peer = web.peers[0]
         picker, anybody = web.round_robin(), web.random()
-        with pytest.raises(ClosedError, match="open"):
-            web.start()
+        assert web.is_open
+        assert web.start() is web.start(wait=False) is web
+        assert len(source.asks) == 1
+    assert not web.is_open
     assert len(web.peers) == 2
     assert web.status.generation == 1
     assert web.status.next_refresh == math.inf
@@ -724,14 +726,14 @@ def test_a_watch_that_is_up_is_not_asked() -> None:
             assert len(web.refresh()) == 2
         for _ in range(10):
             web.report_failure(web.peers[0])
-        turns, due = 0, web._due
+        turns, due = 0, web._runtime.due
 
         def counting() -> Any:
             nonlocal turns
             turns += 1
             return due()
 
-        web._due = counting  # type: ignore[method-assign]
+        web._runtime.due = counting  # type: ignore[method-assign]
         with pytest.raises(ResolutionTimeoutError):
             web.wait(9, timeout=0.3)
         assert turns < 10, "it runs hot"
@@ -753,7 +755,7 @@ def test_closing_ends_a_watch() -> None:
     source = Watch()
     source.tell(told(0))
     with Discovery("web", source=source) as web:
-        feeder = web._feeder
+        feeder = web._runtime.watch_thread
         assert feeder is not None
     assert not feeder.is_alive()
 

@@ -234,7 +234,7 @@ def test_all_refuse_until_the_next_answer(flavor: str) -> None:
                 service.shown = next(told)
                 return Pods.source(service)
 
-            client.discovery._source._function = source
+            client.discovery._runtime.source._function = source
             response = client.post(headers={"id": "1"})
             assert response.status_code == 200
             assert client.discovery.status.lookups >= 4

@@ -1,17 +1,16 @@
-"""What a discovery picks with: its pickers, each made when it is first asked for.
+"""The pickers of a discovery, each made when it is first asked for.
 
-Rules of this room:
+Invariants:
 
 * The same arguments give the same picker, so that `web.round_robin().pick()` in a handler takes turns.
-* A picker that was made before is found without a lock.
-* All are rebound together, before a new set is shown.
+* A picker that exists is found without a lock.
+* All are rebound together, before a new set becomes visible.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from peerdiscover.peers import View
 from peerdiscover.pickers import Random, RoundRobin, Zone, zone_warning
@@ -19,11 +18,13 @@ from peerdiscover.pickers import Random, RoundRobin, Zone, zone_warning
 if TYPE_CHECKING:
     from peerdiscover.pickers import LeastRequests, Rendezvous, Subset
 
-__all__ = ["_PickerMixin"]
+    from ._refresher import Refresher
+
+__all__ = ["Pickers", "_PickerMixin"]
 
 
 class _Rebound(Protocol):
-    """What every picker can be told."""
+    """What every picker has."""
 
     last_answer_summary: Callable[[], str] | None
 
@@ -33,66 +34,97 @@ class _Rebound(Protocol):
 
 
 P = TypeVar("P", bound=_Rebound)
+R = TypeVar("R", bound="Refresher")
 
 
-class _PickerMixin:
-    """The pickers of one discovery; `_BaseDiscovery` has the rest of it."""
+class Pickers:
+    """The pickers that exist, by kind and arguments. The caller holds the lock for everything but `find`."""
 
-    _lock: AbstractContextManager[object]
-    _view: View
-    _client: str
-    """What the program is called among clients: its own name, or address, or a text of its own."""
-
-    def __init__(self) -> None:
-        self._pickers: dict[tuple[object, tuple[Any, ...]], Any] = {}
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._made: dict[tuple[object, tuple[Any, ...]], Any] = {}
         self._zone_warned = False
 
-    def _require_open(self) -> None:
-        raise NotImplementedError
+    def find(self, kind: Callable[..., P], arguments: tuple[object, ...]) -> P | None:
+        """The one with these arguments, if it exists."""
+        try:
+            return self._made.get((kind, arguments))
+        except TypeError:  # an argument that cannot be hashed is wrong, and the picker says how
+            return kind(*arguments)
 
-    def _last_answer_summary(self) -> str:
-        """The last answer: what was asked, of whom, what came, and how long ago."""
-        raise NotImplementedError
+    def add(self, kind: Callable[..., P], arguments: tuple[object, ...], summary: Callable[[], str]) -> P:
+        """Make one; its errors end with the `summary` of the last answer."""
+        picker = kind(*arguments)
+        picker.last_answer_summary = summary
+        picker.rebind(self._view)
+        self._made[kind, arguments] = picker
+        return picker
 
-    def _warn(self, text: str) -> None:
-        """Have that logged once no lock is held. Called with the lock held."""
-        raise NotImplementedError
+    def rebind(self, view: View) -> None:
+        """Have all choose from `view` from now on."""
+        self._view = view
+        for picker in self._made.values():
+            picker.rebind(view)
+
+    def end(self, error: Callable[[], Exception]) -> None:
+        """Have all raise from now on."""
+        for picker in self._made.values():
+            picker.end(error)
+
+    def after_fork(self) -> None:
+        """Have all begin at a random place, so that the children of one process differ."""
+        for picker in self._made.values():
+            picker.after_fork()
+
+    def zone_warning(self) -> str | None:
+        """Why preferring the local zone has no effect, if a picker prefers it; said once."""
+        if self._zone_warned or not any(zone == "prefer" for _, (_, zone, *_) in self._made):
+            return None
+        warning = zone_warning(self._view)
+        self._zone_warned = warning is not None
+        return warning
+
+
+class _PickerMixin(Generic[R]):
+    """The methods of a discovery that give a picker."""
+
+    _runtime: R
 
     def round_robin(self, *, include_self: bool = False, zone: Zone | None = None) -> RoundRobin:
-        """A picker that takes everybody in turn. The same arguments give the same picker.
+        """A picker that takes every peer in turn. The same arguments give the same picker.
 
-        `zone="prefer"`: the own zone's peers in turn, while there are enough of them, else everybody.
+        `zone="prefer"`: the local zone's peers in turn while there are enough of them, else all peers.
         They are enough when they are at least half as many as a zone has on average (peers whose zone
-        is not known count as one zone, so over DNS it takes a quarter of all). `zone="only"`: nobody
-        else, whatever comes; `NoPeersError` says why nobody is there. The own zone is that of
-        `Identity(zone=…)`, else `PEERDISCOVER_ZONE`, else that of the peer that is oneself; while it is
-        not known, "prefer" means everybody.
+        is unknown count as one zone, so over DNS it takes a quarter of all). `zone="only"`: never another
+        zone's; `NoPeersError` says why there is none. The local zone is that of `Identity(zone=…)`, else
+        `PEERDISCOVER_ZONE`, else that of the peer that is this pod; while it is unknown, "prefer" means
+        all peers.
         """
         return self._picker(RoundRobin, (include_self, zone))
 
     def random(self, *, include_self: bool = False, zone: Zone | None = None) -> Random:
-        """A picker with equal chances for everybody. The same arguments give the same picker.
+        """A picker that gives every peer the same chance. The same arguments give the same picker.
 
         `zone` as with `round_robin`.
         """
         return self._picker(Random, (include_self, zone))
 
     def least_requests(self, *, include_self: bool = False, zone: Zone | None = None) -> LeastRequests:
-        """A picker that, of two drawn at random, takes the peer with fewer requests under way.
+        """A picker that, of two drawn at random, takes the peer with fewer requests in flight.
 
-        `with web.least_requests().lease() as peer:` counts a request as under way until the `with` ends;
-        there is no `pick`. What is counted is what went through this picker; the same arguments give
-        the same one. A slow pod is given less. `zone` as with `round_robin`.
+        `with web.least_requests().lease() as peer:` counts a request as in flight until the `with` ends;
+        there is no `pick`. It counts what went through this picker; the same arguments give the same
+        one. A slow pod gets fewer requests. `zone` as with `round_robin`.
         """
         from peerdiscover.pickers import LeastRequests
 
         return self._picker(LeastRequests, (include_self, zone))
 
     def rendezvous(self, *, include_self: bool = True, zone: Zone | None = None) -> Rendezvous:
-        """A picker of owners: `pick(key)`, for a text or bytes, gives the same peer in every pod.
+        """A picker of owners: `pick(key)`, for a string or bytes, gives the same peer in every pod.
 
-        The hash is documented (docs/picking.md) and has a version, so releases agree. Oneself can be an
-        owner; suspects and those who failed stay owners. With a `zone` each zone has owners of its own.
+        The hash is documented (docs/picking.md) and has a version, so releases agree. This pod can be an
+        owner; suspects and peers that failed stay owners. With a `zone` each zone has owners of its own.
         The same arguments give the same picker.
         """
         from peerdiscover.pickers import Rendezvous
@@ -100,48 +132,27 @@ class _PickerMixin:
         return self._picker(Rendezvous, (include_self, zone))
 
     def subset(self, k: int, *, include_self: bool = False, zone: Zone | None = None) -> Subset:
-        """A picker that takes `k` of the peers in turn, which are others for each client.
+        """A picker that takes `k` of the peers in turn; each client has others.
 
-        For when everybody connecting to everybody would be too much. A client that is itself one of the
-        peers takes those that follow it, so that each is taken by exactly `k`; any other client takes
-        those that a hash of its own name or address gives it, and so each peer with the same chance.
-        When a peer comes or goes, only clients that take it change, by one. Fewer than `k` are all
-        taken. The same arguments give the same picker; `zone` as with `round_robin`.
+        It is for services that are too large for a connection from every client to every peer. A client
+        that is itself one of the peers takes those that follow it, so that exactly `k` clients take each;
+        any other client takes those that a hash of its name or address gives it, and so each peer with
+        the same chance. When a peer comes or goes, only clients that take it change, by one. If there are
+        fewer than `k`, it takes all. The same arguments give the same picker; `zone` as with `round_robin`.
         """
         from peerdiscover.pickers import Subset
 
-        return self._picker(Subset, (include_self, zone, k, self._client))
+        return self._picker(Subset, (include_self, zone, k, self._runtime.client))
 
     def _picker(self, kind: Callable[..., P], arguments: tuple[object, ...]) -> P:
-        self._require_open()
-        key = (kind, arguments)
-        try:
-            picker: P | None = self._pickers.get(key)
-        except TypeError:  # what has no hash is none of the choices, and is refused
-            picker = kind(*arguments)
+        runtime = self._runtime
+        runtime.require_open()
+        picker = runtime.pickers.find(kind, arguments)
         if picker is None:
-            with self._lock:
-                self._require_open()
-                picker = self._pickers.get(key)
+            with runtime.lock:
+                runtime.require_open()
+                picker = runtime.pickers.find(kind, arguments)
                 if picker is None:
-                    picker = kind(*arguments)
-                    picker.last_answer_summary = self._last_answer_summary
-                    picker.rebind(self._view)
-                    self._pickers[key] = picker
-                    self._warn_of_zone()
+                    picker = runtime.pickers.add(kind, arguments, runtime.last_answer_summary)
+                    runtime.warn_of_zone()
         return picker
-
-    def _rebind(self, view: View) -> None:
-        """Have them choose from this from now on. Called with the lock held."""
-        for picker in self._pickers.values():
-            picker.rebind(view)
-        self._view = view
-        self._warn_of_zone()
-
-    def _warn_of_zone(self) -> None:
-        """Say once that preferring the own zone comes to nothing."""
-        if not self._zone_warned and any(zone == "prefer" for _, (_, zone, *_) in self._pickers):
-            warning = zone_warning(self._view)
-            if warning is not None:
-                self._zone_warned = True
-                self._warn(warning)

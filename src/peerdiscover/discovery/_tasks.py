@@ -1,95 +1,183 @@
 """How a discovery waits and asks under asyncio and trio; its twin is `_threads`.
 
-Rules of this room:
+Invariants:
 
-* One task refreshes, in a task group that the `async with` holds. It never dies but by cancellation:
-  whatever a source or a callback raises is an outcome, is logged, and the next question is due.
-* The core is touched between awaits only, by one event loop: there is no lock.
+* One task refreshes. It belongs to the event loop, not to the task that started it: a task of asyncio's, or
+  a system task of trio's. So any task may start and close a discovery, in any order, and no cancel scope
+  stays open in the caller's task.
+* It never dies but by cancellation: whatever a source or a callback raises is an outcome, is logged, and
+  the next lookup is due. When the event loop ends, it cancels the task, and the discovery is closed.
+* The core is used between awaits only, by one event loop: there is no lock.
 * In the child of a fork it is closed: there is no event loop there.
 * A source that only blocks is asked in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Self
+import asyncio
+import contextvars
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import nullcontext, suppress
+from typing import Any, Self
 
 import anyio
 import anyio.abc
 
+from peerdiscover import _forks
 from peerdiscover.answers import LookupRequest
 from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
 
-from ._base import State, _BaseDiscovery
 from ._changes import ChangeReader, Pause
+from ._refresher import Refresher, State
 
 __all__ = ["Changes", "TaskRuntime"]
 
+_running: set[asyncio.Task[None]] = set()
+"""asyncio refers to tasks weakly only: one that nothing else refers to could vanish while it waits."""
 
-class TaskRuntime(_BaseDiscovery):
-    """One task that refreshes, and everybody else who waits."""
+
+class TaskRuntime(Refresher):
+    """One task that refreshes, and any number of tasks that wait."""
 
     _tasks: anyio.abc.TaskGroup
+    _scope: anyio.CancelScope
     _changed: anyio.Event
-    _passing = (KeyboardInterrupt,)  # event loops raise it wherever they happen to be
-    _told = 0.0
+    _ended: anyio.Event | None = None
+    _own: set[int]
+    _time = 0.0
+    propagate = (KeyboardInterrupt,)  # event loops raise it wherever they happen to be
 
-    async def _pause(self, pause: Pause) -> None:
-        await self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
+    def create_lock(self) -> None:
+        """There is nothing to lock: see the top."""
+        self.lock = nullcontext()
 
-    def _new_lock(self) -> AbstractContextManager[object]:
-        return nullcontext()
+    def now(self) -> float:
+        with suppress(RuntimeError):  # outside of the event loop: the last time that was read inside of it
+            self._time = anyio.current_time()
+        return self._time
 
-    def _now(self) -> float:
-        with suppress(RuntimeError):  # read outside the event loop: how things were when it was last told
-            self._told = anyio.current_time()
-        return self._told
+    def wake(self) -> None:
+        if self._ended is not None:
+            self._changed.set()
+            self._changed = anyio.Event()
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until `ready`; False when `timeout` seconds are over."""
+    async def wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `ready()`; False after `timeout` seconds."""
         with anyio.move_on_after(timeout):
             while not ready():
-                self._require_open()
+                self.require_open()
                 await self._changed.wait()
             return True
-        return ready()  # it may have become so in the very moment that time was over
+        return ready()  # it may have become so in the very moment that the time ended
 
-    def _begin_refreshing(self) -> None:
-        self._core.start(self._now())
+    async def refresh(self) -> None:
+        """Ask at once, and wait for the answer."""
+        await self.wait_until(self.request(), None)
+
+    async def pause(self, pause: Pause) -> None:
+        """Wait as `pause` says."""
+        await self.wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
+
+    def open(self) -> None:
+        """Start the task that refreshes."""
+        _forks.opened(self)
+        self.core.start(self.now())
         self._stuck_calls: set[object] = set()
-        self._tasks.start_soon(self._run)
+        self._scope = anyio.CancelScope()
+        self._changed, self._ended = anyio.Event(), anyio.Event()
+        _spawn(self._serve, f"peerdiscover {self.service}")
+
+    async def aclose(self) -> None:
+        """End refreshing, and wait until the task has ended, even if the caller is cancelled."""
+        self.end()
+        _forks.closed(self)
+        if self._ended is None:
+            return
+        self._scope.cancel()
+        if anyio.get_current_task().id not in self._own:  # a source that closes would wait for itself
+            with anyio.CancelScope(shield=True):
+                await self._ended.wait()
+
+    async def _serve(self) -> None:
+        assert self._ended is not None
+        self._own = {anyio.get_current_task().id}
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as self._tasks:
+                    await self._run()
+        except* KeyboardInterrupt:
+            _interrupt()
+        finally:
+            try:
+                if self.state is State.OPEN:  # the event loop ends
+                    self.end()
+                self.publish()
+            finally:
+                self._ended.set()
 
     async def _run(self) -> None:
-        while self._state is State.OPEN:
-            self._publish_pending()
-            due, began = self._due(), self._now()
+        while self.state is State.OPEN:
+            self.publish()
+            due, began = self.due(), self.now()
             if isinstance(due, LookupRequest):
-                if self._core.watched:
-                    self._tasks.start_soon(self._feed, due)
+                if self.core.watched:
+                    self._tasks.start_soon(self._watch, due)
                 else:
-                    answer = await _calling.apull(self._source, due, self._stuck_calls)
-                    self._take(answer, self._now() - began)
-            elif not self._has_pending():
+                    answer = await _calling.apull(self.source, due, self._stuck_calls)
+                    self.apply(answer, self.now() - began)
+            elif not self.has_pending():
                 with anyio.move_on_after(due):
                     await self._changed.wait()
 
-    async def _feed(self, ask: LookupRequest) -> None:
-        """Hand on what a source tells by itself, until it ends."""
-        self._watch_ended(await _calling.afollow(self._source, ask, self._watch_told))
+    async def _watch(self, request: LookupRequest) -> None:
+        """Apply what a watch delivers, until it ends."""
+        self._own.add(anyio.get_current_task().id)
+        self.on_watch_end(await _calling.afollow(self.source, request, self.apply_watch))
 
     # For `_forks`
 
+    def _before_fork(self) -> None:
+        """There is no lock to take."""
+
+    def _after_fork_in_parent(self) -> None:
+        """There is no lock to release."""
+
     def _after_fork_in_child(self) -> None:
-        self._end()
+        self.end()
 
     def _at_exit(self) -> None:
-        """Its event loop is gone by then, and its task with it."""
+        """Its event loop has ended before, and its task with it."""
+
+
+def _spawn(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Run it in a task that belongs to the event loop, in an empty context: that of no request."""
+    if not _is_asyncio():
+        import trio
+
+        trio.lowlevel.spawn_system_task(run, name=name)
+        return
+    task = asyncio.get_running_loop().create_task(run(), name=name, context=contextvars.Context())
+    _running.add(task)
+    task.add_done_callback(_done)
+
+
+def _done(task: asyncio.Task[None]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # it counts as retrieved: the event loop has raised it already
+
+
+def _interrupt() -> None:
+    """A callback was interrupted by Ctrl-C: the program is to know, by way of its event loop."""
+    if _is_asyncio():
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)  # trio raises it in the main task; from a system task nothing may come
+
+
+def _is_asyncio() -> bool:
+    return anyio.get_cancelled_exc_class() is asyncio.CancelledError
 
 
 class Changes:
@@ -104,14 +192,14 @@ class Changes:
         self._reader = reader
         self._wait_until = wait_until
         self._timeout = timeout
-        self._over = False
+        self._finished = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Change:
-        more = not self._over and await self._wait_until(self._reader.ready, self._timeout)
+        more = not self._finished and await self._wait_until(self._reader.ready, self._timeout)
         if not more or self._reader.change is None:
-            self._over = True
+            self._finished = True
             raise StopAsyncIteration
         return self._reader.change

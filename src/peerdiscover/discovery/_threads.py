@@ -1,12 +1,13 @@
 """How a discovery waits and asks in threads; its twin is `_tasks`.
 
-Rules of this room:
+Invariants:
 
 * One thread refreshes. It never dies: whatever a source or a callback raises is an outcome, is
-  logged, and the next question is due. A source that tells by itself has a second thread.
-* The state is looked at with the lock held, and the lock is given up by waiting alone: so no news is missed.
-* Who waits from within a callback does the refreshing thread's work meanwhile: it would wait for
-  itself otherwise.
+  logged, and the next lookup is due. A source that is watched has a second thread.
+* The state is read with the lock held, and only waiting releases the lock: so no wake-up is missed.
+* What is entered is the lock itself, in C. A `Condition` is entered by Python code, and a signal handler
+  that raises inside of that would leave the lock held for ever.
+* A callback that waits does the refreshing thread's work meanwhile: it would wait for itself otherwise.
 * After `os.fork()` the child keeps the set and gets a lock, pickers' places and a refreshing thread of
   its own. Locks are taken before the fork, so that the child finds the core whole.
 """
@@ -16,133 +17,171 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
+from peerdiscover import _forks
 from peerdiscover.answers import Answer, LookupRequest
+from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
 
-from ._base import State, _BaseDiscovery, log
-from ._changes import Pause
+from ._changes import ChangeReader, Pause
+from ._publisher import log
+from ._refresher import Refresher, State
 
 __all__ = ["ThreadedRuntime"]
 
 
-class ThreadedRuntime(_BaseDiscovery):
-    """One lock, one thread that refreshes, and everybody else who waits."""
+class ThreadedRuntime(Refresher):
+    """One lock, one thread that refreshes, and any number of threads that wait."""
 
-    _changed: threading.Condition
-    """The lock, and the news that something changed under it."""
-    _thread: threading.Thread | None = None
-    _feeder: threading.Thread | None = None
-    _cancellation: _calling.Cancellation
-    _asking = False
+    thread: threading.Thread | None = None
+    """The thread that refreshes."""
+    watch_thread: threading.Thread | None = None
+    """The thread that watches, for a source that can be watched."""
+    asking = False
+    """The refreshing thread is in a lookup, without the lock."""
 
-    def _pause(self, pause: Pause) -> None:
-        self._wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
-
-    def _new_lock(self) -> threading.Condition:
+    def create_lock(self) -> None:
+        """Make a lock that no thread holds."""
         self._cancellation = _calling.Cancellation()
-        self._changed = threading.Condition()
-        return self._changed
+        self.lock = self._rlock = threading.RLock()
+        self.changed = threading.Condition(self._rlock)
 
-    def _now(self) -> float:
+    def now(self) -> float:
         return time.monotonic()
 
-    def _wake(self) -> None:
-        self._changed.notify_all()
+    def wake(self) -> None:
+        self.changed.notify_all()
 
-    def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until `ready` (asked with the lock held); False when `timeout` seconds are over."""
-        end = math.inf if timeout is None else self._now() + timeout
-        with self._lock:
+    def wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `ready()`, called with the lock held; False after `timeout` seconds. Takes the lock."""
+        end = math.inf if timeout is None else self.now() + timeout
+        with self.lock:
             while not ready():
-                self._require_open()
-                left = end - self._now()
+                self.require_open()
+                left = end - self.now()
                 if left <= 0:
                     return False
                 due: LookupRequest | float = math.inf
-                if threading.current_thread() is self._thread:
-                    if self._asking:
-                        raise RuntimeError("a source cannot wait for what it is asked for itself")
-                    due = self._due()
+                if threading.current_thread() is self.thread:
+                    if self.asking:
+                        raise RuntimeError("a source cannot wait for the answer that it has to give itself")
+                    due = self.due()
                 if isinstance(due, LookupRequest):
                     self._ask(due)
                 else:
-                    self._changed.wait(min(due, left, threading.TIMEOUT_MAX))
+                    self.changed.wait(min(due, left, threading.TIMEOUT_MAX))
         return True
 
-    def _begin_refreshing(self) -> None:
-        self._core.start(self._now())
-        self._thread = threading.Thread(target=self._run, name=f"peerdiscover {self._service}", daemon=True)
-        self._thread.start()
+    def refresh(self) -> None:
+        """Ask at once, and wait for the answer. Takes the lock."""
+        with self.lock:
+            answered = self.request()
+        self.wait_until(answered, None)
+
+    def changes(self, reader: ChangeReader, timeout: float | None) -> Iterator[Change]:
+        """What `reader` reads, until the end or `timeout` quiet seconds."""
+        while self.wait_until(reader.ready, timeout) and reader.change is not None:
+            yield reader.change
+
+    def pause(self, pause: Pause) -> None:
+        """Wait as `pause` says. Takes the lock."""
+        self.wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
+
+    def _begin(self) -> None:
+        self.core.start(self.now())
+        self.thread = threading.Thread(target=self._run, name=f"peerdiscover {self.service}", daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
-        while self._go_on():
-            self._publish_pending()
-        self._publish_pending()
+        while self._step():
+            self.publish()
+        self.publish()
 
-    def _go_on(self) -> bool:
-        """Ask what is due, or wait for it; False at the end."""
-        with self._lock:
-            if self._state is not State.OPEN or self._thread is not threading.current_thread():
-                return False  # in the child of a fork that came from a callback another thread goes on
-            due = self._due()
+    def _step(self) -> bool:
+        """Make the lookup that is due, or wait for it; False at the end."""
+        with self.lock:
+            if self.state is not State.OPEN or self.thread is not threading.current_thread():
+                return False  # in the child of a fork that came from a callback, another thread goes on
+            due = self.due()
             if isinstance(due, LookupRequest):
                 self._ask(due)
-            elif not self._has_pending():
-                self._changed.wait(min(due, threading.TIMEOUT_MAX))
+            elif not self.has_pending():
+                self.changed.wait(min(due, threading.TIMEOUT_MAX))
         return True
 
-    def _ask(self, ask: LookupRequest) -> None:
-        """Ask and take the answer in, or begin to watch. The lock is given up meanwhile."""
-        began = self._now()
-        ask = replace(ask, on_cancelled=self._cancellation.add_callback)
-        if self._core.watched:
-            name = f"peerdiscover watch {self._service}"
-            self._feeder = threading.Thread(target=self._feed, args=(ask,), name=name, daemon=True)
+    def _ask(self, request: LookupRequest) -> None:
+        """Ask, and apply the answer, or begin to watch. Releases the lock meanwhile."""
+        began = self.now()
+        request = replace(request, on_cancelled=self._cancellation.add_callback)
+        if self.core.watched:
+            name = f"peerdiscover watch {self.service}"
+            self.watch_thread = threading.Thread(target=self._watch, args=(request,), name=name, daemon=True)
             try:
-                self._feeder.start()
+                self.watch_thread.start()
             except RuntimeError as error:  # no more threads
-                self._watch_ended(_calling.failed(error))
+                self.on_watch_end(_calling.failed(error))
             return
-        self._asking, lock = True, self._changed
+        self.asking, lock = True, self._rlock
         lock.release()
         try:
-            answer = _calling.pull(self._source, ask)
+            answer = _calling.pull(self.source, request)
         finally:
             lock.acquire()
-            self._asking = False
-        self._take(answer, self._now() - began)
+            self.asking = False
+        self.apply(answer, self.now() - began)
 
-    def _feed(self, ask: LookupRequest) -> None:
-        """Hand on what a source tells by itself, until it ends."""
+    def _watch(self, request: LookupRequest) -> None:
+        """Apply what a watch delivers, until it ends."""
 
-        def take(answer: Answer) -> None:
-            with self._lock:
-                self._watch_told(answer)
+        def on_answer(answer: Answer) -> None:
+            with self.lock:
+                self.apply_watch(answer)
 
-        ended = _calling.follow(self._source, ask, take)
-        with self._lock:
-            self._watch_ended(ended)
+        ended = _calling.follow(self.source, request, on_answer)
+        with self.lock:
+            self.on_watch_end(ended)
+
+    def open(self) -> None:
+        """Start refreshing. Takes the lock."""
+        _forks.opened(self)
+        with self.lock:
+            self._begin()
+
+    def close(self) -> None:
+        """End refreshing. Takes the lock."""
+        with self.lock:
+            self.end()
+        _forks.closed(self)
+        self._join()
 
     def _join(self) -> None:
-        """Wake a source that blocks, and wait for the threads to end, if not for ever."""
+        """Wake a source that blocks, and wait for the threads to end, but not for ever."""
         self._cancellation.cancel()
-        for thread in (self._thread, self._feeder):
+        for thread in (self.thread, self.watch_thread):
             if thread is None or not thread.is_alive() or thread is threading.current_thread():
                 continue
-            thread.join(self._policy.timeout + 1)
+            thread.join(self.policy.timeout + 1)
             if thread.is_alive():
-                log.warning("%s: the source did not return; its thread is left behind", self._service)
+                log.warning("%s: the source did not return; its thread is left behind", self.service)
 
     # For `_forks`
 
+    _at_exit = close
+
+    def _before_fork(self) -> None:
+        self._rlock.acquire()
+
+    def _after_fork_in_parent(self) -> None:
+        with suppress(RuntimeError):  # a signal handler that raised may have kept us from taking it
+            self._rlock.release()
+
     def _after_fork_in_child(self) -> None:
-        self._lock = self._new_lock()
-        self._thread = self._feeder = None
-        self._asking = False
-        if self._state is State.OPEN:
-            for picker in self._pickers.values():
-                picker.after_fork()
-            self._begin_refreshing()
+        self.create_lock()
+        self.thread = self.watch_thread = None
+        self.asking = False
+        if self.state is State.OPEN:
+            self.pickers.after_fork()
+            self._begin()

@@ -1,9 +1,9 @@
-"""The shell for asyncio and trio: what a caller sees of it, and its twin is `discovery`.
+"""`AsyncDiscovery`, for asyncio and trio; its twin is `sync`.
 
-Rules of this room:
+Invariants:
 
-* No call decides anything: it asks the core (`membership`, by way of `_base`) and waits
-  (`_tasks`).
+* No call decides anything: it asks the runtime (`_tasks`) and waits.
+* Any task of the event loop may start and close it, in any order.
 * An exception from the body of `async with` comes out as itself, not wrapped in a group.
 """
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
-from peerdiscover import _forks
 from peerdiscover.peers import Change, Peer, PeerSet
 
+from ._base import _BaseDiscovery
 from ._drivers import broadcast_in_tasks
 from ._tasks import Changes, TaskRuntime
 from .attempts import AsyncAttempts
@@ -34,52 +34,58 @@ __all__ = ["AsyncDiscovery"]
 T = TypeVar("T")
 
 
-class AsyncDiscovery(TaskRuntime):
+class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
     """The pods behind a service, kept up to date, for asyncio and trio.
 
         async with AsyncDiscovery("web-headless.prod:8080") as web:
             peer = web.round_robin().pick()
 
-    The arguments are those of `Discovery`; a source's `lookup` may be a coroutine function. Entering
-    waits as `Discovery` does. It belongs to one event loop and is not to be used from other threads.
+    The arguments are those of `Discovery`; a source's `lookup` may be a coroutine function. Entering waits
+    as `Discovery` does. `start()` and `aclose()` do the same without a block, from any task. It belongs to
+    one event loop, which closes it at its end, and is not to be used from other threads.
     """
 
-    async def __aenter__(self) -> Self:
-        self._become_open()
-        self._changed = anyio.Event()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        _forks.opened(self)
-        self._begin_refreshing()
+    _new_runtime = TaskRuntime
+
+    async def start(self, *, wait: bool = True) -> Self:
+        """Begin refreshing and, unless `wait` is false, wait as entering does; `aclose()` ends it.
+
+        One that is open is left as it is: a second `start` only waits, if the first one still does.
+        """
+        runtime = self._runtime
+        opens = runtime.enter_start(self._identity)
+        succeeded = False
         try:
-            await self.wait(self._policy.min_peers, self._policy.ready_timeout)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
+            if opens:
+                runtime.open()
+            if wait and not runtime.ready:
+                await self.wait(self._policy.min_peers, self._policy.ready_timeout)
+                runtime.ready = True
+            succeeded = True
+        finally:
+            if runtime.leave_start(succeeded):
+                await self.aclose()
         return self
+
+    async def aclose(self) -> None:
+        """End refreshing; the set stays readable. May be called twice, and from any task."""
+        await self._runtime.aclose()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
-        self._wake()
-        _forks.closed(self)
-        self._tasks.cancel_scope.cancel()
         try:
-            # The group is not told what the body raised: that goes on as itself, wrapped in nothing.
-            await self._tasks.__aexit__(None, None, None)
+            await self.aclose()
         except anyio.get_cancelled_exc_class():
             if error is None:
                 raise
-        finally:
-            self._publish_pending()
 
     async def refresh(self) -> PeerSet:
         """Ask now; the set after a lookup that began after this call, failed or not. Callers share one."""
-        self._require_open()
-        wanted = self._core.request(self._now())
-        self._wake()
-        await self._wait_until(lambda: self._core.completed >= wanted, None)
+        await self._runtime.refresh()
         return self.peers
 
     async def wait(
@@ -89,18 +95,19 @@ class AsyncDiscovery(TaskRuntime):
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
         """
-        self._require_open()
-        began = self._now()
-        if not await self._wait_until(lambda: self._there(min_peers, include_self), timeout):
-            raise self._timeout_error(min_peers, include_self, began)
+        runtime = self._runtime
+        runtime.require_open()
+        began = runtime.now()
+        if not await runtime.wait_until(lambda: runtime.satisfied(min_peers, include_self), timeout):
+            raise runtime.timeout_error(min_peers, include_self, began)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
-        """Each change; the first adds what is known now, waiting for somebody if nobody is.
+        """Each change; the first adds what is known now, and waits for a peer if none is.
 
         A slow reader gets several as one. It ends with the discovery, or after `timeout` quiet seconds.
         """
-        return Changes(self._reader(), self._wait_until, timeout)
+        return Changes(self._reader(), self._runtime.wait_until, timeout)
 
     async def broadcast(
         self,
@@ -131,5 +138,4 @@ class AsyncDiscovery(TaskRuntime):
 
         `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds.
         """
-        self._require_open()
-        return AsyncAttempts(self._failover(on, stop, wait, picker), self._pause)
+        return AsyncAttempts(self._failover(on, stop, wait, picker), self._runtime.pause)

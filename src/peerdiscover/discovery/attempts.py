@@ -64,8 +64,8 @@ class Failover:
         picker: Picker,
         now: Callable[[], float],
         view: Callable[[], View],
-        nobody: Callable[[], NoPeersError],
-        patience: float,
+        no_peers_error: Callable[[], NoPeersError],
+        ready_timeout: float,
     ) -> None:
         import tenacity  # loaded here: it costs more than the rest of the library
 
@@ -78,8 +78,8 @@ class Failover:
         self._discovery = discovery
         self._now = now
         self._view = view
-        self._nobody = nobody
-        self._patience = patience
+        self._no_peers_error = no_peers_error
+        self._ready_timeout = ready_timeout
         self._on = kinds
         self._picker = picker
         self._stop = tenacity.stop_after_delay(30) if stop is None else stop
@@ -137,10 +137,10 @@ class Failover:
 
     def _wait_for_somebody(self, now: float, peers: PeerSet) -> Pause:
         self._nobody_since = now if self._nobody_since is None else self._nobody_since
-        left = self._nobody_since + self._patience - now
+        left = self._nobody_since + self._ready_timeout - now
         if left <= 0:
             self._over = True
-            raise self._with_notes(self._nobody())
+            raise self._with_notes(self._no_peers_error())
         return Pause(left, peers.generation)
 
     def _ended(self, attempt: Attempt, error: BaseException | None) -> bool:

@@ -20,7 +20,8 @@ from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy
 from peerdiscover.sources import _calling, source_for
 
-from ._base import as_service_name, identity_for, log
+from ._base import as_service_name, identity_for
+from ._publisher import log
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

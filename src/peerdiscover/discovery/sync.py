@@ -1,10 +1,9 @@
-"""The shell for threads: what a caller sees of it, and its twin is `aio`.
+"""`Discovery`, for threads; its twin is `aio`.
 
-Rules of this room:
+Invariants:
 
-* No call decides anything: it asks the core (`membership`, by way of `_base`, which says what may
-  be called when) and waits (`_threads`).
-* At the end of the process what is still open is closed.
+* No call decides anything: it asks the runtime (`_threads`) and waits.
+* At the end of the process, the runtime of one that is still open closes it.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from peerdiscover import _forks
 from peerdiscover.peers import Change, Peer, PeerSet
 
-from ._changes import ChangeReader
+from ._base import _BaseDiscovery
 from ._threads import ThreadedRuntime
 
 if TYPE_CHECKING:
@@ -33,44 +31,48 @@ __all__ = ["Discovery"]
 T = TypeVar("T")
 
 
-class Discovery(ThreadedRuntime):
+class Discovery(_BaseDiscovery[ThreadedRuntime]):
     """The pods behind a service, kept up to date, for threads.
 
         with Discovery("web-headless.prod:8080") as web:
             peer = web.round_robin().pick()
 
     `service` is a name as `ServiceName` reads it. `source` is any object with the `Source` protocol, or
-    a callable that returns addresses; without one the name says it. `me`: which pod is oneself.
+    a callable that returns addresses; without one the name says it. `me` says which pod this is.
 
     Entering begins refreshing and waits until `policy.min_peers` are known, at most
     `policy.ready_timeout` seconds; then it raises `ResolutionTimeoutError`. What cannot work at all
     raises `ConfigurationError`. It may be used from any thread, and across `os.fork()`.
     """
 
+    _new_runtime = ThreadedRuntime
+
     def start(self, *, wait: bool = True) -> Self:
-        """Begin refreshing and, unless `wait` is false, wait as entering does; `close()` ends it."""
-        with self._lock:
-            self._become_open()
-        _forks.opened(self)
+        """Begin refreshing and, unless `wait` is false, wait as entering does; `close()` ends it.
+
+        One that is open is left as it is: a second `start` only waits, if the first one still does.
+        """
+        runtime = self._runtime
+        with runtime.lock:
+            opens = runtime.enter_start(self._identity)
+        succeeded = False
         try:
-            with self._lock:
-                self._begin_refreshing()
-            if wait:
+            if opens:
+                runtime.open()
+            if wait and not runtime.ready:
                 self.wait(self._policy.min_peers, self._policy.ready_timeout)
-        except BaseException:
-            self.close()
-            raise
+                runtime.ready = True
+            succeeded = True
+        finally:
+            with runtime.lock:
+                close = runtime.leave_start(succeeded)
+            if close:
+                self.close()
         return self
 
     def close(self) -> None:
         """End refreshing; the set stays readable. May be called twice, and from a callback."""
-        with self._lock:
-            self._end()
-            self._wake()
-        _forks.closed(self)
-        self._join()
-
-    _at_exit = close  # of the process
+        self._runtime.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -82,11 +84,7 @@ class Discovery(ThreadedRuntime):
 
     def refresh(self) -> PeerSet:
         """Ask now; the set after a lookup that began after this call, failed or not. Callers share one."""
-        with self._lock:
-            self._require_open()
-            wanted = self._core.request(self._now())
-            self._wake()
-        self._wait_until(lambda: self._core.completed >= wanted, None)
+        self._runtime.refresh()
         return self.peers
 
     def wait(self, min_peers: int = 1, timeout: float | None = None, include_self: bool = True) -> PeerSet:
@@ -94,22 +92,19 @@ class Discovery(ThreadedRuntime):
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
         """
-        self._require_open()
-        began = self._now()
-        if not self._wait_until(lambda: self._there(min_peers, include_self), timeout):
-            raise self._timeout_error(min_peers, include_self, began)
+        runtime = self._runtime
+        runtime.require_open()
+        began = runtime.now()
+        if not runtime.wait_until(lambda: runtime.satisfied(min_peers, include_self), timeout):
+            raise runtime.timeout_error(min_peers, include_self, began)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
-        """Each change; the first adds what is known now, waiting for somebody if nobody is.
+        """Each change; the first adds what is known now, and waits for a peer if none is.
 
         A slow reader gets several as one. It ends with the discovery, or after `timeout` quiet seconds.
         """
-        return self._changes(self._reader(), timeout)
-
-    def _changes(self, reader: ChangeReader, timeout: float | None) -> Iterator[Change]:
-        while self._wait_until(reader.ready, timeout) and reader.change is not None:
-            yield reader.change
+        return self._runtime.changes(self._reader(), timeout)
 
     def broadcast(
         self,
@@ -146,5 +141,4 @@ class Discovery(ThreadedRuntime):
         """
         from .attempts import Attempts  # as above
 
-        self._require_open()
-        return Attempts(self._failover(on, stop, wait, picker), self._pause)
+        return Attempts(self._failover(on, stop, wait, picker), self._runtime.pause)

@@ -23,19 +23,22 @@ from ._history import Moment, State
 from ._writing import PATIENCE, Write, Writer
 
 
-class Recorded(_BaseDiscovery):
+class Recorded(_BaseDiscovery[Any]):
     """Mixed into a discovery: each set that it shows, and when."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.shown: list[Moment] = []
         self._last: PeerSet | None = None
         super().__init__(*arguments, **options)
+        show = self._runtime.show
 
-    def _show(self) -> None:
-        super()._show()
-        if self.peers is not self._last and self.peers.generation:
-            self._last = self.peers
-            self.shown.append(Moment(time.monotonic(), addresses(self.peers)))
+        def recording() -> None:
+            show()
+            if self.peers is not self._last and self.peers.generation:
+                self._last = self.peers
+                self.shown.append(Moment(time.monotonic(), addresses(self.peers)))
+
+        self._runtime.show = recording
 
 
 def addresses(peers: PeerSet) -> State:
