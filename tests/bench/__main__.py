@@ -1,4 +1,4 @@
-"""Prints each figure beside its goal.
+"""Prints each figure beside its goal. `python -m tests.bench.compare` has two checkouts side by side.
 
 Everything is measured against something in the same run: clocks of shared machines wander, ratios of
 interleaved rounds hardly do. Medians throughout.
@@ -16,10 +16,10 @@ from ._table import show
 
 def main() -> None:
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}\n")
-    logging.disable()  # sets past what DNS can carry are talked about
+    logging.disable()  # sets that are larger than DNS can carry are logged
     lines = []
-    for room in (_picks, _peers, _requests, _imports):
-        for line in room.figures():
+    for module in (_picks, _peers, _requests, _imports):
+        for line in module.figures():
             lines.append(line)
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

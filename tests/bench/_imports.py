@@ -1,4 +1,4 @@
-"""What importing costs, in fresh processes, against `import dns.resolver` in the same run.
+"""What importing costs in fresh processes, against `import dns.resolver` in the same run: processor time.
 
 Where what dnspython takes for DNS over HTTPS is installed (httpx2, h2), it loads that, too, and the
 yardstick is three times as long: the ratio is to be read without those.
@@ -27,9 +27,9 @@ UNWANTED = ("httpx", "tenacity", "dns.resolver")
 
 _PROGRAM = """
 import sys, time
-began = time.perf_counter()
+began = time.process_time()
 {statement}
-print(time.perf_counter() - began, *(name for name in {unwanted!r} if name in sys.modules))
+print(time.process_time() - began, *(name for name in {unwanted!r} if name in sys.modules))
 """
 
 
@@ -39,7 +39,7 @@ def figures() -> Iterator[tuple[str, str, str]]:
     with TemporaryDirectory() as bytecode:
         for turn in range(ROUNDS + 1):
             for statement, seconds in times.items():
-                took, loaded[statement] = _run(statement, bytecode)
+                took, loaded[statement] = run(statement, bytecode)
                 if turn:  # the first one compiles and fills the page cache
                     seconds.append(took)
     yardstick = median(times[YARDSTICK])
@@ -52,11 +52,13 @@ def figures() -> Iterator[tuple[str, str, str]]:
     yield f"… loaded by any of these, of {', '.join(UNWANTED)}", ", ".join(found) or "none", "none"
 
 
-def _run(statement: str, bytecode: str) -> tuple[float, list[str]]:
+def run(statement: str, bytecode: str, **environment: str) -> tuple[float, list[str]]:
+    """Seconds of the processor for an import in a fresh process, and which of UNWANTED it loads."""
     program = _PROGRAM.format(statement=statement, unwanted=UNWANTED)
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+    bytecode_there = {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
-    )
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, env={**os.environ, **bytecode_there, **environment},
+    )  # fmt: skip
     seconds, *names = done.stdout.split()
     return float(seconds), names

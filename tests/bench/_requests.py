@@ -72,11 +72,11 @@ def named(number: int, port: int) -> str:
 
 def figures() -> Iterator[tuple[str, str, str]]:
     with server() as port:
-        plain, one, many = _threads(port)
+        plain, one, many = threads(port)
         yield "a request, httpx (processor time)", f"{plain * 1e6:.0f} µs", ""
         yield "… over one pod, against httpx", f"{one:.2f} ×", "≤ 1.05 ×"
         yield f"… over {MANY} pods, against one", f"{many:.2f} ×", "≤ 1.1 ×"
-        plain, one, many = asyncio.run(_tasks(port))
+        plain, one, many = asyncio.run(tasks(port))
         yield "a request, httpx, async (processor time)", f"{plain * 1e6:.0f} µs", ""
         yield "… over one pod, against httpx", f"{one:.2f} ×", "≤ 1.05 ×"
         yield f"… over {MANY} pods, against one", f"{many:.2f} ×", "≤ 1.1 ×"
@@ -96,7 +96,8 @@ def figures() -> Iterator[tuple[str, str, str]]:
         yield "… least requests, against it", f"{least / robin:.2f} ×", "≤ 0.5 ×" if rate == CROWDED else ""
 
 
-def _threads(port: int) -> tuple[float, float, float]:
+def threads(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
+    """Seconds of the processor for a request of plain httpx; one pod against that; many pods against one."""
     with (
         Discovery(named(1, port)) as one,
         Discovery(named(MANY, port)) as many,
@@ -109,10 +110,10 @@ def _threads(port: int) -> tuple[float, float, float]:
             lambda: over_one.get(f"http://static:{port}/"),
             lambda: over_many.get(f"http://static:{port}/"),
         ]
-        for _ in range(MANY):  # each line is there
+        for _ in range(MANY):  # each connection is made
             turns[2]()
         times: list[list[float]] = [[], [], []]
-        for first in range(ROUNDS):
+        for first in range(rounds):
             for turn in range(3):
                 which = (first + turn) % 3
                 begun = process_time()
@@ -122,7 +123,8 @@ def _threads(port: int) -> tuple[float, float, float]:
     return _ratios(times)
 
 
-async def _tasks(port: int) -> tuple[float, float, float]:
+async def tasks(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
+    """The same, asynchronously."""
     async with (
         AsyncDiscovery(named(1, port)) as one,
         AsyncDiscovery(named(MANY, port)) as many,
@@ -138,7 +140,7 @@ async def _tasks(port: int) -> tuple[float, float, float]:
         for _ in range(MANY):
             await turns[2]()
         times: list[list[float]] = [[], [], []]
-        for first in range(ROUNDS):
+        for first in range(rounds):
             for turn in range(3):
                 which = (first + turn) % 3
                 begun = process_time()
