@@ -46,7 +46,12 @@ def ordinal_of(hostname: str | None) -> int | None:
     Ordinals need not start at 0 (`spec.ordinals.start`), and names such as `foo-0-bar-1` occur: the
     last number counts.
     """
-    if hostname is None or _RANDOM_SUFFIX.search(hostname):
+    if hostname is None:
+        return None
+    label, _, cluster = hostname.partition(".")
+    if "." not in cluster:  # `web-0.east`: a pod of a multi-cluster Service
+        hostname = label
+    if _RANDOM_SUFFIX.search(hostname):
         return None
     found = _ORDINAL.search(hostname)
     return int(found[1]) if found else None

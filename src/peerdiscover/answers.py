@@ -70,6 +70,8 @@ class Endpoint:
     `fqdn`: its own absolute DNS name, with the trailing dot.
     `zone`, `node`: where it runs, if the source knows.
     `priority`: of its SRV record (RFC 2782), else 0. Pickers take the lowest that has a peer to pick.
+    `is_instance`: the hostname is that of a machine, which may run several instances: the port is part of
+    the peer's key.
     """
 
     addresses: tuple[str, ...]
@@ -79,6 +81,7 @@ class Endpoint:
     zone: str | None = None
     node: str | None = None
     priority: int = field(default=0, compare=False)
+    is_instance: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         given = (self.addresses,) if isinstance(self.addresses, str) else tuple(self.addresses)
@@ -144,6 +147,9 @@ class Answer:
     """Known hostnames that do not exist, each by a lookup of its own. A second answer has to agree."""
     gone_ttl: float | None = None
     """Seconds for which looking those up again brings nothing new; None: no advice."""
+    unresolved: frozenset[str] = frozenset()
+    """Pods that the source lists, but whose addresses it could not resolve: hostnames, or addresses of pods
+    without one. The answer is whole as to which pods there are; known ones stay as they are."""
     ordered: bool = False
     """A partial answer that is always cut at the same place: absence past the cut says nothing."""
     kind: str = ""
@@ -164,7 +170,7 @@ class Answer:
     def __post_init__(self) -> None:
         self._convert("endpoints", "unnamed", as_=tuple, of=Endpoint)
         self._convert("dropped", "warnings", "servers", as_=tuple, of=str)
-        self._convert("gone", as_=frozenset, of=str)
+        self._convert("gone", "unresolved", as_=frozenset, of=str)
         self._convert("failed_families", as_=frozenset, of=int)
         if not isinstance(self.outcome, Outcome):
             raise ConfigurationError(f"Answer(outcome={quoted(self.outcome)}): expected an Outcome")

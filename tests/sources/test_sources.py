@@ -97,6 +97,17 @@ def test_what_is_no_source_is_a_type_error_too() -> None:
         FunctionSource(lambda: [7]).lookup(ASK)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("networks", [[5], [None], [b"\x0a\x00\x00\x00"], ["10.0.0.1/8"], "10.0.0.0/8"])
+def test_what_is_no_network_is_refused(networks: Any) -> None:
+    with pytest.raises(ConfigurationError, match="networks"):
+        DNS(networks=networks)
+
+
+def test_where_targets_may_be_is_checked() -> None:
+    with pytest.raises(ConfigurationError, match="'service', 'any'"):
+        DNS(targets="all")  # type: ignore[arg-type]
+
+
 # Which source
 
 

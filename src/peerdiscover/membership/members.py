@@ -2,7 +2,9 @@
 
 Invariants:
 
-* A key is the hostname; `hostname@address` if several pods share it; else `address:port`.
+* A key is the hostname; `hostname@address` if several pods share it; else `address:port`. It follows from
+  the endpoints and not from their order. An SRV target outside of a cluster is a host, not an instance:
+  several may run there, so the key is `hostname:port`, and stays when a sibling leaves.
 * An answer speaks only of what it can know. A family that could not be asked keeps its addresses; an answer
   without zones takes no zone away; pods that an authoritative source reported with both families stay one
   peer each, since DNS cannot pair addresses of pods without hostnames.
@@ -36,15 +38,21 @@ def peers_of(endpoints: Iterable[Endpoint]) -> dict[str, Peer]:
     for e in endpoints:
         priorities[e] = min(e.priority, priorities.get(e, e.priority))
     shared = {name for name, n in Counter(e.hostname for e in priorities if e.hostname).items() if n > 1}
+    ports = Counter((e.hostname, e.port) for e in priorities)
+    places = Counter((e.hostname, e.addresses[0]) for e in priorities)
     peers: dict[str, Peer] = {}
     for e, priority in priorities.items():
         address = e.addresses[0]
         if e.hostname is None:
             key = host_port(address, e.port)
+        elif e.is_instance:
+            key = f"{e.hostname}:{e.port}"
+            if ports[e.hostname, e.port] > 1:
+                key = f"{e.hostname}@{host_port(address, e.port)}"
+        elif places[e.hostname, address] > 1:
+            key = f"{e.hostname}@{host_port(address, e.port)}"  # hostNetwork pods of one node
         elif e.hostname in shared:
             key = f"{e.hostname}@{address}"
-            if key in peers:  # two ports of one address under one hostname: hostNetwork pods of one node
-                key = f"{e.hostname}@{host_port(address, e.port)}"
         else:
             key = e.hostname
         if key not in peers:
@@ -100,6 +108,7 @@ class MemberReader:
         exempt = _carry_failed_families(seen, answer, known, suspects)
         if not has_zones:
             _carry_topology(seen, known)
+        _carry_unresolved(seen, answer, known)
         return seen, exempt
 
     def is_vip_only(self, answer: Answer) -> bool:
@@ -164,6 +173,14 @@ def _carry_failed_families(
         else:
             seen[peer.key] = replace(peer, address=kept[0], addresses=kept)
     return exempt
+
+
+def _carry_unresolved(seen: dict[str, Peer], answer: Answer, known: PeerSet) -> None:
+    """Keep the known peers that the source lists without an address: they are there, as they were."""
+    for peer in known if answer.unresolved else ():
+        names = {peer.hostname} if peer.hostname else set(peer.addresses)
+        if not names.isdisjoint(answer.unresolved):
+            seen.setdefault(peer.key, peer)
 
 
 def _carry_topology(seen: dict[str, Peer], known: PeerSet) -> None:

@@ -17,6 +17,8 @@ resolved                   | replaced. Three kinds of missing peers become suspe
 partial                    | added to. A peer is removed when it was missing so often that chance is
                            | below one in a million. If the answer is always cut at the same place,
                            | absence says nothing
+listed without an address  | the peers in `unresolved` stay as they are; the rest of the answer counts as
+                           | what it is
 its own name is gone       | a suspect: it is removed when a second such answer, one TTL later, agrees,
                            | or a complete one does not have it either
 empty, not found           | all peers become suspects (`on_empty`: "hold", or "keep" without an end);

@@ -657,7 +657,19 @@ def test_a_hostname_that_a_second_pod_takes() -> None:
 def test_two_ports_of_one_shared_hostname_and_address() -> None:
     """Pods on the network of one node, behind one hostname."""
     told = Told().hears(texts("web=10.0.0.1:80", "web=10.0.0.1:81"))
-    assert told.keys == ["web@10.0.0.1", "web@10.0.0.1:81"]
+    assert told.keys == ["web@10.0.0.1:80", "web@10.0.0.1:81"]
+    told.hears(texts("web=10.0.0.1:81", "web=10.0.0.1:80"), at=5)
+    assert told.generation == 1, "keys do not depend on the order of an answer"
+
+
+def test_a_listed_pod_without_an_address_stays_and_another_one_goes() -> None:
+    told = Told().hears(pods(0, 1, 2, 3))
+    for at in (5, 10):
+        told.hears(pods(0, 2).replace(unresolved=frozenset({"web-1"})), at=at)
+    assert told.numbers == [0, 1, 2]
+    assert told.status.suspects == ()
+    told.hears(pods(0, 2), at=15)
+    assert told.numbers == [0, 2]
 
 
 def test_the_same_endpoint_twice_is_one_peer() -> None:

@@ -2,11 +2,13 @@
 
 Invariants:
 
-* An SRV answer is complete if it is not truncated and each of its targets has an address.
-* Addresses that did not come along are asked for: at the service's name for targets made of an address
-  (`10-0-0-1`), at the targets' own names for at most 16 others.
+* An SRV answer that is not truncated is complete as to which pods there are. A target whose address could
+  not be resolved goes into `unresolved`: that speaks of this pod alone, which stays if it is known.
+* Addresses that did not come along are asked for: at the service's name for targets made from an address
+  (`10-0-0-1`), at the targets' own names for the others. If many are missing in a cluster, the addresses
+  of the service are asked first, which confirm the pods that are known.
 * A target that proves to have no address is dropped. If it is a known pod, it goes into `gone`: SRV still
-  has it, so a second answer has to agree. One that could not be asked makes the answer partial.
+  has it, so a second answer has to agree.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from ._types import Batch, Plan, Reply, ReplyStatus
 __all__ = ["MAX_OWN_NAMES", "SrvLookup"]
 
 MAX_OWN_NAMES = 16
-"""How many pods are asked for by their own names in one lookup."""
+"""Above as many pods without address, or missing pods, not each is asked for by its own name."""
+_SHOWN = 10
+"""How many unresolved targets an answer lists."""
 
 
 class SrvLookup(OwnNameQueries):
@@ -33,14 +37,16 @@ class SrvLookup(OwnNameQueries):
         self._builder.count_ttl(srv)
         listed = {target.label for target in targets.values()}
         absent = [label for label in self._known if label not in listed] if srv.truncated else []
-        limit = MAX_OWN_NAMES // 2 if absent else MAX_OWN_NAMES
-        failed = yield from self._fill([t for t in targets.values() if not t.resolved], limit)
+        failed = yield from self._fill([t for t in targets.values() if not t.resolved])
         unknown = [t for t in targets.values() if not t.resolved]
         kind = self._builder.kind(targets)
+        self._note_unresolved(unknown)
         found = self._builder.endpoints(targets, number)
+        if not srv.truncated and found:
+            return self._answer(Outcome.RESOLVED, found, kind=kind, failed_families=failed)
         if not srv.truncated and not unknown:
-            if found:
-                return self._answer(Outcome.RESOLVED, found, kind=kind, failed_families=failed)
+            if self._builder.unresolved:
+                return self._builder.all_rejected()
             if self._builder.dropped and any(not t.addresses for t in targets.values()):
                 return self._builder.all_rejected()
             if any(srv.glue.values()) and self._config.family != "any":
@@ -54,18 +60,18 @@ class SrvLookup(OwnNameQueries):
             return self._builder.failed(f"SRV lists {count}, and their addresses could not be resolved")
         return self._answer(Outcome.PARTIAL, found, kind=kind, ordered=True, failed_families=failed)
 
-    def _fill(self, missing: list[Target], limit: int) -> Generator[Batch, list[Reply], frozenset[int]]:
+    def _fill(self, missing: list[Target]) -> Generator[Batch, list[Reply], frozenset[int]]:
         """Ask for the addresses that did not come along. Returns the families that could not be asked."""
         hosts = [target for target in missing if target.hostname]
         others = [target for target in missing if not target.hostname]
         failed = set[int]()
-        if others or len(hosts) > MAX_OWN_NAMES:
+        many = self._config.in_cluster and len(hosts) > MAX_OWN_NAMES
+        if others or many:
             replies = yield from self._ask_addresses(self._name)
-            self._confirm(hosts if len(hosts) > MAX_OWN_NAMES else [], others, replies)
+            self._confirm(hosts if many else [], others, replies)
             hosts = [target for target in hosts if not target.resolved]
-            # Pods that are not known yet go first, so that a large set grows with each lookup.
-            hosts.sort(key=lambda target: target.label in self._known)
-        hosts = hosts[:limit]
+        # Pods that are not known yet go first: the time may end before all were asked.
+        hosts.sort(key=lambda target: target.label in self._known)
         by_name = yield from self._ask_many([target.name for target in hosts])
         for target in hosts:
             replies = by_name[target.name]
@@ -99,6 +105,14 @@ class SrvLookup(OwnNameQueries):
             target.resolved = bool(target.addresses)
         for reply in replies.values():
             self._builder.count_ttl(reply)
+
+    def _note_unresolved(self, targets: list[Target]) -> None:
+        self._builder.unresolved.update(target.dashed or target.label for target in targets)
+        for target in targets[:_SHOWN]:
+            why = f"SRV {self._name} {target.name}: its address could not be resolved"
+            self._builder.dropped[why] = None
+        if len(targets) > _SHOWN:
+            self._builder.dropped[f"SRV {self._name}: more targets could not be resolved"] = None
 
     def _drop_target(self, target: Target) -> None:
         self._builder.dropped[f"SRV {self._name} {target.name}: the target has no address"] = None

@@ -41,7 +41,14 @@ def _exchanges(
     until = min(began + timeout * batch.share, now + batch.limit)
     return [
         *(
-            Exchange(question, servers, stats, now=now, until=until, bypass_cache=batch.bypass_cache)
+            Exchange(
+                question,
+                servers,
+                stats,
+                now=now,
+                until=now + (until - now) * batch.time_shares.get(question, 1.0),
+                bypass_cache=batch.bypass_cache,
+            )
             for question in batch.questions
         ),
         *(

@@ -28,6 +28,7 @@ from . import _hints
 from ._by_address import AddressLookup
 from ._by_srv import MAX_OWN_NAMES
 from ._records import LookupConfig, Target
+from ._targets import is_not_offered
 from ._types import Plan, ReplyStatus
 from ._zonal import Zonal, zonal_questions
 
@@ -71,13 +72,15 @@ class Lookup(AddressLookup):
         if self._second_opinion and answer.outcome is Outcome.NOT_FOUND:
             questions = _hints.hint_questions(self._config)
             replies = yield from self._ask(questions, limit=HINT_TIMEOUT)
-            return answer.replace(hint=_hints.hint(self._config, replies))
+            return answer.replace(hint=answer.hint or _hints.hint(self._config, replies))
         return answer
 
     def _named(self, port: str) -> Plan:
         srv = yield from self._ask_srv(f"_{port}._{self._service.protocol}.{self._name}")
         if srv.status is ReplyStatus.FAILED:
             return self._builder.failed(srv.error)
+        if is_not_offered(srv):
+            return self._builder.not_offered(srv)
         if srv.is_negative:
             return self._builder.negative([srv])
         targets = self._builder.targets(srv)
@@ -92,12 +95,15 @@ class Lookup(AddressLookup):
             return (yield from self._by_address(number, None, {}))
         srv = yield from self._ask_srv(self._name, SRV_SHARE / 2 ** min(history.srv_failures, 2))
         history.skip_srv = 0
+        if is_not_offered(srv):
+            return self._builder.not_offered(srv)
         if srv.status is not ReplyStatus.FAILED:
             history.srv_failures = 0
         targets = self._builder.targets(srv)
         self._builder.compare_ports(number, targets)
         missing = [t for t in targets.values() if not t.resolved and t.hostname]
-        if targets and not srv.truncated and len(missing) <= MAX_OWN_NAMES:
+        few = len(missing) <= MAX_OWN_NAMES or not self._config.in_cluster
+        if targets and not srv.truncated and few:
             return (yield from self._by_targets(srv, targets, number))
         return (yield from self._by_address(number, srv, targets))
 
@@ -105,27 +111,28 @@ class Lookup(AddressLookup):
         srv = yield from self._ask_srv(self._name)
         if srv.status is ReplyStatus.FAILED:
             return self._builder.failed(srv.error)
+        if is_not_offered(srv):
+            return self._builder.not_offered(srv)
         targets = self._builder.targets(srv)
         if srv.is_negative:
             replies = yield from self._ask_addresses(self._name)
             if not any(reply.status is ReplyStatus.ANSWER for reply in replies.values()):
                 return self._verdict(replies, srv)
-        if srv.is_negative or _ambiguous(targets):
+        if srv.is_negative or self._ambiguous(targets):
             srv = yield from self._ask_srv(self._name, bypass_cache=True)
             targets = self._builder.targets(srv)
             if srv.status is ReplyStatus.FAILED:
                 return self._builder.failed(f"which port to use could not be confirmed: {srv.error}")
             if srv.is_negative:
                 return self._builder.failed(self._builder.no_ports_error())
-            if ports := _ambiguous(targets):
+            if ports := self._ambiguous(targets):
                 return self._builder.failed(self._builder.several_ports_error(ports))
         if not targets and not srv.truncated:
             return self._builder.all_rejected()
         return (yield from self._by_targets(srv, targets))
 
-
-def _ambiguous(targets: Mapping[str, Target]) -> list[int]:
-    """All ports, if a target has several; else nothing."""
-    if all(len(target.ports) <= 1 for target in targets.values()):
-        return []
-    return sorted({port for target in targets.values() for port in target.ports})
+    def _ambiguous(self, targets: Mapping[str, Target]) -> list[int]:
+        """All ports, if a pod has several. Outside of a cluster each SRV record is an instance of its own."""
+        if not self._config.in_cluster or all(len(target.ports) <= 1 for target in targets.values()):
+            return []
+        return sorted({port for target in targets.values() for port in target.ports})

@@ -57,10 +57,12 @@ class OwnNameQueries(QueryMixin):
         """The answer, with the pods whose names are gone."""
         ttls = [ttl for ttl in self._gone.values() if ttl is not None]
         gone = {"gone": frozenset(self._gone), "gone_ttl": max(ttls, default=None)}
-        return self._builder.answer(outcome, endpoints, **gone, **rest)
+        unresolved = frozenset(self._builder.unresolved) - self._gone.keys()
+        return self._builder.answer(outcome, endpoints, **gone, unresolved=unresolved, **rest)
 
     def _own_name(self, label: str) -> str:
-        return f"{label}." if "." in label else f"{label}.{self._parent}"
+        outside = not self._config.in_cluster and "." in label
+        return f"{label}." if outside else f"{label}.{self._parent}"
 
     def _addresses(self, name: str, replies: Mapping[int, Reply]) -> tuple[tuple[str, ...], bool]:
         """The accepted addresses of one pod, and whether that is settled: found, or proven to have none."""

@@ -10,7 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 
 from ._records import AnswerBuilder, LookupConfig, without_service_labels
@@ -21,6 +21,9 @@ __all__ = ["QueryMixin"]
 Replies = Generator[Batch, list[Reply], list[Reply]]
 
 _KINDS = {4: RecordType.A, 6: RecordType.AAAA}
+FAILED = ReplyStatus.FAILED
+MAX_HALVINGS = 3
+"""How often the time for what is never answered is halved, from one lookup to the next."""
 
 
 class QueryMixin:
@@ -32,6 +35,8 @@ class QueryMixin:
         self._parent = config.name
         """The pods' own names are beneath it: the service, or the one that a CNAME leads to."""
         self._builder = AnswerBuilder(config)
+        self._failed_families = set[int]()
+        """Those that are counted as failed in this lookup."""
         self._optional: tuple[Question, ...] = ()
         """To be asked along with the next questions."""
         self._optional_replies: list[Reply] = []
@@ -48,13 +53,44 @@ class QueryMixin:
 
     def _ask_many(self, names: list[str]) -> Generator[Batch, list[Reply], dict[str, dict[int, Reply]]]:
         """Ask for the addresses of these names. Returns the replies of each, by family."""
-        families = self._config.families
-        replies = yield from self._ask([Question(n, _KINDS[f]) for n in names for f in families])
+        families, failures = self._config.families, self._config.history.failures
+        shares = dict[Question, float]()
+        for name in names:
+            for family in families:
+                failed = max(failures.get(family, 0), failures.get(name, 0))
+                if failed:
+                    shares[Question(name, _KINDS[family])] = 0.5 ** min(failed, MAX_HALVINGS)
+        questions = [Question(n, _KINDS[f]) for n in names for f in families]
+        replies = yield from self._ask(questions, time_shares=shares)
         by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
         for reply in replies:
             family = 4 if reply.question.kind is RecordType.A else 6
             by_name[reply.question.name][family] = reply
+        self._remember_failures(by_name)
         return by_name
+
+    def _remember_failures(self, by_name: dict[str, dict[int, Reply]]) -> None:
+        """What was not answered while something else was gets less time in the next lookup."""
+        families, failures = self._config.families, self._config.history.failures
+        answered = {f for some in by_name.values() for f, r in some.items() if r.status is not FAILED}
+        if not answered:
+            return
+        for name, replies in by_name.items():
+            if all(reply.status is FAILED for reply in replies.values()):
+                failures[name] = failures.get(name, 0) + 1
+            else:
+                failures.pop(name, None)
+        for family in families:
+            if family in answered:
+                failures.pop(family, None)
+            elif family not in self._failed_families:
+                self._failed_families.add(family)
+                failures[family] = failures.get(family, 0) + 1
+            if failures.get(family, 0) > 1:
+                self._builder.warnings[
+                    f"{_KINDS[family].name} questions for {self._config.name} fail in each lookup: if pods "
+                    f'have no IPv{family} addresses, DNS(family="ipv{10 - family}") leaves them out'
+                ] = None
 
     def _ask(
         self,
@@ -63,13 +99,14 @@ class QueryMixin:
         *,
         limit: float = float("inf"),
         bypass_cache: bool = False,
+        time_shares: Mapping[Question, float] | None = None,
     ) -> Replies:
         """The replies, with CNAMEs followed to their end."""
         if not questions:
             return []
         bypass_cache = bypass_cache or self._second_opinion
         optional, self._optional = self._optional, ()
-        replies = yield Batch(tuple(questions), share, limit, bypass_cache, optional)
+        replies = yield Batch(tuple(questions), share, limit, bypass_cache, optional, time_shares or {})
         if optional:
             replies, self._optional_replies = replies[: len(questions)], replies[len(questions) :]
         for _ in range(MAX_HOPS):

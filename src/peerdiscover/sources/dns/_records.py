@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -49,6 +50,8 @@ class NameHistory:
     """In how many lookups in a row SRV failed while A or AAAA answered."""
     plain_family: int | None = None
     """The family of the pods without hostnames."""
+    failures: dict[int | str, int] = field(default_factory=dict)
+    """In how many lookups in a row a family (4, 6) or a target's name was not answered, while others were."""
     zonal: dict[str, Zonal] = field(default_factory=dict)
     """By topology zone."""
 
@@ -61,6 +64,7 @@ class LookupConfig:
     `service`: the name as the user wrote it.
     `family`: which families are asked for; "any" by default.
     `networks`: addresses outside of these are rejected; None accepts all.
+    `any_target`: whether SRV targets may lie outside of the service; False by default.
     `local_namespace`: the namespace that this program runs in, if known.
     `cluster_domain`: "cluster.local" by default.
     `history`: what earlier lookups of this name found.
@@ -70,6 +74,7 @@ class LookupConfig:
     service: ServiceName
     family: Family = "any"
     networks: tuple[Network, ...] | None = None
+    any_target: bool = False
     local_namespace: str | None = None
     cluster_domain: str = "cluster.local"
     history: NameHistory = field(default_factory=NameHistory)
@@ -96,7 +101,8 @@ class Target:
     name: str
     label: str
     """Its label beneath the service; "" for the service itself; the whole name elsewhere."""
-    ports: list[int] = field(default_factory=list)
+    ports: dict[int, int] = field(default_factory=dict)
+    """Each with the lowest priority of its records."""
     addresses: tuple[str, ...] = ()
     """The accepted ones."""
     resolved: bool = False
@@ -105,7 +111,7 @@ class Target:
     @property
     def dashed(self) -> str | None:
         """The address that its label was made from; None if it is a hostname."""
-        address = _dashed_address(self.label) if self.label else None
+        address = _dashed_address(self.label.partition(".")[0]) if self.label else None
         return address if address and (not self.addresses or address in self.addresses) else None
 
     @property
@@ -120,6 +126,8 @@ class AnswerBuilder:
         self.config = config
         self.dropped: dict[str, None] = {}
         self.warnings: dict[str, None] = {}
+        self.unresolved: set[str] = set()
+        """Pods that are listed, but whose addresses are not known: labels, or addresses made into labels."""
         self._ignored: list[str] = []
         self._servers: dict[Server, None] = {}
         self._ttls: list[float] = []
@@ -181,7 +189,8 @@ class AnswerBuilder:
         parents = tuple(dict.fromkeys((self.config.name, without_service_labels(reply.canonical))))
         found: dict[str, Target] = {}
         for record in reply.services:
-            why = target_rejection(record, parents if self.config.in_cluster else None)
+            anywhere = self.config.any_target or not self.config.in_cluster
+            why = target_rejection(record, None if anywhere else parents)
             if why:
                 shown = f"{record.priority} {record.weight} {record.port} {record.target}"
                 self.dropped[f"SRV {reply.question.name} {shown}: {why}"] = None
@@ -191,8 +200,8 @@ class AnswerBuilder:
                 label = label_beneath(record.target, parents)
                 target = Target(record.target, record.target.rstrip(".") if label is None else label)
                 found[record.target] = target
-            if record.port not in target.ports:
-                target.ports.append(record.port)
+            priority = target.ports.get(record.port, record.priority)
+            target.ports[record.port] = min(priority, record.priority)
         for name, target in found.items():
             glue = reply.glue.get(name, ())
             requested = [a for a in glue if family_of(a) in self.config.families]
@@ -212,12 +221,38 @@ class AnswerBuilder:
         for target in targets.values():
             if target.dashed and family_of(target.dashed) != preferred:
                 continue
-            for port in [number] if number is not None else target.ports:
-                found += self.pods(target.addresses, port, target.hostname, target.name)
+            ports = target.ports if number is None else {number: min(target.ports.values(), default=0)}
+            if not self._pairs_ports(target, ports):
+                continue
+            for port, priority in ports.items():
+                instance = number is None and not self.config.in_cluster
+                found += self.pods(
+                    target.addresses, port, target.hostname, target.name, priority, is_instance=instance
+                )
         return found
 
+    def _pairs_ports(self, target: Target, ports: Iterable[int]) -> bool:
+        """Whether it is known which port belongs to which address; else no peer is made up."""
+        numbers = sorted(ports)
+        families = Counter(map(family_of, target.addresses))
+        if len(numbers) <= 1 or max(families.values(), default=0) <= 1:
+            return True
+        self.dropped[
+            f"SRV {self.config.name} {target.name}: it has {len(target.addresses)} addresses and the ports "
+            f"{', '.join(map(str, numbers))}, and DNS does not say which belong together"
+        ] = None
+        self.unresolved.add(target.label)
+        return False
+
     def pods(
-        self, addresses: Iterable[str], port: int, hostname: str | None, fqdn: str | None
+        self,
+        addresses: Iterable[str],
+        port: int,
+        hostname: str | None,
+        fqdn: str | None,
+        priority: int = 0,
+        *,
+        is_instance: bool = False,
     ) -> list[Endpoint]:
         """The pods behind one name: one with all addresses, or one per address if pods share the name."""
         by_family: dict[int, list[str]] = {self.config.preferred: []}
@@ -225,9 +260,14 @@ class AnswerBuilder:
             by_family.setdefault(family_of(address), []).append(address)
         if all(len(some) <= 1 for some in by_family.values()):
             together = tuple(address for some in by_family.values() for address in some)
-            return [Endpoint(together, port, hostname, fqdn)] if together else []
-        first = next(some for some in by_family.values() if some)
-        return [Endpoint((address,), port, hostname, fqdn) for address in first]
+            groups = [together] if together else []
+        else:
+            first = next(some for some in by_family.values() if some)
+            groups = [(address,) for address in first]
+        return [
+            Endpoint(group, port, hostname, fqdn, priority=priority, is_instance=is_instance)
+            for group in groups
+        ]
 
     # Verdicts
 
@@ -239,6 +279,12 @@ class AnswerBuilder:
             if reply.status is ReplyStatus.NODATA:
                 outcome = Outcome.EMPTY
         return self.answer(outcome)
+
+    def not_offered(self, srv: Reply) -> Answer:
+        """The target ".": that is a clear "no"."""
+        self.count_ttl(srv)
+        hint = 'its SRV record says that the service is not offered (target ".")'
+        return self.answer(Outcome.NOT_FOUND).replace(hint=hint)
 
     def kind(self, targets: Mapping[str, Target]) -> str:
         """What SRV shows the service to be: see `PeerSet.kind`."""

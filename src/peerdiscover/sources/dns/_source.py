@@ -28,9 +28,10 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_network
-from typing import TYPE_CHECKING, get_args
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Literal, get_args
 
+from peerdiscover._text import printable, quoted
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources._server import Server
@@ -66,6 +67,7 @@ class DNS:
     addresses of both, IPv4 first. Pods without hostnames are taken from IPv4, or from IPv6 if there
     is proven to be no IPv4.
     `networks`: addresses outside of these are rejected; the pod CIDRs, for instance. By default all count.
+    `targets`: "any" accepts SRV targets outside of the service; by default they are rejected.
 
     Raises `ConfigurationError` for an argument that cannot be right.
     """
@@ -80,6 +82,7 @@ class DNS:
         family: Family = "any",
         networks: Iterable[str] | None = None,
         *,
+        targets: Literal["service", "any"] = "service",
         environment: Environment | None = None,
     ) -> None:
         if isinstance(nameservers, str):
@@ -93,6 +96,9 @@ class DNS:
             raise ConfigurationError(f"DNS(family={family!r}): use one of 'any', 'ipv4', 'ipv6'")
         self._family: Family = family
         self._networks = _networks(networks)
+        if targets not in ("service", "any"):
+            raise ConfigurationError(f"DNS(targets={quoted(targets)}): use one of 'service', 'any'")
+        self._any_target = targets == "any"
         self._environment = environment or Environment()
         self._stats: ServerStats | None = None
         self._histories: dict[str, NameHistory] = {}
@@ -144,6 +150,7 @@ class DNS:
             service=service,
             family=self._family,
             networks=self._networks,
+            any_target=self._any_target,
             local_namespace=self._local_namespace(),
             cluster_domain=domain,
             history=self._histories.setdefault(name, NameHistory()),
@@ -161,8 +168,13 @@ def _networks(texts: Iterable[str] | None) -> tuple[Network, ...] | None:
     if texts is None:
         return None
     if isinstance(texts, str):
-        raise ConfigurationError(f"DNS(networks={texts!r}): expected a list, [{texts!r}]")
-    try:
-        return tuple(ip_network(text) for text in texts)
-    except ValueError as error:
-        raise ConfigurationError(f"DNS(networks=…): {error}") from None
+        raise ConfigurationError(f"DNS(networks={quoted(texts)}): expected a list, [{quoted(texts)}]")
+    networks = []
+    for text in texts:
+        if not isinstance(text, str | IPv4Network | IPv6Network):  # ip_network takes numbers for addresses
+            raise ConfigurationError(f"DNS(networks=…): {quoted(text)} is no network; write 10.244.0.0/16")
+        try:
+            networks.append(ip_network(text))
+        except ValueError as error:
+            raise ConfigurationError(f"DNS(networks=…): {printable(str(error))}") from None
+    return tuple(networks)

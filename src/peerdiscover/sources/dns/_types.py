@@ -74,6 +74,8 @@ class Batch:
     """Over TCP, beginning at another server if there are several: a second opinion."""
     optional: tuple[Question, ...] = ()
     """Asked along with them, for `OPTIONAL_TIMEOUT` seconds at most. Their replies come last."""
+    time_shares: Mapping[Question, float] = field(default_factory=dict)
+    """The part of the batch's time for questions that were not answered in earlier lookups."""
 
 
 Plan = Generator[Batch, "list[Reply]", Answer]
