@@ -1,8 +1,9 @@
 """Every Python block of README.md and docs/ is run, and every link inside the project leads somewhere.
 
 A block may use what its text says is there: `web`, an entered discovery of `web-headless.prod:8080`
-(an `AsyncDiscovery` if the block awaits). Functions named `test_…` are called, as pytest does, and an
-`app` gets a request for /hello, as its server would pass it on.
+(an `AsyncDiscovery` if the block awaits). Functions named `test_…` are called, as pytest does; a block with
+fixtures is run by pytest. An `app` gets a request for /hello, as its server would pass it on, and
+`on_startup` and `on_shutdown` are called, each in a task of its own.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application
 
 from peerdiscover import AsyncDiscovery, Discovery
 from peerdiscover.http import Client
@@ -30,7 +33,7 @@ DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^\$ (peerdiscover resolve (.*))\n((?:(?!\$|```).+\n)+)", re.MULTILINE)
 PODS = ["10.244.0.10", "10.244.0.9", "10.244.0.11"]
-FRAMEWORKS = ("fastapi", "flask")  # used by the README alone
+FRAMEWORKS = ("fastapi", "flask", "opentelemetry.instrumentation.httpx")  # used by documents alone
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -90,7 +93,15 @@ def test_block_runs(
     for module in FRAMEWORKS:
         if f"from {module} import" in text:
             pytest.importorskip(module, reason=f"{module} is not installed: pip install '.[test]'")
+    if "@pytest.fixture" in text:
+        (tmp_path / "test_block.py").write_text(text)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return
     run(code, names)
+    if "on_startup" in names:
+        asyncio.run(start_and_shut_down(names["on_startup"], names["on_shutdown"]))
     if "app" in names:
         assert hello_from(names["app"])["pod"] in {"web-0", "web-1", "web-2"}
     if isinstance(names.get("pods"), Client):  # of a module: a program keeps it open
@@ -100,10 +111,23 @@ def test_block_runs(
             value(headless_service)
 
 
+async def start_and_shut_down(*hooks: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Frameworks call their hooks in whatever task they have."""
+    for hook in hooks:
+        await asyncio.create_task(hook())
+
+
 def hello_from(app: Any) -> Any:
-    """What the application answers to GET /hello: a Flask one, or an ASGI one with its lifespan."""
+    """What the application answers to GET /hello: Flask, aiohttp, or ASGI with its lifespan."""
     if hasattr(app, "test_client"):
         return app.test_client().get("/hello").get_json()
+
+    async def served_by_aiohttp() -> Any:
+        async with TestClient(TestServer(app)) as client:
+            return await (await client.get("/hello")).json()
+
+    if isinstance(app, Application):
+        return asyncio.run(served_by_aiohttp())
 
     async def served() -> Any:
         async with app.router.lifespan_context(app) as state:
