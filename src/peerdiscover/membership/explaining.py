@@ -74,7 +74,9 @@ def _name(peer: Peer) -> str:
 
 
 def _peer_line(peer: Peer, reconciler: Reconciler, health: Health, now: float) -> str:
-    also = ", ".join(filter(None, ("self" if peer.is_self else "", printable(peer.zone or ""))))
+    is_backup = peer.priority > min(other.priority for other in reconciler.peers)
+    backup = f"backup, priority {peer.priority}" if is_backup else ""
+    also = ", ".join(filter(None, ("self" if peer.is_self else "", printable(peer.zone or ""), backup)))
     held = reconciler.suspects.get(peer.key)
     if held is not None:
         why = f"held: missing from {counted(held.answers, 'answer')}, first {_ago(now - held.since)}"

@@ -6,7 +6,8 @@ what happened                       | what follows for that peer, at that addres
 ------------------------------------|-------------------------------------------------------------
 `eject_after` failures in a row     | ejected: pickers leave it out for `eject_initial`, doubling with
                                     | each further ejection up to `eject_max`, plus up to 20 % by chance
-… but too many are ejected          | not ejected: never more than `max_ejected` of the set are
+… but too many are ejected          | not ejected: never more than `max_ejected` of the set are, unless
+                                    | peers of a later SRV priority (backups) are there instead
 the time of an ejection has passed  | half-open for as long again: each picker gives it one call, a probe
 a success                           | the failures are forgotten; an ejected peer is back, slowly
 no failure while it is half-open    | the same: many programs report failures only
@@ -78,7 +79,7 @@ class Health:
         if record.ejected or (not record.half_open and record.failures < self._policy.eject_after):
             return
         record.half_open = False
-        if 1 + sum(other.ejected for other in self.failure_records.values()) > self._most(len(peers)):
+        if self._is_needed(peer, peers):
             record.until = math.inf
             return
         doubled = self._policy.eject_initial * 2.0 ** min(record.ejections, 60)
@@ -143,9 +144,16 @@ class Health:
             weights=self._weights,
         )
 
-    def _most(self, size: int) -> int:
-        """How many may be ejected at once: of two or more, one always may."""
-        return max(int(size * self._policy.max_ejected), 1 if size > 1 and self._policy.max_ejected else 0)
+    def _is_needed(self, peer: Peer, peers: PeerSet) -> bool:
+        """Whether its ejection would leave too few; not if there are backups (RFC 2782) to take its load."""
+        ejected = {other for other, record in self.failure_records.items() if record.ejected}
+        if any(other.priority > peer.priority and other not in ejected for other in peers):
+            return self._policy.max_ejected == 0
+        # Of two or more peers, one may always be ejected.
+        most = max(
+            int(len(peers) * self._policy.max_ejected), len(peers) > 1 and self._policy.max_ejected > 0
+        )
+        return len(ejected) >= most
 
     def _start(self, peer: Peer, now: float) -> None:
         if self._policy.slow_start:

@@ -3,6 +3,8 @@
 Invariants, in the order in which they apply:
 
 * This pod is left out unless `include_self`.
+* Of peers with an SRV priority (RFC 2782) those of the lowest number are picked of which one neither is a
+  suspect nor fails; if there is none, those of the lowest number. The others are backups.
 * Suspects are left out as long as the other peers are at least half as many as the set had before;
   below that they count like the others, since a wrong answer must not put the load of ten on one.
 * Peers that failed when they were called (ejected, half-open) are left out as long as half of these remain;
@@ -16,6 +18,7 @@ Invariants, in the order in which they apply:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -46,14 +49,26 @@ def checked_zone_choice(zone: object) -> None:
 
 def pickable(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
     """The peers that may be picked, in the order of the set."""
-    peers = tuple(view.peers if include_self else view.peers.others)
+    peers = _first_choice(tuple(view.peers if include_self else view.peers.others), view, zone)
     chosen = _near(_without_failing(view, _without_suspects(view, peers)), view.zone, zone)
     return chosen or (_in_zone(peers, view.zone) if zone == "only" else ())
 
 
 def stable_candidates(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:
     """The same, ignoring suspicion and failures: for choices that all pods have to agree on."""
-    return _near(tuple(view.peers if include_self else view.peers.others), view.zone, zone)
+    peers = tuple(view.peers if include_self else view.peers.others)
+    return _near(_first_choice(peers, View(view.peers, zone=view.zone), zone), view.zone, zone)
+
+
+def _first_choice(peers: tuple[Peer, ...], view: View, zone: Zone | None) -> tuple[Peer, ...]:
+    if not any(peer.priority for peer in peers):
+        return peers
+    possible = _in_zone(peers, view.zone) if zone == "only" else peers
+    bad = view.suspects | view.ejected | view.half_open
+    lowest = min((p.priority for p in possible if p.key not in bad), default=None)
+    if lowest is None:
+        lowest = min((p.priority for p in possible), default=0)
+    return tuple(peer for peer in peers if peer.priority == lowest)
 
 
 def _near(peers: tuple[Peer, ...], own: str | None, zone: Zone | None) -> tuple[Peer, ...]:
@@ -80,12 +95,14 @@ def _without_failing(view: View, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
 def half_open(
     view: View, chosen: tuple[Peer, ...], include_self: bool = False, zone: Zone | None = None
 ) -> tuple[Peer, ...]:
-    """The peers to be given one call, beside those that were chosen."""
+    """The peers to be given one call, beside those that were chosen, but no backups of these."""
+    backup = max((peer.priority for peer in chosen), default=math.inf)
     return tuple(
         peer
         for peer in map(view.peers.get, sorted(view.half_open))
         if peer is not None
         and peer not in chosen
+        and peer.priority <= backup
         and (include_self or not peer.is_self)
         and (zone is None or peer.zone == view.zone)
     )
