@@ -104,13 +104,16 @@ class Membership:
         return self.journal.pending_logs
 
     def status(self, now: float) -> Status:
-        """The state at this moment, as numbers."""
+        """The state at this moment, as numbers. A lookup that is found to be overdue is logged, once."""
         reconciler, last = self.reconciler, self.journal.last
         failed = self.journal.failed
         overdue = self._schedule.overdue(now)
         error = reason_of(last) if last is not None and failed else None
         if overdue is not None:
             error = f"the source has not returned from a lookup for {overdue:.1f} s"
+            if not self._schedule.in_flight:
+                error = f"a lookup was due {overdue:.1f} s ago and has not started: nothing refreshes the set"
+            self.journal.record_overdue(error)
         next_refresh = math.inf if self.watched else max(0.0, self._schedule.due - now)
         return Status(
             generation=self.peers.generation,
@@ -131,6 +134,11 @@ class Membership:
         return explain(
             self.reconciler, self.health, self.identity, self.journal, self.status(now), now, self.watched
         )
+
+    @property
+    def overdue_at(self) -> float:
+        """When the set freezes: a lookup will have taken too long, or have been due for too long."""
+        return self._schedule.overdue_at
 
     def satisfies(self, min_peers: int, include_self: bool = True) -> bool:
         """Whether so many peers are known; with 0, whether there is any evidence."""

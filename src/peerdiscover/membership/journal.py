@@ -97,6 +97,7 @@ class Journal:
         self.failure_level = logging.WARNING
         """At which failures and recoveries are logged."""
         self._keeping = False
+        self._overdue = False
         self._logged: dict[int, set[str]] = {}
 
     @property
@@ -125,6 +126,9 @@ class Journal:
         count = counted(len(answer.endpoints), "endpoint")
         found = f"{answer.outcome}, {count}" if answer.endpoints else str(answer.outcome)
         self._log(logging.DEBUG, f"{found} in {duration * 1000:.1f} ms")
+        if self._overdue:
+            self._overdue = False
+            self._log(logging.WARNING, f"lookups run again: {found}")
         if failed_before and answer.is_evidence:
             self._log(self.failure_level, f"{self._subject} recovered: {found}")
         elif not failed_before and not answer.is_evidence:
@@ -160,6 +164,12 @@ class Journal:
         if max_stale:
             limit = f"max_stale={self._policy.max_stale:g} s"
             self._log(logging.WARNING, f"set emptied without evidence: no answer within {limit}")
+
+    def record_overdue(self, error: str) -> None:
+        """A lookup is overdue: the set cannot change until it ends."""
+        if not self._overdue:
+            self._overdue = True
+            self._log(logging.WARNING, error)
 
     def record_watch_failure(self, answer: Answer) -> bool:
         """A watch failed, and something else is asked meanwhile. Returns whether it worked before."""

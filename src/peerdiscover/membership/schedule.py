@@ -70,10 +70,16 @@ class Schedule:
         second, self._second_opinion = self._second_opinion, False
         return second
 
+    @property
+    def overdue_at(self) -> float:
+        """When a lookup in flight will have taken too long, or one that is due will start too late."""
+        timeout = self._policy.timeout
+        return self._since + timeout + _OVERDUE if self.in_flight else self.due + timeout
+
     def overdue(self, now: float) -> float | None:
-        """How many seconds a lookup has been in flight, if that is longer than it may take."""
-        seconds = now - self._since
-        return seconds if self.in_flight and seconds > self._policy.timeout + _OVERDUE else None
+        """For how many seconds a lookup has been in flight, or due, if that is too long."""
+        seconds = now - (self._since if self.in_flight else self.due)
+        return seconds if now > self.overdue_at else None
 
     def request(self, now: float) -> None:
         """A caller needs the answer to a lookup that starts from now on."""

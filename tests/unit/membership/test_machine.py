@@ -301,7 +301,8 @@ class History(RuleBasedStateMachine):
         assert status.generation == peers.generation == status.changes
         assert set(status.suspects) <= set(peers)
         last = self.history[-1]
-        assert status.stale == (last.answer.outcome is Outcome.FAILED or bool(status.suspects))
+        late = self.now > self.core.next_wakeup + self.policy.timeout
+        assert status.stale == (last.answer.outcome is Outcome.FAILED or bool(status.suspects) or late)
         assert [p.key for p in peers] == sorted(peers.by_key)
         assert status.lookups == len(self.history)
         assert status.failures == sum(e.answer.outcome is Outcome.FAILED for e in self.history)

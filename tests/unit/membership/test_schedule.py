@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import pytest
@@ -266,7 +267,54 @@ def test_a_lookup_that_does_not_come_back_makes_the_set_stale() -> None:
     assert "No answer now: the source has not returned" in told.core.explain(500)
     told.core.apply(pods(0), 501)
     assert not told.core.status(501).stale
-    assert not told.core.status(600).stale, "nothing is under way"
+    assert not told.core.status(511).stale, "nothing is in flight, and the next one is not late"
+
+
+def _warnings(told: Told) -> list[str]:
+    texts = [text for level, text in told.core.pending_logs if level == logging.WARNING]
+    told.core.pending_logs.clear()
+    return texts
+
+
+def test_a_lookup_that_does_not_start_makes_the_set_stale_and_is_a_warning_once() -> None:
+    """As with a refreshing thread that never runs: whatever the reason, a frozen set is not silent."""
+    told = Told(Policy(timeout=5)).hears(pods(0, ttl=10))
+    assert told.core.overdue_at == 15
+    for now in 10, 15:
+        assert (told.core.status(now).stale, told.core.status(now).error) == (False, None)
+    assert _warnings(told) == []
+    text = "a lookup was due 6.0 s ago and has not started: nothing refreshes the set"
+    assert (told.core.status(16).stale, told.core.status(16).error) == (True, text)
+    assert f"No answer now: {text}" in told.core.explain(16)
+    told.core.status(99)
+    assert _warnings(told) == [f"web.prod:80: {text}"]
+    told.hears(pods(0, ttl=10), at=100)
+    assert _warnings(told) == ["web.prod:80: lookups run again: resolved, 1 endpoint"]
+    assert not told.status.stale
+    told.core.status(116)
+    assert len(_warnings(told)) == 1
+
+
+def test_the_first_lookup_can_be_late_too() -> None:
+    told = Told(Policy(timeout=5))
+    assert not told.core.status(5).stale
+    assert told.core.status(5.1).stale
+
+
+def test_a_source_that_does_not_return_is_a_warning_too() -> None:
+    told = Told(Policy(timeout=5)).hears(pods(0))
+    told.core.begin()
+    told.core.status(20)
+    assert _warnings(told) == ["web.prod:80: the source has not returned from a lookup for 15.0 s"]
+
+
+def test_what_is_never_due_is_never_late() -> None:
+    told = Told().hears(pods(0, ttl=INF))
+    assert not told.core.status(1e9).stale
+    ended = Told().hears(pods(0))
+    ended.core.end()
+    assert not ended.core.status(1e9).stale
+    assert ended.core.overdue_at == INF
 
 
 def test_a_question_of_one_that_is_never_asked_again_can_be_overdue_too() -> None:

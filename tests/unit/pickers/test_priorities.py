@@ -19,7 +19,7 @@ def view(*priorities: int, zones: str = "", own: str | None = None, **state: Any
         replace(peer(i), priority=priority, zone=zones[i] if zones else None)
         for i, priority in enumerate(priorities)
     ]
-    keys = {name: frozenset(f"web-{i}" for i in numbers) for name, numbers in state.items()}
+    keys: dict[str, Any] = {name: frozenset(f"web-{i}" for i in numbers) for name, numbers in state.items()}
     before = len(there) if "suspects" in state else 0
     plain = View(PeerSet("web", there, generation=1), before=before, zone=own)
     return replace(plain, **keys)
