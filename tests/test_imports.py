@@ -13,6 +13,7 @@ WITH_DISCOVERY = {
     "_exports", "_forks", "_host_ports", "_labels", "_text", "answers", "discovery", "discovery._base",
     "discovery._changes",
     "discovery._pickers", "discovery._publisher", "discovery._refresher", "discovery._threads",
+    "discovery._user_code",
     "discovery.sync", "errors", "identity", "names", "peers",
     "pickers",
     "pickers._base", "pickers._candidates", "pickers._turns", "policy", "sources", "sources._calling",

@@ -21,7 +21,7 @@ __all__ = ["closed", "opened"]
 
 
 class Open(Protocol):
-    """An open discovery, as a process sees it."""
+    """What has locks and threads of its own. Each hook works even if `_before_fork` was interrupted."""
 
     def _before_fork(self) -> None: ...
     def _after_fork_in_parent(self) -> None: ...
@@ -32,18 +32,18 @@ class Open(Protocol):
 _open: weakref.WeakSet[Open] = weakref.WeakSet()
 _open_lock = threading.RLock()
 _held: list[Open] = []
-"""Those whose locks are taken while a fork is under way; guarded by the lock."""
+"""Those whose locks are taken for a fork; guarded by the lock."""
 
 
 def opened(discovery: Open) -> None:
-    """From now on this one is told."""
+    """Call its hooks from now on."""
     with _open_lock:
         _watch_for_forks()
         _open.add(discovery)
 
 
 def closed(discovery: Open) -> None:
-    """It is over."""
+    """Call its hooks no more."""
     with _open_lock:
         _open.discard(discovery)
 

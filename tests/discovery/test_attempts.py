@@ -245,7 +245,7 @@ def test_what_ends_the_program_passes(error: BaseException) -> None:
     "on", [(), BaseException, KeyboardInterrupt, "OSError", OSError(), (OSError, 1), None]
 )
 def test_on_is_exception_classes(on: object) -> None:
-    with pytest.raises(ConfigurationError, match="an exception class or a tuple of them is wanted"):
+    with pytest.raises(ConfigurationError, match="expected an exception class or a tuple of them"):
         Web().has(0).attempts(on=on)  # type: ignore[arg-type]
 
 

@@ -65,7 +65,7 @@ def test_what_is_awaited() -> None:
     awaited = {
         name for name, member in members(AsyncDiscovery).items() if inspect.iscoroutinefunction(member)
     }
-    assert awaited == {"start", "aclose", "refresh", "wait", "broadcast"}
+    assert awaited == {"start", "aclose", "refresh", "wait", "broadcast", "call"}
     assert not [name for name, member in members(Discovery).items() if inspect.iscoroutinefunction(member)]
 
 

@@ -186,11 +186,22 @@ class _BaseDiscovery(_PickerMixin[R]):
         stop: StopBaseT | None,
         wait: WaitBaseT | None,
         picker: Picker | None,
+        key: str | bytes | None,
+        ordinal: int | None,
     ) -> Failover:
+        from ._target import Target
         from .attempts import Failover
 
         runtime = self._runtime
         runtime.require_open()
+        if sum(given is not None for given in (picker, key, ordinal)) > 1:
+            raise ConfigurationError("attempts(): give one of picker=, key= and ordinal=")
+        target = None
+        if key is not None:
+            owners = self.rendezvous()
+            target = Target(lambda: self.peers, lambda: owners.pick(key), stays=True)
+        elif ordinal is not None:
+            target = Target(lambda: self.peers, lambda: self.ordinal(ordinal), stays=False)
         return Failover(
             self,
             on=on,
@@ -201,6 +212,7 @@ class _BaseDiscovery(_PickerMixin[R]):
             view=lambda: runtime.view,
             no_peers_error=runtime.no_peers_error,
             ready_timeout=self._policy.ready_timeout,
+            target=target,
         )
 
     def _broadcast(

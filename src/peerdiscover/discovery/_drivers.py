@@ -8,15 +8,14 @@ Invariants:
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer
 
+from ._user_code import finished, refuse_coroutine_function
 from .broadcast import Broadcast, Receipt, RollingBroadcast
 
 if TYPE_CHECKING:
@@ -86,8 +85,7 @@ async def broadcast_in_tasks(
 
 def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: float | None) -> None:
     """Call each peer in one of `width` threads; returns when all are done, or after `timeout` seconds."""
-    if _is_async(call):
-        raise ConfigurationError(f"broadcast({call!r}): a coroutine function; use AsyncDiscovery to await it")
+    refuse_coroutine_function("broadcast", call)
     # The lock itself is entered, not the Condition, whose `__enter__` is Python code: a signal handler that
     # raises inside of that would leave the lock held.
     lock = threading.Lock()
@@ -100,7 +98,7 @@ def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout:
             if peer is None:
                 return
             try:
-                value = _finished(call(peer))
+                value = finished(call(peer))
             except BaseException as error:  # noqa: BLE001 - whatever a call raises belongs to the caller
                 with lock:
                     broadcast.raised(peer, error)
@@ -127,18 +125,6 @@ def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout:
     if broadcast.done:
         for worker in workers:
             worker.join()
-
-
-def _is_async(call: object) -> bool:
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004 - whether it can be called is not the question
-
-
-def _finished(value: T) -> T:
-    """The value, unless it is a coroutine: in a thread nothing would ever await that."""
-    if inspect.iscoroutine(value):
-        value.close()
-        raise ConfigurationError("the call returned a coroutine; use AsyncDiscovery to await it")
-    return value
 
 
 async def call_in_tasks(

@@ -26,6 +26,7 @@ import anyio.abc
 
 from peerdiscover import _forks
 from peerdiscover.answers import LookupRequest
+from peerdiscover.identity import Identity
 from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
 
@@ -72,6 +73,13 @@ class TaskRuntime(Refresher):
             return True
         return ready()  # it may have become so in the very moment that the time ended
 
+    async def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
+        """Wait for so many peers; raises after `timeout` seconds."""
+        self.require_open()
+        began = self.now()
+        if not await self.wait_until(lambda: self.satisfied(min_peers, include_self), timeout):
+            raise self.timeout_error(min_peers, include_self, began)
+
     async def refresh(self) -> None:
         """Ask at once, and wait for the answer."""
         await self.wait_until(self.request(), None)
@@ -80,9 +88,23 @@ class TaskRuntime(Refresher):
         """Wait as `pause` says."""
         await self.wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
 
-    def open(self) -> None:
-        """Start the task that refreshes."""
-        _forks.opened(self)
+    async def start(self, identity: Callable[[], Identity], wait: bool) -> None:
+        """Start refreshing, and wait for the first peers if `wait`."""
+        opens = self.enter_start(identity)
+        succeeded = False
+        try:
+            if opens:
+                _forks.opened(self)
+                self._begin()
+            if wait and not self.ready:
+                await self.wait(self.policy.min_peers, self.policy.ready_timeout, True)
+                self.ready = True
+            succeeded = True
+        finally:
+            if self.leave_start(succeeded):
+                await self.aclose()
+
+    def _begin(self) -> None:
         self.core.start(self.now())
         self._stuck_calls: set[object] = set()
         self._scope = anyio.CancelScope()
@@ -115,6 +137,7 @@ class TaskRuntime(Refresher):
                     self.end()
                 self.publish()
             finally:
+                self._own.clear()  # later tasks may have the same ids
                 self._ended.set()
 
     async def _run(self) -> None:
@@ -133,8 +156,12 @@ class TaskRuntime(Refresher):
 
     async def _watch(self, request: LookupRequest) -> None:
         """Apply what a watch delivers, until it ends."""
-        self._own.add(anyio.get_current_task().id)
-        self.on_watch_end(await _calling.afollow(self.source, request, self.apply_watch))
+        own = anyio.get_current_task().id
+        self._own.add(own)
+        try:
+            self.on_watch_end(await _calling.afollow(self.source, request, self.apply_watch))
+        finally:
+            self._own.discard(own)  # a later task may have the same id
 
     # For `_forks`
 

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from peerdiscover import _forks
 from peerdiscover.answers import Answer, LookupRequest
+from peerdiscover.identity import Identity
 from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
 
@@ -74,6 +75,13 @@ class ThreadedRuntime(Refresher):
                 else:
                     self.changed.wait(min(due, left, threading.TIMEOUT_MAX))
         return True
+
+    def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
+        """Wait for so many peers; raises after `timeout` seconds. Takes the lock."""
+        self.require_open()
+        began = self.now()
+        if not self.wait_until(lambda: self.satisfied(min_peers, include_self), timeout):
+            raise self.timeout_error(min_peers, include_self, began)
 
     def refresh(self) -> None:
         """Ask at once, and wait for the answer. Takes the lock."""
@@ -144,11 +152,25 @@ class ThreadedRuntime(Refresher):
         with self.lock:
             self.on_watch_end(ended)
 
-    def open(self) -> None:
-        """Start refreshing. Takes the lock."""
-        _forks.opened(self)
+    def start(self, identity: Callable[[], Identity], wait: bool) -> None:
+        """Start refreshing, and wait for the first peers if `wait`. Takes the lock."""
         with self.lock:
-            self._begin()
+            opens = self.enter_start(identity)
+        succeeded = False
+        try:
+            if opens:
+                _forks.opened(self)
+                with self.lock:
+                    self._begin()
+            if wait and not self.ready:
+                self.wait(self.policy.min_peers, self.policy.ready_timeout, True)
+                self.ready = True
+            succeeded = True
+        finally:
+            with self.lock:
+                close = self.leave_start(succeeded)
+            if close:
+                self.close()
 
     def close(self) -> None:
         """End refreshing. Takes the lock."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import anyio
 
@@ -20,7 +20,7 @@ from peerdiscover.peers import Change, Peer, PeerSet
 from ._base import _BaseDiscovery
 from ._drivers import broadcast_in_tasks
 from ._tasks import Changes, TaskRuntime
-from .attempts import AsyncAttempts
+from .attempts import AsyncAttempts, FailoverOptions
 from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
 
 if TYPE_CHECKING:
@@ -52,19 +52,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
 
         One that is open is left as it is: a second `start` only waits, if the first one still does.
         """
-        runtime = self._runtime
-        opens = runtime.enter_start(self._identity)
-        succeeded = False
-        try:
-            if opens:
-                runtime.open()
-            if wait and not runtime.ready:
-                await self.wait(self._policy.min_peers, self._policy.ready_timeout)
-                runtime.ready = True
-            succeeded = True
-        finally:
-            if runtime.leave_start(succeeded):
-                await self.aclose()
+        await self._runtime.start(self._identity, wait)
         return self
 
     async def aclose(self) -> None:
@@ -95,11 +83,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
         """
-        runtime = self._runtime
-        runtime.require_open()
-        began = runtime.now()
-        if not await runtime.wait_until(lambda: runtime.satisfied(min_peers, include_self), timeout):
-            raise runtime.timeout_error(min_peers, include_self, began)
+        await self._runtime.wait(min_peers, timeout, include_self)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
@@ -133,9 +117,25 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
         stop: StopBaseT | None = None,
         wait: WaitBaseT | None = None,
         picker: Picker | None = None,
+        key: str | bytes | None = None,
+        ordinal: int | None = None,
     ) -> AsyncAttempts:
         """Failover: `async for attempt in web.attempts(on=OSError): with attempt as peer: …`
 
-        `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds.
+        `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds. With `key`
+        all attempts go to the peer that owns it (see `rendezvous`), with `ordinal` to that pod; if it leaves
+        the set, they wait until it is back.
         """
-        return AsyncAttempts(self._failover(on, stop, wait, picker), self._runtime.pause)
+        return AsyncAttempts(self._failover(on, stop, wait, picker, key, ordinal), self._runtime.pause)
+
+    async def call(
+        self,
+        fn: Callable[[Peer], Awaitable[T]],
+        on: type[Exception] | tuple[type[Exception], ...],
+        **options: Unpack[FailoverOptions],
+    ) -> T:
+        """The result of `await fn(peer)`, with failover. The `options` are those of `attempts`."""
+        async for attempt in self.attempts(on, **options):
+            with attempt as peer:
+                return await fn(peer)
+        raise AssertionError  # not reached: `attempts` raises the last failure

@@ -1,9 +1,11 @@
-"""Resolving once: an answer, and nothing left running.
+"""Resolving once: one set of peers, and nothing left running.
 
-Failures are asked again until the time is over. "Nobody" is believed when a second opinion agrees:
-one wrong NXDOMAIN among good answers does occur.
+Invariants:
 
-`OneShot` says what to ask and what follows from an answer; tenacity repeats, the two functions ask.
+* A lookup that fails is repeated until the timeout.
+* An empty answer counts once a second opinion agrees: one wrong NXDOMAIN among good answers does occur.
+
+`OneShot` decides what to ask and what follows from an answer; tenacity repeats, and the two functions ask.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["aresolve", "resolve"]
 
 _TOO_SHORT = 0.1
-"""Seconds in which no lookup is begun."""
+"""With less time left (s), no lookup begins."""
 _AMPLE = 1.0
-"""Seconds in which each server can show what it does."""
+"""A lookup with so much time (s) shows what each server does."""
 _LAST = 0.3
-"""Seconds that are left to the last lookup, where the time ends in failures."""
+"""The time (s) that the last wait leaves to the last lookup."""
 
 
 def resolve(
@@ -47,19 +49,19 @@ def resolve(
     timeout: float = 5.0,
     me: Identity | None = None,
 ) -> PeerSet:
-    """The peers behind a name, asked once. Never empty: `NameNotFoundError` instead.
+    """The peers behind a name, looked up once. Never empty: `NameNotFoundError` instead.
 
-    Failures are repeated until `timeout` seconds are over; then `ResolutionTimeoutError` says what
-    each server did. A source that blocks for longer than it may holds the caller for as long. The
-    arguments are those of `Discovery`.
+    A lookup that fails is repeated for `timeout` seconds; then `ResolutionTimeoutError` lists what each
+    server did. A source that blocks past its timeout holds the caller for as long. The arguments are
+    those of `Discovery`.
     """
     import tenacity
 
     once = OneShot(service, source, timeout, me)
 
     def ask() -> PeerSet | None:
-        question = once.ask(time.monotonic())
-        return once.take(_calling.first_answer(once.source, question), time.monotonic())
+        request = once.next_request(time.monotonic())
+        return once.apply(_calling.first_answer(once.source, request), time.monotonic())
 
     once.began = time.monotonic()
     return once.found(tenacity.Retrying(**once.retrying())(ask))
@@ -79,32 +81,31 @@ async def aresolve(
     once = OneShot(service, source, timeout, me)
 
     async def ask() -> PeerSet | None:
-        question = once.ask(anyio.current_time())
-        return once.take(
-            await _calling.afirst_answer(once.source, question, once.stuck_calls), anyio.current_time()
-        )
+        request = once.next_request(anyio.current_time())
+        answer = await _calling.afirst_answer(once.source, request, once.stuck_calls)
+        return once.apply(answer, anyio.current_time())
 
     once.began = anyio.current_time()
     return once.found(await tenacity.AsyncRetrying(sleep=anyio.sleep, **once.retrying())(ask))
 
 
 class OneShot:
-    """The steps of resolving once."""
+    """The steps of resolving once. It is given the time, and does no I/O."""
 
     def __init__(
         self, service: str | ServiceName, source: SourceLike | None, timeout: float, me: Identity | None
     ) -> None:
         if not timeout > 0:
-            raise ConfigurationError(f"timeout={timeout!r}: must be above 0")
+            raise ConfigurationError(f"timeout={timeout!r}: expected more than 0 seconds")
         name = as_service_name(service)
         self.source: Source = source_for(name, source)
         self._policy = Policy(timeout=timeout, on_empty="accept")
         self._core = Membership(
             name, self._policy, identity_for(name, me), random.random, getattr(self.source, "kind", "unknown")
         )
-        self._core.journal.failure_level = logging.INFO  # a failure is retried, and the error will have it
+        self._core.journal.failure_level = logging.INFO  # a failure is retried, and the error will name it
         self._timeout = timeout
-        self._doubted = False
+        self._second_opinion = False
         self._allowed = timeout
         self._failure: Answer | None = None
         self._now = 0.0
@@ -112,45 +113,45 @@ class OneShot:
         self.stuck_calls: set[object] = set()
 
     def retrying(self) -> dict[str, Any]:
-        """How tenacity is to repeat."""
+        """The arguments for tenacity."""
         import tenacity
 
         return {
             "retry": tenacity.retry_if_result(lambda found: found is None),
-            # A last question without time for an answer would hide what the earlier ones met with.
+            # A last lookup without time for an answer would hide how the earlier ones failed.
             "stop": lambda state: self._left() - state.upcoming_sleep < _TOO_SHORT,
-            "wait": lambda state: 0.0 if self._doubted else self._backoff(state),
+            "wait": lambda state: 0.0 if self._second_opinion else self._backoff(state),
             "retry_error_callback": self._give_up,
         }
 
-    def ask(self, now: float) -> LookupRequest:
-        """What to ask now."""
+    def next_request(self, now: float) -> LookupRequest:
+        """The lookup to make now."""
         self._now = now
         self._core.begin()
         self._allowed = max(_TOO_SHORT, self._left())
         return LookupRequest(
             service=self._core.service,
             timeout=self._allowed,
-            second_opinion=self._doubted,
+            second_opinion=self._second_opinion,
             zone=self._core.reconciler.zone,
         )
 
-    def take(self, answer: Answer, now: float) -> PeerSet | None:
-        """The peers, or None: ask again. Raises what ends it."""
+    def apply(self, answer: Answer, now: float) -> PeerSet | None:
+        """The peers, or None to ask again. Raises the error that ends it."""
         asked_at, self._now = self._now, now
-        answer = self._core.apply(self._telling(answer), now, now - asked_at)
+        answer = self._core.apply(self._most_informative(answer), now, now - asked_at)
         self._log(answer)
         if (error := self._core.journal.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
         if self._core.peers:
             return self._core.peers
-        if answer.is_empty and (self._doubted or answer.authoritative):
+        if answer.is_empty and (self._second_opinion or answer.authoritative):
             raise self._core.journal.not_found_error(now)
-        self._doubted = answer.is_empty
+        self._second_opinion = answer.is_empty
         return None
 
-    def _telling(self, answer: Answer) -> Answer:
-        """Of failures, the one that says most: a lookup that had little time says that it had little time."""
+    def _most_informative(self, answer: Answer) -> Answer:
+        """The answer, or for a failure the most informative one so far: one that had time to show why."""
         if answer.is_evidence:
             return answer
         if self._failure is None or self._allowed >= min(_AMPLE, self._timeout / 2):
@@ -159,12 +160,12 @@ class OneShot:
 
     @staticmethod
     def found(peers: PeerSet | None) -> PeerSet:
-        """What tenacity returned: it repeats, or gives up by an error, where there is nothing."""
+        """What tenacity returned. It is never None: without peers it repeats, and gives up by an error."""
         assert peers is not None
         return peers
 
     def _log(self, answer: Answer) -> None:
-        """Log what there is to say. A failure warns nobody: it is asked again, and the error will have it."""
+        """Log what is pending. A failure is no warning: it is repeated, and the error will name it."""
         for level, text in self._core.pending_logs:
             log.log(level if answer.is_evidence else min(level, logging.INFO), "%s", text)
         self._core.pending_logs.clear()

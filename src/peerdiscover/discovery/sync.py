@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from peerdiscover.peers import Change, Peer, PeerSet
 
 from ._base import _BaseDiscovery
 from ._threads import ThreadedRuntime
+from ._user_code import finished, refuse_coroutine_function
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from peerdiscover.pickers import Picker
 
-    from .attempts import Attempts
+    from .attempts import Attempts, FailoverOptions
     from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
 
 __all__ = ["Discovery"]
@@ -52,22 +53,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
 
         One that is open is left as it is: a second `start` only waits, if the first one still does.
         """
-        runtime = self._runtime
-        with runtime.lock:
-            opens = runtime.enter_start(self._identity)
-        succeeded = False
-        try:
-            if opens:
-                runtime.open()
-            if wait and not runtime.ready:
-                self.wait(self._policy.min_peers, self._policy.ready_timeout)
-                runtime.ready = True
-            succeeded = True
-        finally:
-            with runtime.lock:
-                close = runtime.leave_start(succeeded)
-            if close:
-                self.close()
+        self._runtime.start(self._identity, wait)
         return self
 
     def close(self) -> None:
@@ -92,11 +78,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
 
         `ResolutionTimeoutError` after `timeout` seconds says how many there were.
         """
-        runtime = self._runtime
-        runtime.require_open()
-        began = runtime.now()
-        if not runtime.wait_until(lambda: runtime.satisfied(min_peers, include_self), timeout):
-            raise runtime.timeout_error(min_peers, include_self, began)
+        self._runtime.wait(min_peers, timeout, include_self)
         return self.peers
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
@@ -134,11 +116,28 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
         stop: StopBaseT | None = None,
         wait: WaitBaseT | None = None,
         picker: Picker | None = None,
+        key: str | bytes | None = None,
+        ordinal: int | None = None,
     ) -> Attempts:
         """Failover: `for attempt in web.attempts(on=OSError): with attempt as peer: …`
 
-        `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds.
+        `stop` and `wait` are tenacity's; by default 30 s in all, and 0.1 to 5 s between rounds. With `key`
+        all attempts go to the peer that owns it (see `rendezvous`), with `ordinal` to that pod; if it leaves
+        the set, they wait until it is back.
         """
         from .attempts import Attempts  # as above
 
-        return Attempts(self._failover(on, stop, wait, picker), self._runtime.pause)
+        return Attempts(self._failover(on, stop, wait, picker, key, ordinal), self._runtime.pause)
+
+    def call(
+        self,
+        fn: Callable[[Peer], T],
+        on: type[Exception] | tuple[type[Exception], ...],
+        **options: Unpack[FailoverOptions],
+    ) -> T:
+        """The result of `fn(peer)`, with failover. The `options` are those of `attempts`."""
+        refuse_coroutine_function("call", fn)
+        for attempt in self.attempts(on, **options):
+            with attempt as peer:
+                return finished(fn(peer))
+        raise AssertionError  # not reached: `attempts` raises the last failure
