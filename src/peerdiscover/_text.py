@@ -24,7 +24,7 @@ def printable(text: str, limit: int = 200) -> str:
 def quoted(value: object, limit: int = 100) -> str:
     """The `repr` of what a caller gave, for an error: on one line, and short however long the value is."""
     if isinstance(value, str) and len(value) > limit:
-        return f"{value[: limit - 1] + '…'!r} ({len(value):,} characters)"
+        return f"{printable(repr(value[: limit - 1] + '…'), limit + 2)} ({len(value):,} characters)"
     try:
         return printable(repr(value), limit)
     except Exception:  # noqa: BLE001 - a foreign `__repr__`, or an integer of more digits than Python prints

@@ -205,6 +205,14 @@ def test_an_ordinal_that_two_claim_names_both() -> None:
     assert peers.ordinal(1).key == "web-1"
 
 
+@pytest.mark.parametrize("wrong", ["0", None, 1.0, "\x1b" * 100_000])
+def test_an_ordinal_is_an_integer(wrong: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"ordinal\(.*\): expected an integer, such as 0") as caught:
+        PeerSet("web", [peer("web-0")]).ordinal(wrong)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isprintable()
+
+
 def test_an_ordinal_where_nobody_has_one() -> None:
     with pytest.raises(OrdinalNotFoundError, match="none of the 2 pods has one"):
         PeerSet("web", [anonymous("10.0.0.1"), anonymous("10.0.0.2")]).ordinal(0)

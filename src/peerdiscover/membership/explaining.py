@@ -18,6 +18,8 @@ from .status import Status
 
 __all__ = ["explain"]
 
+_MAX_LINE = 1000
+
 
 def explain(
     reconciler: Reconciler,
@@ -46,9 +48,13 @@ def explain(
             for at, peer, why in reversed(reconciler.recently_removed)
         ]
     if last is not None and last.dropped:
-        lines += ["", "Dropped from the last answer:", *(f"  {line}" for line in last.dropped)]
+        lines += [
+            "",
+            "Dropped from the last answer:",
+            *(f"  {printable(line, _MAX_LINE)}" for line in last.dropped),
+        ]
     if last is not None and last.warnings:
-        lines += ["", "Warnings:", *(f"  {line}" for line in last.warnings)]
+        lines += ["", "Warnings:", *(f"  {printable(line, _MAX_LINE)}" for line in last.warnings)]
     newest = journal.recent_answers[-1] if journal.recent_answers else None
     answers = [_answer_line(h, now, whole=h is newest) for h in reversed(journal.recent_answers)]
     lines += ["", "Last answers:", *(answers or ["  none yet"])]
@@ -57,7 +63,10 @@ def explain(
     if status.watch_error is not None:
         lines += ["", f"Watch failed, falling back to {journal.fallback}: {status.watch_error}"]
     lines += ["", f"Next lookup: {_next(status)}" + (": the source reports changes" if watched else "")]
-    return "\n".join(printable(line, 1000) for text in lines for line in text.split("\n"))
+    # A reason may have lines that say what to do: indented, so that none of them looks like a line of ours.
+    return "\n".join(
+        printable(line, _MAX_LINE) for text in lines for line in text.replace("\n", "\n    ").split("\n")
+    )
 
 
 def _head(reconciler: Reconciler, status: Status) -> str:
@@ -123,7 +132,7 @@ def _answer_line(record: AnswerRecord, now: float, *, whole: bool) -> str:
     if answer.ttl is not None:
         text += ", no TTL" if math.isinf(answer.ttl) else f", TTL {answer.ttl:g} s"
     if answer.servers:
-        text += f", from {', '.join(answer.servers)}"
+        text += f", from {', '.join(map(printable, answer.servers))}"
     text += f", in {record.duration * 1000:.1f} ms"
     if answer.failed_families:
         text += f", no answer for {' and '.join(f'IPv{f}' for f in sorted(answer.failed_families))}"

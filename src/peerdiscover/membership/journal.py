@@ -38,7 +38,9 @@ _MAX_PENDING = 250
 """Log records that wait, of each level. Then the oldest is dropped."""
 _MAX_LINE = 4000
 _MAX_LOGGED_ONCE = 1000
-"""Different lines of each level that are logged once. What comes after them is in `explain` only."""
+"""Different lines of each level that are logged once, without a limit on their rate."""
+_LOGGED_APART = 60.0
+"""Seconds between those that come after them. `explain` has the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +100,7 @@ class Journal:
         """At which failures and recoveries are logged."""
         self._keeping = False
         self._overdue = False
-        self._logged: dict[int, set[str]] = {}
+        self._logged: dict[int, dict[str, float]] = {}
 
     @property
     def last(self) -> Answer | None:
@@ -138,8 +140,8 @@ class Journal:
             self._log(logging.INFO, f"no peers yet ({answer.outcome})")
         self._record_absence(answer, peers)
         cut = ("the answer was truncated: it lists only some of the pods",)
-        self._log_once(logging.WARNING, (*cut * (answer.outcome is Outcome.PARTIAL), *answer.warnings))
-        self._log_once(logging.INFO, answer.dropped)
+        self._log_once(logging.WARNING, (*cut * (answer.outcome is Outcome.PARTIAL), *answer.warnings), now)
+        self._log_once(logging.INFO, answer.dropped, now)
 
     def _record_absence(self, answer: Answer, peers: PeerSet) -> None:
         """Peers that are kept although the answer says that there are none."""
@@ -231,12 +233,17 @@ class Journal:
     def _log(self, level: int, text: str) -> None:
         self.pending_logs.append((level, printable(f"{self._service}: {text}", _MAX_LINE)))
 
-    def _log_once(self, level: int, lines: Iterable[str]) -> None:
-        logged = self._logged.setdefault(level, set())
+    def _log_once(self, level: int, lines: Iterable[str], now: float) -> None:
+        logged = self._logged.setdefault(level, {})
         for line in lines:
-            if line not in logged and len(logged) < _MAX_LOGGED_ONCE:
-                logged.add(line)
-                self._log(level, line)
+            if line in logged:
+                continue
+            if len(logged) >= _MAX_LOGGED_ONCE:
+                if now - next(reversed(logged.values())) < _LOGGED_APART:
+                    continue
+                del logged[next(iter(logged))]
+            logged[line] = now
+            self._log(level, line)
 
 
 def count_of(peers: PeerSet, include_self: bool) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import pickle
 
 import pytest
 
@@ -201,6 +203,37 @@ def test_a_flood_of_one_level_drops_nothing_of_another() -> None:
         "web.prod:80: and this",
     ]
     assert len(told.core.pending_logs) == 0
+
+
+def test_a_thousand_noisy_warnings_do_not_silence_every_later_one() -> None:
+    told = Told()
+    for i in range(1500):
+        told.hears(pods(0).replace(warnings=(f"noise {i}",)), at=i // 100)
+    _logged(told)
+    told.hears(pods(0).replace(warnings=("the port is wrong",)), at=300)
+    assert _logged(told) == [("WARNING", "web.prod:80: the port is wrong")]
+    told.hears(pods(0).replace(warnings=("the port is wrong",)), at=600)
+    assert _logged(told) == []
+
+
+def test_what_others_wrote_colours_no_terminal_and_forges_no_row() -> None:
+    nasty = "a\x1b]0;title\x07\nweb-9 at 10.9.9.9:80: in"
+    endpoint = Endpoint(("10.0.0.1",), 80, nasty, zone=nasty)
+    answer = Answer.of([endpoint]).replace(warnings=(nasty,), dropped=(nasty,), servers=(nasty,))
+    told = Told(me=Identity(zone="a")).hears(answer).hears(Answer.failed(nasty), at=1)
+    told.hears(EMPTY, at=2)
+    for text in [*told.core.explain(3).splitlines(), *(text for _, text in told.core.pending_logs)]:
+        assert text.isprintable()
+        assert not text.startswith(("  web-9", "web-9"))
+    assert repr(told.core.peers).isprintable()
+    assert told.core.peers[0].zone == nasty, "only what is shown is escaped"
+
+
+def test_what_crosses_processes() -> None:
+    told = Told().hears(pods(0, 1)).hears(EMPTY, at=3)
+    for value in (told.status, told.core.peers, pods(0), Identity("web-0")):
+        for twin in pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value):
+            assert repr(twin) == repr(value)
 
 
 def test_each_answer_is_logged_for_debugging() -> None:
