@@ -77,7 +77,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], Lines]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SettableClock:
     settable = SettableClock()
-    monkeypatch.setattr("peerdiscover.discovery._threads.ThreadedRuntime._now", lambda _: settable())
+    monkeypatch.setattr("peerdiscover.discovery._threads.ThreadedRuntime.now", lambda _: settable())
     return settable
 
 
@@ -321,7 +321,7 @@ def _() -> object:
     return resolve("web-headless.prod:99999")
 
 
-@raises("an unknown scheme")
+@raises("a URL")
 def _() -> object:
     return resolve("http://web-headless.prod:8080")
 
