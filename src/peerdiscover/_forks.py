@@ -1,4 +1,4 @@
-"""What becomes of open discoveries at a fork and at the end of the process.
+"""What becomes of open discoveries and sockets at a fork, and at the end of the process.
 
 Before a fork all their locks are taken, so that none is held by a thread that the child does not
 have, and no core is half-way through a change. The parent releases them; the child replaces them.
@@ -6,18 +6,23 @@ have, and no core is half-way through a change. The parent releases them; the ch
 In the child, hooks run in the order in which they were registered, and ours begins a thread: it must not
 run before those of what that thread uses. (logging's frees a lock, for which it would wait for ever;
 random's makes children differ.) So ours is registered when the first discovery is opened.
+
+In the child, the parent's sockets are closed without a word: a TLS close would end the connection for the
+parent, too. Their hook is registered at import, so that it runs before a child's threads open their own.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import socket
 import threading
 import weakref
+from contextlib import suppress
 from functools import cache
 from typing import Protocol
 
-__all__ = ["closed", "opened"]
+__all__ = ["closed", "opened", "owns"]
 
 
 class Open(Protocol):
@@ -83,5 +88,38 @@ def _watch_for_forks() -> None:
             after_in_child=_after_fork_in_child,
         )
 
+
+class Descriptor(Protocol):
+    """A socket, or what keeps one that it does not give out."""
+
+    def fileno(self) -> int: ...
+
+
+_sockets: weakref.WeakKeyDictionary[Descriptor, int] = weakref.WeakKeyDictionary()
+"""Open sockets, and the process that opened each: the child may open some before it closes the others."""
+
+
+def owns(sock: Descriptor) -> None:
+    """The socket is this process's alone, and is closed in a child."""
+    _sockets[sock] = os.getpid()
+
+
+def _close_in_child() -> None:
+    for sock, pid in list(_sockets.items()):
+        if pid == os.getpid():
+            continue
+        del _sockets[sock]
+        with suppress(OSError):
+            if isinstance(sock, socket.socket):
+                sock.close()
+            elif (number := sock.fileno()) >= 0:
+                # Its owner does not know that it is closed, and would later close whatever has its number.
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 atexit.register(_at_exit)

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
+from peerdiscover import _forks
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT
-from peerdiscover.sources.dns._sockets import _open
 
 from ._lookups import NAME
 from ._server import Answers, Server, closed_port, nothing, records
@@ -247,7 +247,7 @@ async def test_cancelling_leaves_no_socket(anyio_backend: str) -> None:
                 await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
     gc.collect()
-    assert not [sock for sock in _open if sock.fileno() >= 0]
+    assert not [sock for sock in _forks._sockets if sock.fileno() >= 0]
 
 
 def test_one_source_for_many_threads() -> None:
@@ -278,7 +278,7 @@ def test_a_child_has_none_of_its_parents_sockets() -> None:
         thread.start()
         while not server.queries:
             assert thread.is_alive()
-        open_ones = [sock for sock in _open if sock.fileno() >= 0]
+        open_ones = [sock for sock in _forks._sockets if sock.fileno() >= 0]
         child = os.fork()
         if child == 0:
             os._exit(sum(sock.fileno() >= 0 for sock in open_ones))

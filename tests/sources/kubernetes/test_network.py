@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 
 import pytest
 
-from peerdiscover.sources.kubernetes._network import InterruptibleBackend
+from peerdiscover.sources.kubernetes._network import CancelledError, InterruptibleBackend
 from tests.waiting import LONG
 
 Address = tuple[socket.AddressFamily, tuple[str, int]]
@@ -55,11 +56,9 @@ def refused() -> Address:
 
 def peer_of(within: float) -> tuple[str, int]:
     end = time.monotonic() + within
-    with closing(InterruptibleBackend(lambda: end)) as backend:
-        stream = backend.connect_tcp("api.example", 443)
-        with closing(stream):
-            peer: tuple[str, int] = stream._sock.getpeername()  # type: ignore[attr-defined]
-            return peer
+    with closing(InterruptibleBackend(lambda: end).connect_tcp("api.example", 443)) as stream:
+        peer: tuple[str, int] = stream._sock.getpeername()  # type: ignore[attr-defined]
+        return peer
 
 
 def test_the_first_that_takes_one(found: Found, refused: Address, there: Address) -> None:
@@ -86,3 +85,15 @@ def test_nobody(found: Found, black_hole: Address, refused: Address) -> None:
     with pytest.raises(TimeoutError):
         peer_of(0.5)
     assert 0.4 < time.monotonic() - began < LONG
+
+
+def test_a_thread_that_connects_is_woken(found: Found, black_hole: Address) -> None:
+    found(black_hole)
+    backend = InterruptibleBackend(lambda: time.monotonic() + 60)
+    threading.Timer(0.2, backend.wake).start()  # most likely while it waits; before or after it is the same
+    began = time.monotonic()
+    with pytest.raises(CancelledError):
+        backend.connect_tcp("api.example", 443)
+    assert time.monotonic() - began < LONG
+    with pytest.raises(CancelledError):
+        backend.sleep(60)

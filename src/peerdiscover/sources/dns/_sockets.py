@@ -14,25 +14,13 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from weakref import WeakKeyDictionary
+
+from peerdiscover import _forks
 
 from ._exchange import Transmission
 
 __all__ = ["PendingQuery"]
 
-_open: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
-"""Open sockets and the process that opened them: a child may open its own before it closes the others."""
-
-
-def _close_in_child() -> None:
-    for sock, pid in list(_open.items()):
-        if pid != os.getpid():
-            sock.close()
-            del _open[sock]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
 
 
 class PendingQuery:
@@ -47,7 +35,7 @@ class PendingQuery:
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         kind = socket.SOCK_STREAM if transmission.tcp else socket.SOCK_DGRAM
         self.socket = socket.socket(family, kind)
-        _open[self.socket] = os.getpid()
+        _forks.owns(self.socket)
         try:
             self.socket.setblocking(False)
             if transmission.tcp:
