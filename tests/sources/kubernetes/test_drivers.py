@@ -75,6 +75,17 @@ def stays(*parts: bytes) -> Script:
     return act
 
 
+def floods(some: bytes, *parts: bytes) -> Script:
+    """Sends those, then the same thing again and again, without pause."""
+
+    def act(connection: socket.socket) -> None:
+        says(*parts)(connection)
+        while True:
+            connection.sendall(some * 1000)
+
+    return act
+
+
 class Fake:
     """Serves one request after the other by a script; the last one serves all that follow."""
 
@@ -359,7 +370,28 @@ def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Canc
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("script", [stays(), stays(OK), stays(OK, SYNCED), says()])
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
+def test_a_server_that_sends_interim_responses_without_pause(take: Take) -> None:
+    with Fake(floods(EARLY_HINTS)) as fake:
+        (answer,) = take(Kubernetes(fake.url), 1)
+    assert "no answer in" in str(answer.error)
+
+
+def test_a_stream_that_never_pauses_is_read_again_when_its_time_ends(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_backoff, "FIRST_WAIT", 0.01)
+    with Fake(floods(raw(b" "), OK, SYNCED), stays(OK, chunk(added("10.0.0.2"), END))) as fake:
+        answers = take(Kubernetes(fake.url, timeout_seconds=1), 2)
+    assert [there(answer) for answer in answers] == [{"10.0.0.1"}, {"10.0.0.2"}]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [stays(), stays(OK), stays(OK, SYNCED), says(), floods(EARLY_HINTS), floods(raw(b" "), OK, SYNCED)],
+)
 def test_a_thread_is_woken_wherever_it_waits(script: Script) -> None:
     """For the head, for the set, for an event, and between two attempts."""
     with Fake(script) as fake, watched_in_a_thread(Kubernetes(fake.url)) as (_, cancellation):

@@ -195,6 +195,17 @@ def test_chunks_cut_anywhere(cuts: list[int]) -> None:
     assert watch.query()["resourceVersion"] == "30"
 
 
+def test_an_event_in_chunks_of_one_byte_costs_no_more_than_its_bytes() -> None:
+    """Looking at all that came before for each byte would take minutes."""
+    watch = Watch()
+    watch.step()
+    watch.head()
+    event = json.dumps({"type": "ADDED", "object": {**item("10.0.0.1"), "more": "x" * 2_000_000}}).encode()
+    for at in range(len(event)):
+        watch.reflector.data(event[at : at + 1], watch.now)
+    assert there(watch.data(raw=b"\n" + json.dumps(END).encode() + b"\n")) == {"10.0.0.1"}
+
+
 # By a list
 
 
