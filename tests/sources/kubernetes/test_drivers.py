@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,7 +90,8 @@ def floods(some: bytes, *parts: bytes) -> Script:
 class Fake:
     """Serves one request after the other by a script; the last one serves all that follow."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self._scripts = list(scripts)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -122,6 +124,11 @@ class Fake:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            if self._context is not None:
+                try:
+                    connection = self._context.wrap_socket(connection, server_side=True)
+                except OSError:
+                    continue
             self._open = connection
             with closing(connection), suppress(OSError):
                 while self._answer(connection):
@@ -221,7 +228,7 @@ def test_a_server_without_such_watches(take: Take) -> None:
         one, two = take(Kubernetes(fake.url), 2)
     assert time.monotonic() - began < LONG, "it does not wait for the end of the first watch"
     assert [there(one), there(two)] == [{"10.0.0.1"}, {"10.0.0.1", "10.0.0.2"}]
-    assert "limit=500" in fake.lines[1]
+    assert "limit=20" in fake.lines[1]
     assert "resourceVersion=5&" in fake.lines[2]
 
 
@@ -368,6 +375,13 @@ def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Canc
         cancellation.cancel()
         thread.join(LONG)
         assert not thread.is_alive()
+
+
+def test_a_server_that_never_shakes_hands(take: Take) -> None:
+    """Nothing of the connection is left open (see the fixture that looks at each test)."""
+    with Fake(stays()) as fake:
+        (answer,) = take(Kubernetes(fake.url.replace("http:", "https:")), 1)
+    assert "no answer in" in str(answer.error)
 
 
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"

@@ -24,12 +24,17 @@ class Watch:
     """A watch, its clock, and what it asked for and answered."""
 
     def __init__(
-        self, *, state: ServerState | None = None, timeout_seconds: float = 300.0, random: float = 1.0
+        self,
+        *,
+        state: ServerState | None = None,
+        timeout_seconds: float = 300.0,
+        random: float = 1.0,
+        service: str = "web.prod:http",
     ) -> None:
         self.state = state or ServerState()
         self.now = 1000.0
         self.reflector = Reflector(
-            ServiceName.parse("web.prod:http"), self.state, lambda: random, timeout_seconds=timeout_seconds
+            ServiceName.parse(service), self.state, lambda: random, timeout_seconds=timeout_seconds
         )
         self.answers: list[Answer] = []
         assert isinstance(self.reflector.step(self.now), Find)
@@ -215,7 +220,7 @@ def test_a_server_that_refuses_it_is_asked_for_a_list_at_once(status: int) -> No
     watch.step()
     assert watch.refuse(status) == []
     assert watch.wait() == 0
-    assert watch.query() == {"labelSelector": "kubernetes.io/service-name=web", "limit": "500"}
+    assert watch.query() == {"labelSelector": "kubernetes.io/service-name=web", "limit": "20"}
     watch.head()
     watch.data(raw=page("10.0.0.1", more="next"))
     assert watch.end() == []

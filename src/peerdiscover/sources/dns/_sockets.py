@@ -22,7 +22,6 @@ from ._exchange import Transmission
 __all__ = ["PendingQuery"]
 
 
-
 class PendingQuery:
     """A transmission in flight. `OSError` from any method means that it has failed."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ._redaction import Redactor
+
 __all__ = ["Command", "Find", "Get", "ServerState", "Target", "Wait"]
 
 
@@ -52,6 +54,8 @@ class Target:
     """The Service's absolute DNS name."""
     pod_namespace: str | None = None
     """The namespace of this pod."""
+    redactor: Redactor = field(default_factory=Redactor)
+    """Takes our credentials out of what the server says."""
 
 
 @dataclass(slots=True)

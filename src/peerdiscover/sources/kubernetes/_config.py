@@ -8,7 +8,7 @@ Invariants:
 * A token in a file is read again every 60 s, and after the server refused it, because Kubernetes rotates
   it. The old one stays in use while the file cannot be read or is empty.
 * The CA is read again for each connection, because it is renewed, too.
-* No secret appears in an error or in a `repr`.
+* No secret appears in an error or in a `repr`, not even if the server sends it back (`_redaction`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment
+
+from ._redaction import Redactor
 
 __all__ = ["ClusterConfig", "check_arguments", "find_cluster"]
 
@@ -58,6 +60,8 @@ class ClusterConfig:
         self._token_file = token_file
         self._read_at: float | None = None
         self._trouble = ""
+        self.redactor = Redactor()
+        """Knows every token that `authorization` gave out."""
 
     def __repr__(self) -> str:
         return f"ClusterConfig({self.describe()})"
@@ -97,7 +101,10 @@ class ClusterConfig:
                 self._trouble = f"an older token, since {error}"
             else:
                 self._read_at, self._trouble = now, ""
-        return None if self._token is None else f"Bearer {self._token}"
+        if self._token is None:
+            return None
+        self.redactor.add(self._token)
+        return f"Bearer {self._token}"
 
     def refused(self) -> None:
         """The server did not accept the token: read it again before the next request."""

@@ -29,7 +29,7 @@ from peerdiscover.errors import ConfigurationError
 
 from ._commands import Command, Find, Get, Target, Wait
 from ._config import ClusterConfig
-from ._network import KEEPALIVE, CancelledError, InterruptibleBackend
+from ._network import KEEPALIVE, AsyncBackend, CancelledError, InterruptibleBackend
 from ._reflector import Reflector
 
 __all__ = ["adrive", "drive"]
@@ -163,7 +163,8 @@ class _AsyncWatchStream:
             return self._reflector.found(target)
         if self._pool is None or command.reconnect:
             await self.aclose()
-            self._pool = httpcore.AsyncConnectionPool(**_options(self._config, self._trust_env))
+            options = _options(self._config, self._trust_env)
+            self._pool = httpcore.AsyncConnectionPool(network_backend=AsyncBackend(), **options)
         request = _request(self._config, command, anyio.current_time())
         with self._until_deadline():
             self._response = await self._pool.handle_async_request(request)

@@ -23,6 +23,10 @@ from ._slices import SHOWN, Json, Naming, Slice, name_of, read_slice
 
 __all__ = ["Naming", "Slices"]
 
+MAX_SLICES = 10_000
+MAX_ENDPOINTS = 200_000
+"""Of one Service. A cluster has at most 150,000 pods (kubernetes.io: considerations for large clusters)."""
+
 
 class Slices:
     """The slices of one Service. `put` and `remove` take objects of the API; `answer` is the union."""
@@ -30,19 +34,28 @@ class Slices:
     def __init__(self, naming: Naming) -> None:
         self._naming = naming
         self._slices: dict[str, Slice] = {}
+        self._endpoints = 0
 
     def __len__(self) -> int:
         return len(self._slices)
 
+    @property
+    def excess(self) -> str:
+        """What there is too much of; "" if the set is one that a cluster can have."""
+        if len(self._slices) > MAX_SLICES:
+            return f"more than {MAX_SLICES:,} EndpointSlices"
+        return f"more than {MAX_ENDPOINTS:,} endpoints" if self._endpoints > MAX_ENDPOINTS else ""
+
     def put(self, item: Json) -> None:
         """A slice was added or modified."""
-        name = name_of(item)
-        self._slices.pop(name, None)  # the latest comes last
-        self._slices[name] = read_slice(self._naming, item)
+        self.remove(item)  # the latest comes last
+        one = self._slices[name_of(item)] = read_slice(self._naming, item)
+        self._endpoints += one.size
 
     def remove(self, item: Json) -> None:
         """A slice was deleted."""
-        self._slices.pop(name_of(item), None)
+        if one := self._slices.pop(name_of(item), None):
+            self._endpoints -= one.size
 
     def answer(self) -> Answer:
         """The pods of all slices together."""

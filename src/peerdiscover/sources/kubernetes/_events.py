@@ -4,7 +4,9 @@ No socket, no clock.
 
 Invariants:
 
-* Memory is bounded: an event, a page and the body of an error have a greatest size.
+* Memory is bounded: an event, a page and the body of an error have a greatest size, and hold so many values
+  at most. That is looked at before JSON is read.
+* Our credentials are taken out of every event and body before it is read.
 * What cannot be read is a `MalformedError`, which quotes a little of it. Nothing else is raised.
 * Each byte is looked at once, however small the chunks are.
 """
@@ -15,6 +17,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from peerdiscover._text import printable
+
+from ._redaction import Redactor
 
 __all__ = [
     "Body",
@@ -32,8 +38,11 @@ __all__ = [
 
 MAX_EVENT = 8 << 20
 """Bytes of one event. etcd holds no object above some 1.5 MB."""
-MAX_BODY = 64 << 20
+MAX_BODY = 32 << 20
 """Bytes of one page."""
+MAX_VALUES = 1_000_000
+"""Values in one event or page: tiny ones take many times their bytes. 20 slices of 1,000 endpoints
+have half as many."""
 MAX_ERROR_BODY = 64 << 10
 """Bytes of an error's body that are read."""
 
@@ -76,7 +85,8 @@ class Page:
 class EventReader:
     """Puts the events of one stream together, from chunks that are cut anywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
         self._buffer = bytearray()
 
     def events(self, chunk: bytes) -> Iterator[Event]:
@@ -85,7 +95,7 @@ class EventReader:
         for end in ends:
             line, self._buffer = bytes(self._buffer) + end, bytearray()
             if line.strip():
-                yield _event(line)
+                yield _event(self._redactor.raw(line))
         self._buffer += rest
         if len(self._buffer) > MAX_EVENT:
             raise TooLargeError(f"an event of more than {MAX_EVENT >> 20} MB")
@@ -94,8 +104,9 @@ class EventReader:
 class Body:
     """Collects a whole body of at most `limit` bytes."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, redactor: Redactor) -> None:
         self._limit = limit
+        self._redactor = redactor
         self._buffer = bytearray()
 
     def add(self, chunk: bytes) -> None:
@@ -106,10 +117,16 @@ class Body:
 
     @property
     def content(self) -> bytes:
-        return bytes(self._buffer)
+        return self._redactor.raw(bytes(self._buffer))
+
+
+def _check_values(data: bytes, what: str) -> None:
+    if sum(data.count(mark) for mark in b",[{") > MAX_VALUES:
+        raise TooLargeError(f"{what} of more than {MAX_VALUES:,} values")
 
 
 def _event(line: bytes) -> Event:
+    _check_values(line, "an event")
     try:
         event = json.loads(line)
         kind, item = event["type"], event["object"]
@@ -130,6 +147,7 @@ def _event(line: bytes) -> Event:
 
 def parse_page(body: bytes) -> Page:
     """One page of a list of slices."""
+    _check_values(body, "a response")
     try:
         page = json.loads(body)
         metadata, items = page["metadata"], page.get("items") or []
@@ -151,9 +169,9 @@ def parse_status(body: bytes) -> object:
 
 
 def message_of(status: object) -> str:
-    """What the server says, in one line."""
+    """What the server says, on one line."""
     text = status.get("message") if isinstance(status, dict) else status
-    return " ".join(str(text).split())[:1000] or "no reason was given"
+    return printable(" ".join(str(text).split()), 1000) or "no reason was given"
 
 
 def seconds_of(text: str | None) -> float:

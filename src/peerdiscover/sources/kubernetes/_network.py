@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import httpcore
 
 from peerdiscover import _forks
 
-__all__ = ["KEEPALIVE", "CancelledError", "InterruptibleBackend"]
+__all__ = ["KEEPALIVE", "AsyncBackend", "CancelledError", "InterruptibleBackend"]
 
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -190,3 +191,30 @@ class _Stream(httpcore.NetworkStream):
         with _Selector() as selector:
             selector.register(self._sock, event)
             return bool(selector.select(seconds))
+
+
+class AsyncBackend(httpcore.AsyncNetworkBackend):
+    """httpcore's own, for asyncio and trio, except that a cancelled handshake leaves nothing open."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return _AsyncStream(await self._backend.connect_tcp(*arguments, **options))
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self.read = stream.read  # type: ignore[method-assign]
+        self.write = stream.write  # type: ignore[method-assign]
+        self.aclose = stream.aclose  # type: ignore[method-assign]
+        self.get_extra_info = stream.get_extra_info  # type: ignore[method-assign]
+
+    async def start_tls(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(*arguments, **options)
+        except BaseException:  # httpcore closes it for an `Exception`; cancelling is none
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                await self._stream.aclose()
+            raise

@@ -13,8 +13,10 @@ from urllib.parse import urlencode
 
 __all__ = ["NEXT", "Phase", "Signal", "request_path"]
 
-PAGE = 500
-"""Slices of one page."""
+PAGE = 20
+"""Slices of one page. A slice holds 100 endpoints by default, and 1,000 at most."""
+MAX_PAGES = 500
+"""Pages of one list."""
 
 
 class Phase(enum.Enum):

@@ -11,7 +11,7 @@ from peerdiscover.answers import Answer
 from peerdiscover.errors import Outcome
 
 from ._endpointslices import Naming, Slices
-from ._events import Event
+from ._events import Event, TooLargeError
 
 __all__ = ["Publication"]
 
@@ -31,11 +31,13 @@ class Publication:
         self._incoming = Slices(naming)
 
     def apply(self, event: Event) -> None:
-        """Take an event in, of the sync if one is running."""
+        """Take an event in, of the sync if one is running. `TooLargeError` if the set grows without end."""
         slices = self._slices if self._incoming is None else self._incoming
         assert slices is not None
         if event.kind in ("ADDED", "MODIFIED"):
             slices.put(event.item)
+            if slices.excess:
+                raise TooLargeError(f"the Service has {slices.excess}: no cluster holds so many")
         elif event.kind == "DELETED":
             slices.remove(event.item)
 

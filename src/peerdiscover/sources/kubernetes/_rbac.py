@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 
+from peerdiscover._text import printable
 from peerdiscover.errors import ConfigurationError
 
 from ._commands import Target
@@ -43,7 +44,8 @@ def who_was_refused(message: str) -> str | None:
     if found is None:
         return None
     try:
-        return str(json.loads(f'"{found[1]}"'))  # Go quotes as JSON does, for what names may hold
+        # Go quotes as JSON does, for what names may hold.
+        return printable(str(json.loads(f'"{found[1]}"')), 500)
     except ValueError:
         return None
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from peerdiscover._text import printable
 from peerdiscover.answers import Answer
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
@@ -27,9 +28,10 @@ from ._backoff import Backoff
 from ._commands import Command, Find, Get, ServerState, Target, Wait
 from ._endpointslices import Naming
 from ._events import Body, Event, EventReader, MalformedError, message_of
-from ._phases import NEXT, Phase, Signal, request_path
+from ._phases import MAX_PAGES, NEXT, Phase, Signal, request_path
 from ._publication import Publication
 from ._rbac import refusal
+from ._redaction import Redactor
 
 __all__ = ["Reflector"]
 
@@ -37,6 +39,8 @@ LASTED = 5.0
 """Seconds after which a stream was a good one."""
 GRACE = 10.0
 """Seconds that a watch may be open longer than the server was asked for, within `timeout_seconds`."""
+LIST_TIMEOUTS = 6
+"""A list of many pages may take so many times as long as one response."""
 QUIET_TRIES = 2
 """How many times in a row a stream may break at once before that is reported as a failure."""
 
@@ -66,11 +70,13 @@ class Reflector:
         self._timeout = timeout
         self._timeout_seconds = timeout_seconds
         self._target: Target | None = None
+        self._redactor = Redactor()
         self._phase = Phase.SYNC  # `_phases` has what each asks for, and what follows it
         self._set = Publication()
         self._version = ""
         """The resourceVersion to resume from; "" if there is none."""
         self._next_page = ""
+        self._pages, self._list_began = 0, -math.inf
         self._sync_due = math.inf
         self._backoff = Backoff(random)
         self._reconnect = True
@@ -82,8 +88,8 @@ class Reflector:
         self._began = now
         self._status = 0
         self._retry_after: str | None = None
-        self._events = EventReader()
-        self._body = Body(_events.MAX_BODY)
+        self._events = EventReader(self._redactor)
+        self._body = Body(_events.MAX_BODY, self._redactor)
         self._asked_seconds = 0
         self._streaming_since = math.inf
         self.done: bool = False
@@ -113,6 +119,7 @@ class Reflector:
         elif self._phase is Phase.SERVICE:
             self.deadline = now + min(1.0, self._timeout / 4)
         elif not self._next_page:
+            self._pages, self._list_began = 0, now
             self._set.begin_sync(Naming(self._service, target.name, (target.server,)))
         if self._phase is Phase.SYNC:
             self.deadline = now + self._timeout / 2
@@ -138,14 +145,14 @@ class Reflector:
 
     def found(self, target: Target) -> list[Answer]:
         """The API server is known now."""
-        self._target = target
+        self._target, self._redactor = target, target.redactor
         return []
 
     def head(self, status: int, retry_after: str | None, now: float) -> list[Answer]:
         """A response begins."""
         self._status, self._retry_after = status, retry_after
         if status != 200:
-            self._body = Body(_events.MAX_ERROR_BODY)
+            self._body = Body(_events.MAX_ERROR_BODY, self._redactor)
             return []
         self._reload_token = False
         if self._phase is Phase.SYNC:
@@ -215,6 +222,7 @@ class Reflector:
             self._reconnect = True
             return []
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        why = printable(self._redactor.text(why), 1000)
         if streaming and self._phase is Phase.WATCH:
             # What is between us and a server that went silent may have swallowed events, too.
             if late:
@@ -240,13 +248,17 @@ class Reflector:
     def _page(self, now: float) -> list[Answer]:
         try:
             page = _events.parse_page(self._body.content)
+            for item in page.items:
+                self._set.apply(Event("ADDED", item))
         except MalformedError as error:
             return self._fail(str(error), now)
         self._version, self._next_page = page.version, page.next_page
-        for item in page.items:
-            self._set.apply(Event("ADDED", item))
+        self._pages += 1
         if self._next_page:
-            return []
+            if self._pages < MAX_PAGES and now - self._list_began < LIST_TIMEOUTS * self._timeout:
+                return []
+            took = f"{self._pages} pages in {now - self._list_began:.0f} s"
+            return self._fail(f"a list that does not end: {took}, and the server says there are more", now)
         return self._set.confirm() if self._complete() else []
 
     def _complete(self) -> bool:

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from peerdiscover._labels import LABEL
+from peerdiscover._text import printable, quoted
 from peerdiscover.answers import Endpoint, family_of
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._validation import rejection_reason
@@ -60,6 +61,11 @@ class Slice:
     ready: int = 0
     dropped: list[str] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """How many endpoints it holds."""
+        return len(self.pods) + len(self.named)
+
 
 class _Rejected(ValueError):
     """An endpoint that is dropped; the text says why."""
@@ -76,7 +82,7 @@ class _Reader:
     def __init__(self, naming: Naming, item: Json) -> None:
         self._naming = naming
         self._item = item
-        self._who = f"EndpointSlice {name_of(item)}"
+        self._who = f"EndpointSlice {printable(name_of(item))}"
 
     def read(self) -> Slice:
         metadata = self._item.get("metadata")
@@ -84,7 +90,7 @@ class _Reader:
         read = Slice(_kind_by(labels if isinstance(labels, dict) else {}))
         family = _FAMILIES.get(str(self._item.get("addressType")))
         if family is None:
-            kind = _shown(self._item.get("addressType"))
+            kind = quoted(self._item.get("addressType"))
             read.dropped.append(f"{self._who}: addressType {kind} is not read")
             return read
         self._read_ports(read)
@@ -97,13 +103,12 @@ class _Reader:
                 self._read_endpoint(read, endpoint, family)
             except _Rejected as why:
                 dropped.append(f"{self._who}: {why}")
-        if len(dropped) > SHOWN:
-            dropped[SHOWN:] = [f"{self._who}: {len(dropped) - SHOWN} more endpoints are malformed"]
-        read.dropped += dropped
+        read.dropped += _shortened(dropped, f"{self._who}: {{}} more endpoints are malformed")
         return read
 
     def _read_ports(self, read: Slice) -> None:
         asked = self._naming.service
+        dropped: list[str] = []
         for port in _list_of(self._item.get("ports"), self._who, read.dropped):
             given = port if isinstance(port, dict) else {"port": port}
             name, number = given.get("name") or "", given.get("port")
@@ -111,27 +116,29 @@ class _Reader:
             if number is None and port is not None:
                 continue  # "all ports": none to connect to
             if type(number) is not int or not 0 < number < 65536 or not isinstance(name, str):
-                read.dropped.append(f"{self._who}: {_shown(port)} is no port")
+                dropped.append(f"{self._who}: {quoted(port)} is no port")
                 continue
-            read.ports[name if protocol == "tcp" else f"{name}/{protocol}"] = number
+            shown = printable(name, 63)
+            read.ports[shown if protocol == "tcp" else f"{shown}/{printable(protocol, 20)}"] = number
             if name == asked.port and protocol == asked.protocol:
                 read.port = number
+        read.dropped += _shortened(dropped, f"{self._who}: {{}} more ports are malformed")
         numbers = set(read.ports.values())
         if asked.port is None and len(numbers) == 1:
             (read.port,) = numbers
 
     def _read_endpoint(self, read: Slice, endpoint: object, family: int) -> None:
         if not isinstance(endpoint, dict):
-            raise _Rejected(f"{_shown(endpoint)} is no endpoint")
+            raise _Rejected(f"{quoted(endpoint)} is no endpoint")
         conditions = endpoint.get("conditions") or {}
         if not isinstance(conditions, dict):
-            raise _Rejected(f"conditions {_shown(conditions)}")
+            raise _Rejected(f"conditions {quoted(conditions)}")
         if conditions.get("ready") not in (True, None):
             return
         read.ready += 1
         given = endpoint.get("addresses")
         if not isinstance(given, list) or not given:
-            raise _Rejected(f"an endpoint without addresses: {_shown(endpoint)}")
+            raise _Rejected(f"an endpoint without addresses: {quoted(endpoint)}")
         reference = endpoint.get("targetRef")
         uid = reference.get("uid") if isinstance(reference, dict) else None
         # The API gives no meaning to further addresses. CoreDNS shows them, as pods of their own.
@@ -140,7 +147,7 @@ class _Reader:
         ]
         hostname = endpoint.get("hostname") or None
         if hostname is not None and not (isinstance(hostname, str) and LABEL.fullmatch(hostname)):
-            raise _Rejected(f"{_shown(hostname)} is no hostname")
+            raise _Rejected(f"{quoted(hostname)} is no hostname")
         if read.port is None:
             return
         for address in addresses:
@@ -176,7 +183,7 @@ def _list_of(given: object, who: str, dropped: list[str]) -> list[Any]:
     if given is None:
         return []
     if not isinstance(given, list):
-        dropped.append(f"{who}: {_shown(given)} is no list")
+        dropped.append(f"{who}: {quoted(given)} is no list")
         return []
     return given
 
@@ -192,7 +199,7 @@ def _address(text: object, family: int) -> str:
     except ValueError:
         address = ""
     if not address or family_of(address) != family or "%" in address:
-        raise _Rejected(f"{_shown(text)} is no IPv{family} address")
+        raise _Rejected(f"{quoted(text)} is no IPv{family} address")
     if why := rejection_reason(address, False, None):
         raise _Rejected(f"{address}: {why}")
     return address
@@ -204,10 +211,11 @@ def _label(address: str) -> str:
     return f"{label}0" if label.endswith("-") else label
 
 
+def _shortened(lines: list[str], more: str) -> list[str]:
+    """The first few; the others are counted."""
+    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], more.format(len(lines) - SHOWN)]
+
+
 def _text(given: object) -> str | None:
-    return given if isinstance(given, str) and given else None
-
-
-def _shown(given: object) -> str:
-    text = repr(given)
-    return text if len(text) <= 100 else f"{text[:99]}…"
+    """A zone or a node: shown in many places, so it is made printable here."""
+    return printable(given, 253) if isinstance(given, str) and given else None

@@ -6,10 +6,14 @@ The modules of this package, from the top:
     _network          connections whose waiting ends at once when the caller cancels
     _reflector        list and watch: what to ask next, and what follows       no socket, no clock
     _events           reading what the server sends                             no socket, no clock
+    _phases           which phase of a watch follows which, and what each asks    no socket, no clock
+    _publication      the set, and what of it was reported                      no socket, no clock
+    _backoff          waits between attempts                                    no socket, no clock
     _commands         the words between these: find, get, wait; what is remembered
     _endpointslices   from EndpointSlices to an answer                          no socket, no clock
     _slices           reading one of them                                       no socket, no clock
     _rbac             what to say if we may not read
+    _redaction        our credentials, taken out of what the server says
     _config           where the API server is, and which credentials it is shown
 
 Invariants:
@@ -138,6 +142,7 @@ class Kubernetes:
                 namespace=namespace or "",
                 name=name,
                 pod_namespace=self._pod_namespace(),
+                redactor=config.redactor,
             )
 
         return find
