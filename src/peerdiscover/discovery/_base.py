@@ -106,8 +106,14 @@ class _BaseDiscovery(_PickerMixin[R]):
     @property
     def status(self) -> Status:
         """The state at this moment, as numbers: see `Status`."""
-        with self._runtime.lock:
-            return self._runtime.core.status(self._runtime.now())
+        runtime = self._runtime
+        with runtime.lock:
+            now = runtime.now()
+            status = runtime.core.status(now)
+            # Whatever should refresh the set, and log this, does not run.
+            due = runtime.publisher.collect_logs(runtime.core) if now > runtime.core.overdue_at else []
+        runtime.publisher.run(due)
+        return status
 
     def explain(self) -> str:
         """A text for people: each peer and why it is in, held or out; what was dropped; when next."""

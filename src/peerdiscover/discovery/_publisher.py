@@ -58,13 +58,18 @@ class Publisher:
 
     def collect(self, core: Membership, peers: PeerSet) -> list[Callable[[], object]]:
         """Everything to log and then to call, for `run`. It counts as done."""
+        due = self.collect_logs(core)
+        for token, (callback, cursor) in self._subscribers.items():
+            if (change := cursor.advance(peers)) is not None:
+                due.append(partial(self._notify, token, callback, change))
+        return due
+
+    def collect_logs(self, core: Membership) -> list[Callable[[], object]]:
+        """Everything to log, for `run`. It counts as done."""
         due: list[Callable[[], object]] = [
             partial(log.log, level, "%s", text) for level, text in core.pending_logs
         ]
         core.pending_logs.clear()
-        for token, (callback, cursor) in self._subscribers.items():
-            if (change := cursor.advance(peers)) is not None:
-                due.append(partial(self._notify, token, callback, change))
         return due
 
     def run(self, due: list[Callable[[], object]]) -> None:
