@@ -63,6 +63,48 @@ def test_usage_errors(arguments: tuple[str, ...]) -> None:
     assert "usage: peerdiscover" in done.stderr
 
 
+LONG, DIGITS = "a" * 100_000, "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("resolve", f"web.prod:{DIGITS}"), "a port number lies between 1 and 65535"),
+        (("resolve", LONG), "not a DNS label"),
+        (("resolve", f"static:10.0.0.1:{DIGITS}"), "a port number lies between 1 and 65535"),
+        (("resolve", "static:localhost:80"), "write 127.0.0.1"),
+        (("resolve", "http://web-headless.prod:8080"), "write web-headless.prod:8080"),
+        (("resolve", "web\x1b[31m.prod:80"), "not a DNS label"),
+        (("resolve", "web\n.prod:80"), "no spaces"),
+        (("resolve", ""), "expected a service's name"),
+        (("resolve", "web.prod:80", "--nameserver", f"10.0.0.1:{DIGITS}"), "between 1 and 65535"),
+        (("resolve", "web.prod:80", "--nameserver", LONG), "is no IP address"),
+        (("resolve", "web.prod:80", "--nameserver", ""), "is no IP address"),
+        (("resolve", "web:80", "--namespace", LONG), "DNS(namespace=…)"),
+        (("resolve", "web.prod:80", "--cluster-domain", LONG), "DNS(cluster_domain=…)"),
+        (("resolve", "web.prod:80", "--timeout", "nan"), "expected a number of seconds above 0"),
+        (("resolve", "web.prod:80", "--timeout", "1e400"), "expected a number of seconds above 0"),
+        (("resolve", "web.prod:80", "--timeout", LONG), "expected a number of seconds above 0"),
+        (("wait", "web.prod:80", "--min", DIGITS), "expected a number of pods"),
+        (("wait", "web.prod:80", "--min", "٣"), "expected a number of pods"),
+        (("watch", "web.prod:80", "--exec", LONG), "no such command"),
+        (("resolve", "web.prod:80", "--family", LONG), "invalid choice"),
+        ((LONG,), "invalid choice"),
+    ],
+    ids=lambda given: " ".join(given)[:60] if isinstance(given, tuple) else "",
+)
+def test_odd_arguments_give_one_clear_line(arguments: tuple[str, ...], text: str) -> None:
+    """Beside the usage of a command, which argparse puts above the line."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    usage, _, error = done.stderr.rpartition("peerdiscover: " if "usage:" not in done.stderr else "error: ")
+    assert usage == "" or usage.startswith("usage: peerdiscover")
+    assert text in error
+    assert len(error.splitlines()) == 1
+    assert len(error) < 1000
+    assert error.rstrip("\n").isprintable()
+
+
 def test_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "peerdiscover", "resolve", "static:10.0.0.1:80"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import pty
 import subprocess
@@ -9,7 +11,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
+from peerdiscover.cli._output import set_json, show_change, show_set, table
+from peerdiscover.cli._stderr import say
+from peerdiscover.peers import Change, Peer, PeerSet
 from peerdiscover.testing import HeadlessService
 
 from .running import NAME, SECONDS, at, environment
@@ -48,6 +54,25 @@ def test_a_table(svc: HeadlessService) -> None:
     assert ESCAPE in out
     assert "━" in out
     assert all(peer.hostport in out for peer in svc.peers)
+
+
+def test_what_others_wrote_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = "\x1b]0;title\x07\n  web-9  6.6.6.6:80"
+    peer = Peer("web-0" + odd, "10.0.0.1", 80, hostname="web-0" + odd, fqdn="a." + odd, zone="eu-1" + odd)
+    peers = PeerSet("web.prod:80" + odd, [peer])
+    show_set(peers)
+    show_change(Change.between(PeerSet("web.prod:80" + odd), peers))
+    say(f"no answer from {odd}")
+    plain, messages = capsys.readouterr()
+    assert len(plain.splitlines()) == 4
+    assert messages.splitlines() == ["peerdiscover: no answer from \\x1b]0;title\\x07", "  web-9  6.6.6.6:80"]
+    console = Console(file=io.StringIO(), width=300, force_terminal=True, color_system=None)
+    table(console, peers)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for out in (plain, messages, shown):
+        assert "\x07" not in out
+        assert "\x1b]" not in out
+    assert json.loads(set_json(peers))["peers"][0]["zone"] == peer.zone
 
 
 def test_a_table_without_colour(svc: HeadlessService) -> None:

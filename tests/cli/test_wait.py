@@ -159,6 +159,22 @@ def test_options_say_where_the_pod_is() -> None:
         assert run("wait", "web-headless:http", "--self", *where, *at(svc), **pod).returncode == 0
 
 
+def test_a_loopback_address_in_pod_ip_counts() -> None:
+    """So that it can be tried with `HeadlessService`, whose pods have such addresses."""
+    with HeadlessService("web-headless.prod") as svc:
+        for peer, status in ((svc.peers[1], 0), (svc.peers[0], 1)):
+            pod = {**POD, "POD_IP": peer.address}
+            done = run("wait", NAME, "--self", "--timeout", "1.5", *at(svc), **pod)
+            assert done.returncode == status
+            assert bool(status) == (f"DNS does not give {peer.address} for {OWN}" in done.stderr)
+
+
+def test_a_pod_ip_that_is_no_address() -> None:
+    done = run("wait", NAME, "--self", **{**POD, "POD_IP": "10.1.0.2x"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "peerdiscover: POD_IP='10.1.0.2x': '10.1.0.2x' is no IP address\n"
+
+
 @pytest.mark.parametrize(
     ("name", "namespace", "text"),
     [

@@ -80,6 +80,17 @@ def test_goes_on_while_there_is_no_answer(svc: HeadlessService) -> None:
         assert "warning: web-headless.prod:http: lookup failed" in words(watch)
         svc.answer(None)
         assert len(json.loads(line(watch))["added"]) == 3
+        assert words(watch).endswith("lookup recovered: resolved, 3 endpoints\n")
+        assert ended(watch, signal.SIGINT)[0] == 130
+
+
+def test_says_when_dns_answers_again(svc: HeadlessService) -> None:
+    with running("watch", NAME, "--json", *at(svc)) as watch:
+        line(watch)
+        svc.answer("refused")
+        assert "web-headless.prod:http: lookup failed, keeping 3 peers" in words(watch)
+        svc.answer(None)
+        assert "web-headless.prod:http: lookup recovered: resolved, 3 endpoints" in words(watch)
         assert ended(watch, signal.SIGINT)[0] == 130
 
 
@@ -100,31 +111,33 @@ def test_configuration_is_found_out_before_anything_is_asked(svc: HeadlessServic
     assert svc.queries == []
 
 
-def _told_to(path: Path, *, then: str = "") -> str:
-    """A command that appends what it is told to a file."""
-    append = f"with open({str(path)!r}, 'a') as told: told.write(sys.stdin.read())"
+def _append_to(path: Path, *, then: str = "") -> str:
+    """A command that appends its stdin to a file."""
+    append = f"with open({str(path)!r}, 'a') as file: file.write(sys.stdin.read())"
     program = f"import pathlib, sys\n{append}\n{then}"
     return shlex.join([sys.executable, "-c", program])
 
 
-def test_exec_is_told_each_change(svc: HeadlessService, tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    with running("watch", NAME, "--json", "--exec", _told_to(told, then="print('ran')"), *at(svc)) as watch:
+def test_exec_gets_each_change(svc: HeadlessService, tmp_path: Path) -> None:
+    received = tmp_path / "received"
+    with running(
+        "watch", NAME, "--json", "--exec", _append_to(received, then="print('ran')"), *at(svc)
+    ) as watch:
         first = line(watch)
         assert line(watch) == "ran\n"
         svc.replace(1)
         second = line(watch)
         assert line(watch) == "ran\n"
-        assert told.read_text() == first + second
+        assert received.read_text() == first + second
         assert ended(watch, signal.SIGINT)[0] == 130
 
 
-def test_exec_runs_one_at_a_time_and_is_told_the_rest_as_one_difference(
+def test_exec_runs_one_at_a_time_and_gets_the_rest_as_one_change(
     svc: HeadlessService, tmp_path: Path
 ) -> None:
-    told, go = tmp_path / "told", tmp_path / "go"
+    received, go = tmp_path / "received", tmp_path / "go"
     os.mkfifo(go)
-    command = _told_to(told, then=f"print('begun', flush=True); pathlib.Path({str(go)!r}).read_text()")
+    command = _append_to(received, then=f"print('begun', flush=True); pathlib.Path({str(go)!r}).read_text()")
     with running("watch", NAME, "--json", "--exec", command, *at(svc)) as watch:
         line(watch)
         assert line(watch) == "begun\n"
@@ -137,7 +150,7 @@ def test_exec_runs_one_at_a_time_and_is_told_the_rest_as_one_difference(
         assert change["generation"] == 3
         assert [pair["after"]["key"] for pair in change["moved"]] == ["web-0", "web-1"]
         assert line(watch) == "begun\n"
-        assert len(told.read_text().splitlines()) == 2
+        assert len(received.read_text().splitlines()) == 2
         go.write_text("")
         assert ended(watch, signal.SIGINT)[0] == 130
 
@@ -148,10 +161,10 @@ def test_exec_runs_one_at_a_time_and_is_told_the_rest_as_one_difference(
 def test_exec_that_fails_stops_nothing(svc: HeadlessService, command: str, text: str) -> None:
     with running("watch", NAME, "--json", "--exec", command, *at(svc)) as watch:
         line(watch)
-        assert text in words(watch)
+        assert f"{text}; the change to generation 1 is lost" in words(watch)
         svc.replace(0)
         assert json.loads(line(watch))["generation"] == 2
-        assert text in words(watch)
+        assert f"{text}; the change to generation 2 is lost" in words(watch)
         assert ended(watch, signal.SIGINT)[0] == 130
 
 
@@ -161,7 +174,9 @@ def test_exec_that_reads_nothing(svc: HeadlessService) -> None:
 
 
 def test_exec_ends_with_the_watch(svc: HeadlessService, tmp_path: Path) -> None:
-    command = _told_to(tmp_path / "told", then="import time; print('begun', flush=True); time.sleep(60)")
+    command = _append_to(
+        tmp_path / "received", then="import time; print('begun', flush=True); time.sleep(60)"
+    )
     with running("watch", NAME, "--json", "--exec", command, *at(svc)) as watch:
         line(watch)
         assert line(watch) == "begun\n"

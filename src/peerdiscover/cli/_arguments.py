@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from peerdiscover._text import printable, quoted
 
 __all__ = ["parse"]
 
@@ -107,7 +110,7 @@ exit status: 0, or 2 for usage or configuration
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the arguments of one command. Usage errors exit with 2, `--help` with 0 (`SystemExit`)."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="peerdiscover",
         description=_MAIN.format(name=_NAME),
         epilog=f"`peerdiscover COMMAND --help` shows options and examples.\n\n{_STATUS}",
@@ -181,6 +184,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return top.parse_args(argv)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows an argument in an error on one line, however long it is."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message, 500))
+
+
 class _Version(argparse.Action):
     """Looks the version up only when `--version` is given."""
 
@@ -231,13 +241,13 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: expected a number of seconds above 0")
     return seconds
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of pods")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):  # Python refuses to read 4,301 digits
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: expected a number of pods")
     return int(text)
 
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 import peerdiscover
 from peerdiscover import DNS, Discovery, Fallback, Kubernetes, Policy
+from peerdiscover._text import quoted
 from peerdiscover.answers import Source
 from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
@@ -146,19 +147,20 @@ def _command(text: str | None) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ConfigurationError(f"--exec {text!r}: {error}") from None
+        raise ConfigurationError(f"--exec {quoted(text)}: {error}") from None
     if not words or shutil.which(words[0]) is None:
-        raise ConfigurationError(f"--exec {text!r}: no such command")
+        raise ConfigurationError(f"--exec {quoted(text)}: no such command")
     return words
 
 
 def _execute(command: list[str], change: Change) -> None:
     """Run the command and wait for it. A failure is reported on stderr, and does not end `watch`."""
+    lost = f"the change to generation {change.after.generation} is lost, since a change is passed on once"
     try:
         done = subprocess.run(command, input=change_json(change) + "\n", encoding="utf-8", check=False)  # noqa: S603 - the user's own command
     except OSError as error:
-        say(f"--exec {command[0]}: {error}")
+        say(f"--exec {command[0]}: {error}; {lost}")
         return
     if done.returncode:
         result = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-        say(f"--exec {command[0]} ended with {result}")
+        say(f"--exec {command[0]} ended with {result}; {lost}")

@@ -3,6 +3,7 @@
 Invariants:
 
 * JSON always has the same keys, and null for what is not known. There is one object a line.
+* In plain text and tables, what others wrote (hostnames, zones) is escaped. JSON escapes by itself.
 * A pipe gets plain text: a header line, then one line a pod. Only a terminal gets a table and colours,
   and no colours if NO_COLOR is set.
 """
@@ -15,12 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from peerdiscover._text import printable
 from peerdiscover.peers import Change, Peer, PeerSet
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["change_json", "header", "lines", "set_json", "show_change", "show_set", "terminal"]
+__all__ = ["change_json", "header", "lines", "set_json", "show_change", "show_set", "table", "terminal"]
 
 
 def set_json(peers: PeerSet) -> str:
@@ -66,7 +68,7 @@ def show_set(peers: PeerSet) -> None:
     if console is None:
         _print(header(peers), *lines(peers))
     else:
-        _table(console, peers)
+        table(console, peers)
 
 
 def show_change(change: Change) -> None:
@@ -90,7 +92,7 @@ def show_change(change: Change) -> None:
 def header(peers: PeerSet) -> str:
     """Return `web-headless.prod:http: headless, 3 pods`."""
     count = len(peers)
-    return f"{peers.service}: {peers.kind}, {count} {'pod' if count == 1 else 'pods'}"
+    return printable(f"{peers.service}: {peers.kind}, {count} {'pod' if count == 1 else 'pods'}")
 
 
 def lines(peers: Sequence[Peer]) -> list[str]:
@@ -100,13 +102,18 @@ def lines(peers: Sequence[Peer]) -> list[str]:
 
 def _cells(peer: Peer, address: str) -> tuple[str, ...]:
     return (
-        "" if peer.key == peer.hostport else peer.key,
+        _key(peer),
         address,
         "" if peer.ordinal is None else f"ordinal {peer.ordinal}",
-        f"zone {peer.zone}" if peer.zone else "",
-        peer.fqdn or "",
+        f"zone {printable(peer.zone)}" if peer.zone else "",
+        printable(peer.fqdn or "", 255),
         "(self)" if peer.is_self else "",
     )
+
+
+def _key(peer: Peer) -> str:
+    """Return its key, or "" if that is only its address."""
+    return "" if peer.key == peer.hostport else printable(peer.key)
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -131,23 +138,23 @@ def terminal() -> Console | None:
     return Console(highlight=False)
 
 
-def _table(console: Console, peers: PeerSet) -> None:
+def table(console: Console, peers: PeerSet) -> None:
     from rich.table import Table  # only needed for terminals
     from rich.text import Text
 
     columns: list[tuple[str, str, Callable[[Peer], str]]] = [
-        ("pod", "bold cyan", lambda peer: "" if peer.key == peer.hostport else peer.key),
+        ("pod", "bold cyan", _key),
         ("address", "green", lambda peer: peer.hostport),
         ("ordinal", "", lambda peer: "" if peer.ordinal is None else str(peer.ordinal)),
-        ("zone", "", lambda peer: peer.zone or ""),
-        ("name", "dim", lambda peer: peer.fqdn or ""),
+        ("zone", "", lambda peer: printable(peer.zone or "")),
+        ("name", "dim", lambda peer: printable(peer.fqdn or "", 255)),
         ("", "bold", lambda peer: "self" if peer.is_self else ""),
     ]
     shown = [column for column in columns if any(column[2](peer) for peer in peers)]
-    table = Table()
+    rows = Table()
     for name, style, _ in shown:
-        table.add_column(name, style=style, overflow="fold", justify="right" if name == "ordinal" else "left")
+        rows.add_column(name, style=style, overflow="fold", justify="right" if name == "ordinal" else "left")
     for peer in peers:
-        table.add_row(*(Text(cell(peer)) for _, _, cell in shown))
+        rows.add_row(*(Text(cell(peer)) for _, _, cell in shown))
     console.print(Text(header(peers), style="bold"), soft_wrap=True)
-    console.print(table)
+    console.print(rows)

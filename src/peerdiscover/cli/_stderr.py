@@ -3,6 +3,7 @@
 Invariants:
 
 * The library's warnings are always shown; `-v` adds what happens, `-vv` each answer.
+* What others wrote cannot control the terminal: control characters are escaped, line breaks excepted.
 * A message that cannot be written never stops a command: stderr may have been closed on purpose.
 """
 
@@ -12,11 +13,16 @@ import contextlib
 import logging
 import sys
 
+from peerdiscover._text import printable
+
 __all__ = ["say", "say_error", "show_log"]
+
+_MAX_LINE = 4000
 
 
 def say(text: str) -> None:
     """Write a message for a person."""
+    text = "\n".join(printable(line, _MAX_LINE) for line in text.split("\n"))
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it is None if it was closed before
         sys.stderr.write(f"peerdiscover: {text}\n")
         sys.stderr.flush()

@@ -3,7 +3,7 @@
 Invariants:
 
 * This pod's name and address come from its environment. If they are missing, the error says what to
-  set; nothing is guessed.
+  set; nothing is guessed. POD_IP and POD_IPS are taken as they are, loopback addresses included.
 * The Service must list this pod's address first; only then is its own name looked up. A name that is
   looked up too early is remembered as missing by the caches in between, for up to 30 s (Kubernetes
   issue 92559).
@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
@@ -63,20 +66,32 @@ def this_pod(service: ServiceName, namespace: str | None, cluster_domain: str | 
     environ = {**os.environ, **{name: value for name, value in given.items() if value}}
     environment = Environment(environ=environ)
     identity = environment.identity(service)
-    # POD_IP and POD_IPS come before the machine's addresses.
-    declared = Environment(environ=environ, addresses=lambda _: ()).identity(service)
+    declared = _declared_addresses(environ)
     if identity.name is None:
         raise ConfigurationError(
             f"{str(service)!r}: --self needs a Service of this pod's own namespace, which is "
             f"{environment.namespace() or 'not known'}; if that is wrong, set PEERDISCOVER_NAMESPACE "
             "(from metadata.namespace)"
         )
-    if not identity.addresses:
+    if not (declared or identity.addresses):
         raise ConfigurationError(
             "this pod's own address is not known: set POD_IP (from status.podIP) for --self"
         )
     domain = service.absolute(environment.namespace(), environment.cluster_domain())
-    return ThisPod(f"{identity.name}.{domain}", frozenset(declared.addresses or identity.addresses))
+    return ThisPod(f"{identity.name}.{domain}", declared or frozenset(identity.addresses))
+
+
+def _declared_addresses(environ: Mapping[str, str]) -> frozenset[str]:
+    """Return the addresses in POD_IP and POD_IPS; `ConfigurationError` shows what is no address."""
+    found = set[str]()
+    for name in ("POD_IP", "POD_IPS"):
+        given = environ.get(name, "")
+        for text in given.replace(",", " ").split():
+            try:
+                found.add(str(ip_address(text)))
+            except ValueError:
+                raise ConfigurationError(f"{name}={quoted(given)}: {quoted(text)} is no IP address") from None
+    return frozenset(found)
 
 
 def wait_for_own_name(

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from peerdiscover._host_ports import host_port
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
 __all__ = ["Server"]
@@ -31,11 +32,11 @@ class Server(NamedTuple):
             parsed = str(ip_address(host))
         except ValueError:
             raise ConfigurationError(
-                f"nameserver {text!r}: {host!r} is no IP address. Write 10.96.0.10, 127.0.0.1:5353 "
-                "or [::1]:5353"
+                f"nameserver {quoted(text)}: {quoted(host)} is no IP address. "
+                "Write 10.96.0.10, 127.0.0.1:5353 or [::1]:5353"
             ) from None
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ConfigurationError(f"nameserver {text!r}: a port number lies between 1 and 65535")
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+            raise ConfigurationError(f"nameserver {quoted(text)}: a port number lies between 1 and 65535")
         return cls(parsed, int(port))
 
     @property

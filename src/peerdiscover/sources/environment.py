@@ -23,6 +23,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from peerdiscover._labels import LABEL
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.identity import Identity, checked_zone
 from peerdiscover.names import ServiceName
@@ -38,7 +39,7 @@ def checked_namespace(text: str, where: str) -> str:
     """The namespace; raises `ConfigurationError` if it cannot be one."""
     if not isinstance(text, str) or not LABEL.fullmatch(text):
         raise ConfigurationError(
-            f"{where}{text!r}: a namespace is one label of lower-case letters, digits, hyphens"
+            f"{where}{quoted(text)}: a namespace is one label of lower-case letters, digits, hyphens"
         )
     return text
 
@@ -47,7 +48,9 @@ def checked_domain(text: str, where: str) -> str:
     """The cluster domain without dots at its ends; raises `ConfigurationError` if it cannot be one."""
     domain = text.strip(".").lower() if isinstance(text, str) else ""
     if not domain or len(domain) > 200 or not all(LABEL.fullmatch(label) for label in domain.split(".")):
-        raise ConfigurationError(f"{where}{text!r}: a cluster domain is a DNS name, such as cluster.local")
+        raise ConfigurationError(
+            f"{where}{quoted(text)}: a cluster domain is a DNS name, such as cluster.local"
+        )
     return domain
 
 
