@@ -22,6 +22,7 @@ from peerdiscover.errors import PeerDiscoverError
 from peerdiscover.sources import FunctionSource
 from peerdiscover.testing import HeadlessService
 from tests.discovery._clock import SettableClock
+from tests.discovery.test_overdue import HangsAfterOne
 from tests.waiting import LONG
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
@@ -156,6 +157,18 @@ def _(clock: SettableClock) -> None:
         source.say = FAILED
         clock.forward(601)
         web.refresh()
+
+
+@logs("a lookup is overdue, when `status` is read")
+def _(clock: SettableClock) -> None:
+    source = HangsAfterOne()
+    with discovery(source) as web:
+        web.report_failure(web.peers[0])  # asks again
+        clock.forward(1)
+        assert source.hanging.wait(LONG)
+        clock.forward(60)
+        assert web.status.stale
+        source.let_go.set()
 
 
 @logs("an answer was truncated")
