@@ -4,11 +4,12 @@ A thousand records take dnspython 36 ms, during which an event loop stands still
 
 Invariants:
 
-* Only ordinary messages are read: a reply to one question, without error, whole and well-formed, with
-  records of class IN and the types that matter here. For anything else `parse_fast` returns None and the
-  caller uses dnspython, so nothing odd, broken or forged is judged by this module.
-* The result is what dnspython would read, to the last character. Tests hold that for real answers, for
-  made-up ones, and for bytes that were changed at random.
+* Only ordinary messages are read: a reply to one question, whole and well-formed. For anything else
+  `parse_fast` returns None and the caller uses dnspython, so nothing broken or forged is judged here.
+* Records of other classes and types, and the options of EDNS, are skipped unread: cookies and extended
+  errors are common, and nothing of them is needed.
+* The result is what dnspython would read, to the last character, as far as nothing was skipped. Tests hold
+  that for real answers, for made-up ones, and for bytes that were changed at random.
 * Nothing is read outside of the message, and a compressed name only ever points backwards, at most
   `MAX_POINTERS` times.
 * A set of records has one TTL, the lowest; equal records count once (RFC 2181, 5). Names are strings in
@@ -25,11 +26,26 @@ from typing import NamedTuple
 
 from ._types import Srv
 
-__all__ = ["CNAME", "IN", "NS", "NXDOMAIN", "SOA", "Message", "Records", "Section", "parse_fast"]
+__all__ = [
+    "CNAME",
+    "IN",
+    "NOERROR",
+    "NS",
+    "NXDOMAIN",
+    "SOA",
+    "TYPES",
+    "Message",
+    "Records",
+    "Section",
+    "parse_fast",
+]
 
 A, NS, CNAME, SOA, AAAA, SRV, OPT = 1, 2, 5, 6, 28, 33, 41
 IN = 1
 NOERROR, NXDOMAIN = 0, 3
+
+TYPES = frozenset({A, NS, CNAME, SOA, AAAA, SRV})
+"""The types of record that are read."""
 
 MAX_POINTERS = 16
 """More than any server needs: names have few labels, and each pointer leads to part of another name."""
@@ -80,6 +96,8 @@ class Message(NamedTuple):
     answer: Section
     authority: Section
     additional: Section
+    skipped: bool = False
+    """Whether something in it was not looked at."""
 
 
 class _Part(NamedTuple):
@@ -98,7 +116,7 @@ class _Part(NamedTuple):
 def parse_fast(wire: bytes) -> Message | None:
     """The contents of the message; None if it is not ordinary. It has at least twelve bytes."""
     _, flags, questions, answers, authorities, additionals = struct.unpack_from("!HHHHHH", wire)
-    if questions != 1 or flags & 0xF not in (NOERROR, NXDOMAIN):
+    if questions != 1:
         return None
     try:
         return _MessageReader(wire).read(flags & 0xF, answers, authorities, additionals)
@@ -111,19 +129,20 @@ class _MessageReader:
         self._wire = wire
         self._at = 12
         self._parts: dict[int, _Part] = {}
-        self._has_opt = False
+        self._has_opt = self._skipped = False
+        self._extended_code = 0
 
     def read(self, code: int, answers: int, authorities: int, additionals: int) -> Message:
         part = self._part(self._at)
         kind, of_class = struct.unpack_from("!HH", self._wire, part.end)
         self._at = part.end + 4
-        return Message(
-            code,
-            [(part.name or ".", kind, of_class)],
+        sections = (
             self._section(answers),
             self._section(authorities),
             self._section(additionals, additional=True),
         )
+        question = (part.name or ".", kind, of_class)
+        return Message(code | self._extended_code << 4, [question], *sections, self._skipped)
 
     def _section(self, count: int, *, additional: bool = False) -> Section:
         wire, size = self._wire, len(self._wire)
@@ -141,8 +160,9 @@ class _MessageReader:
             if kind == OPT:
                 self._opt(owner, ttl, length, additional=additional)
                 continue
-            if of_class != IN:
-                raise _Unsupported
+            if of_class != IN or kind not in TYPES:
+                self._skipped = True
+                continue
             if ttl > MAX_TTL:
                 ttl = 0
             key = (owner, kind)
@@ -195,10 +215,12 @@ class _MessageReader:
         raise _Unsupported
 
     def _opt(self, owner: str, ttl: int, length: int, *, additional: bool) -> None:
-        """EDNS: nothing of it is needed. Options and extended codes are left to dnspython."""
-        if self._has_opt or not additional or owner != "." or length or ttl >> 24:
+        """EDNS: only the upper bits of the code matter (RFC 6891, 6.1.3)."""
+        if self._has_opt or not additional or owner != ".":
             raise _Unsupported
         self._has_opt = True
+        self._skipped |= length > 0
+        self._extended_code = ttl >> 24
 
     def _owner(self, at: int) -> tuple[str, int]:
         """The name at `at`, and where the message goes on behind it. Most names are one pointer."""
@@ -293,5 +315,7 @@ def _ipv4(address: bytes) -> str:
 @lru_cache(maxsize=16384)
 def _ipv6(address: bytes) -> str:
     if not any(address[:10]):
-        raise _Unsupported  # no pod has such an address, and there are several ways to write it
+        import dns.ipv6  # there are several ways to write such an address, which no pod has
+
+        return str(dns.ipv6.inet_ntoa(address))
     return str(IPv6Address(address))
