@@ -79,10 +79,7 @@ def read(wire: bytes, question: Question, message_id: int) -> Reply:
         raise MismatchedReply("a question, not a reply")
     if flags & _OPCODE:
         raise MismatchedReply("wrong opcode")
-    if questions or flags & 0xF in (
-        NOERROR,
-        NXDOMAIN,
-    ):  # servers that cannot read a question do not repeat it
+    if questions:
         _check_question(wire, questions, question)
     message = parse_fast(wire)
     if message is None:

@@ -10,21 +10,19 @@ Invariants:
   errors are common, and nothing of them is needed.
 * The result is what dnspython would read, to the last character, as far as nothing was skipped. Tests hold
   that for real answers, for made-up ones, and for bytes that were changed at random.
-* Nothing is read outside of the message, and a compressed name only ever points backwards, at most
-  `MAX_POINTERS` times.
-* A set of records has one TTL, the lowest; equal records count once (RFC 2181, 5). Names are strings in
-  lower case, escaped where they need it (RFC 1035, 5.1), so that equal names are equal strings.
+* Nothing is read outside of the message. Names are read by `_wire_names`.
+* A set of records has one TTL, the lowest; equal records count once (RFC 2181, 5).
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from ._types import Srv
+from ._wire_names import NameReader, UnsupportedError
 
 __all__ = [
     "CNAME",
@@ -47,19 +45,12 @@ NOERROR, NXDOMAIN = 0, 3
 TYPES = frozenset({A, NS, CNAME, SOA, AAAA, SRV})
 """The types of record that are read."""
 
-MAX_POINTERS = 16
-"""More than any server needs: names have few labels, and each pointer leads to part of another name."""
 MAX_TTL = 0x7FFFFFFF
 """Above it a TTL counts as 0 (RFC 2181, 8)."""
 
 _HEADER = struct.Struct("!HHIH")
 _NUMBERS = struct.Struct("!HHH")
 _ROW = struct.Struct("!12s4s")
-_PLAIN_LABEL = re.compile(rb"[-a-z0-9_*/+=:!#%&',<>?\[\]^`{|}~]+")
-
-
-class _Unsupported(Exception):
-    """The message is not ordinary."""
 
 
 class Records:
@@ -100,19 +91,6 @@ class Message(NamedTuple):
     """Whether something in it was not looked at."""
 
 
-class _Part(NamedTuple):
-    """A name that begins somewhere in the message."""
-
-    name: str
-    """Each label, followed by a dot."""
-    length: int
-    """Bytes that it takes uncompressed."""
-    end: int
-    """Where the message goes on behind it."""
-    pointers: int
-    """How many pointers it contains."""
-
-
 def parse_fast(wire: bytes) -> Message | None:
     """The contents of the message; None if it is not ordinary. It has at least twelve bytes."""
     _, flags, questions, answers, authorities, additionals = struct.unpack_from("!HHHHHH", wire)
@@ -120,7 +98,7 @@ def parse_fast(wire: bytes) -> Message | None:
         return None
     try:
         return _MessageReader(wire).read(flags & 0xF, answers, authorities, additionals)
-    except (_Unsupported, IndexError, struct.error):
+    except (UnsupportedError, IndexError, struct.error):
         return None
 
 
@@ -128,12 +106,12 @@ class _MessageReader:
     def __init__(self, wire: bytes) -> None:
         self._wire = wire
         self._at = 12
-        self._parts: dict[int, _Part] = {}
+        self._names = NameReader(wire)
         self._has_opt = self._skipped = False
         self._extended_code = 0
 
     def read(self, code: int, answers: int, authorities: int, additionals: int) -> Message:
-        part = self._part(self._at)
+        part = self._names.part(self._at)
         kind, of_class = struct.unpack_from("!HH", self._wire, part.end)
         self._at = part.end + 4
         sections = (
@@ -150,12 +128,12 @@ class _MessageReader:
         left = count
         while left:
             begins = self._at
-            owner, behind = self._owner(begins)
+            owner, behind = self._names.owner(begins)
             kind, of_class, ttl, length = _HEADER.unpack_from(wire, behind)
             start = behind + 10
             self._at = end = start + length
             if end > size:
-                raise _Unsupported
+                raise UnsupportedError
             left -= 1
             if kind == OPT:
                 self._opt(owner, ttl, length, additional=additional)
@@ -173,7 +151,7 @@ class _MessageReader:
                 records.ttl = ttl
             if kind == A:
                 if length != 4:
-                    raise _Unsupported
+                    raise UnsupportedError
                 records.data[_ipv4(wire[start:end])] = None
                 if left and start - begins == 12:
                     left -= self._rows(wire[begins:start], left, records)
@@ -200,111 +178,27 @@ class _MessageReader:
         wire = self._wire
         if kind == AAAA:
             if end - start != 16:
-                raise _Unsupported
+                raise UnsupportedError
             return _ipv6(wire[start:end])
         if kind == SRV:
             priority, weight, port = _NUMBERS.unpack_from(wire, start)
-            return Srv(priority, weight, port, self._name(start + 6, end))
+            return Srv(priority, weight, port, self._names.whole(start + 6, end))
         if kind in (CNAME, NS):
-            return self._name(start, end)
+            return self._names.whole(start, end)
         if kind == SOA:
-            at = self._part(self._part(start).end).end
+            at = self._names.part(self._names.part(start).end).end
             if at + 20 != end:
-                raise _Unsupported
+                raise UnsupportedError
             return int.from_bytes(wire[end - 4 : end])
-        raise _Unsupported
+        raise UnsupportedError
 
     def _opt(self, owner: str, ttl: int, length: int, *, additional: bool) -> None:
         """EDNS: only the upper bits of the code matter (RFC 6891, 6.1.3)."""
         if self._has_opt or not additional or owner != ".":
-            raise _Unsupported
+            raise UnsupportedError
         self._has_opt = True
         self._skipped |= length > 0
         self._extended_code = ttl >> 24
-
-    def _owner(self, at: int) -> tuple[str, int]:
-        """The name at `at`, and where the message goes on behind it. Most names are one pointer."""
-        wire = self._wire
-        if wire[at] >= 192:
-            part = self._parts.get((wire[at] & 0x3F) << 8 | wire[at + 1])
-            if part is not None and part.end <= at and part.pointers < MAX_POINTERS:
-                return part.name or ".", at + 2
-        part = self._part(at)
-        return part.name or ".", part.end
-
-    def _name(self, start: int, end: int) -> str:
-        """The name that takes exactly the bytes from `start` to `end`."""
-        text = _whole_name(self._wire[start:end])
-        if text is not None:
-            return text
-        part = self._part(start)
-        if part.end != end:
-            raise _Unsupported
-        return part.name or "."
-
-    def _part(self, start: int, pointers: int = 0) -> _Part:
-        """The name at `start`, reached by `pointers` pointers. It can only point to what ends before it."""
-        known = self._parts.get(start)
-        if known is not None:
-            return known
-        wire = self._wire
-        at = start
-        while 0 < (length := wire[at]) < 64:
-            at += 1 + length
-        taken = at - start
-        text = _labels(wire[start:at])
-        if length == 0:
-            part = _Part(text, taken + 1, at + 1, 0)
-        elif length >= 192:
-            target = (length & 0x3F) << 8 | wire[at + 1]
-            if not 12 <= target < start or pointers >= MAX_POINTERS:
-                raise _Unsupported
-            rest = self._part(target, pointers + 1)
-            if rest.end > start or rest.pointers >= MAX_POINTERS:
-                raise _Unsupported
-            part = _Part(text + rest.name, taken + rest.length, at + 2, rest.pointers + 1)
-        else:
-            raise _Unsupported
-        if part.length > 255 or part.end > len(wire):
-            raise _Unsupported
-        self._parts[start] = part
-        return part
-
-
-@lru_cache(maxsize=16384)
-def _whole_name(wire: bytes) -> str | None:
-    """The name in these bytes if it has no pointer, else None. Cached: the same ones keep coming."""
-    at = 0
-    while at < len(wire) and 0 < (length := wire[at]) < 64:
-        at += 1 + length
-    if at != len(wire) - 1 or wire[at] != 0 or len(wire) > 255:
-        return None
-    return _labels(wire[:at]) or "."
-
-
-@lru_cache(maxsize=16384)
-def _labels(wire: bytes) -> str:
-    """Labels, each with its length before it, as a string."""
-    text, at = "", 0
-    while at < len(wire):
-        behind = at + 1 + wire[at]
-        text += _label(wire[at + 1 : behind]) + "."
-        at = behind
-    return text
-
-
-def _label(label: bytes) -> str:
-    lower = label.lower()
-    if _PLAIN_LABEL.fullmatch(lower):
-        return lower.decode("ascii")
-    return "".join(map(_escaped, lower))
-
-
-def _escaped(byte: int) -> str:
-    character = chr(byte)
-    if character in '"().;\\@$':
-        return "\\" + character
-    return character if 0x20 < byte < 0x7F else f"\\{byte:03d}"
 
 
 @lru_cache(maxsize=16384)

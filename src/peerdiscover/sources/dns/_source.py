@@ -3,6 +3,7 @@
 The layers below it, lowest first:
 
     _types          question, batch, reply
+    _wire_names     names in messages
     _parser         ordinary messages from bytes, fast
     _messages       writes questions, reads any reply
     _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
