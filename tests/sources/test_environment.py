@@ -13,7 +13,7 @@ from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.environment import Environment, ResolvConf, source_addresses
+from peerdiscover.sources.environment import Environment, ResolvConf, ResolverOptions, source_addresses
 
 POD = """# made by the kubelet
 search mine.svc.corp.example svc.corp.example corp.example node.example
@@ -111,6 +111,27 @@ def test_resolv_conf_is_read_again_when_it_changes(place: Place) -> None:
     assert found.nameservers() == (Server("10.0.0.2"),)
     place.resolv.write_text("nameserver 10.0.0.3\n")
     assert found.nameservers() == (Server("10.0.0.3"),)
+
+
+def test_options_of_resolv_conf(place: Place) -> None:
+    found = place.environment()
+    assert found.resolver_options() == ResolverOptions()
+    place.resolv.write_text(
+        "options ndots:5 timeout:2\noptions attempts:99 use-vc rotate timeout:x attempts:\n"
+    )
+    assert found.resolver_options() == ResolverOptions(use_tcp=True, timeout=2.0, attempts=5)
+    given = place.environment({"PEERDISCOVER_NAMESERVERS": "127.0.0.1"})
+    assert given.resolver_options() == ResolverOptions(), "they are about other servers"
+
+
+def test_a_resolv_conf_that_is_no_file(place: Place) -> None:
+    os.mkfifo(place.resolv)
+    assert place.environment().nameservers() == (), "it does not block"
+
+
+def test_of_an_endless_resolv_conf_the_beginning_counts(place: Place) -> None:
+    place.resolv.write_text("nameserver 10.0.0.1\n" * 100_000 + "nameserver 10.0.0.2\n")
+    assert place.environment().nameservers() == (Server("10.0.0.1"),)
 
 
 def test_without_a_nameserver_a_lookup_fails_and_says_what_to_set(place: Place) -> None:

@@ -279,7 +279,7 @@ class Membership:
             schedule.on_peers(now, math.inf)
             return
         if answer.is_empty:
-            schedule.on_empty(now, held=bool(self.peers))
+            schedule.on_empty(now, held=bool(self.peers), by_second_opinion=self._second_opinion)
         else:
             schedule.on_peers(now, answer.ttl)
         settles_at = self.reconciler.settles_at(now)

@@ -9,7 +9,8 @@ peers were seen                | after the TTL, held between `min_refresh` and `
 a peer became a suspect        | at once, for a second opinion; then when a suspect can be settled,
                                | but no sooner than after `min_refresh`
 no peers, and the set is held  | `retry_initial`, doubling up to `max_refresh`
-no peers, and the set is empty | `retry_initial`, up to `jitter` of it sooner and never later
+no peers, and the set is empty | `retry_initial`, up to `jitter` of it sooner and never later. Every other one
+                               | is a second opinion: the server that is asked first may be wrong
 a failure                      | `retry_initial`, doubling up to `retry_max`, and while no peers are known
                                | to 5 s at most: callers wait. Of that 5 to 100 % by chance
 a watch started                | none, while it is up
@@ -114,7 +115,7 @@ class Schedule:
         self._failures = self._held = 0
         self._complete(now + self._ttl_wait(ttl))
 
-    def on_empty(self, now: float, *, held: bool) -> None:
+    def on_empty(self, now: float, *, held: bool, by_second_opinion: bool = False) -> None:
         """No peers were seen; `held`: the set has some all the same."""
         self._failures = 0
         policy = self._policy
@@ -124,6 +125,7 @@ class Schedule:
             wait *= 1 + policy.jitter * self._random()
         else:
             self._held = 0
+            self._second_opinion = not by_second_opinion
             wait = policy.retry_initial * (1 - policy.jitter * self._random())
         self._complete(now + wait)
 

@@ -21,6 +21,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
 
 from peerdiscover._labels import LABEL
 from peerdiscover._text import quoted
@@ -29,9 +31,18 @@ from peerdiscover.identity import Identity, checked_zone
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 
-__all__ = ["Environment", "ResolvConf", "checked_domain", "checked_namespace", "source_addresses"]
+__all__ = [
+    "Environment",
+    "ResolvConf",
+    "ResolverOptions",
+    "checked_domain",
+    "checked_namespace",
+    "source_addresses",
+]
 
 RESOLV_CONF = Path("/etc/resolv.conf")
+_MAX_RESOLV_CONF = 1 << 16
+"""Characters that are read of it: parsing 10 MB takes seconds."""
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -54,10 +65,22 @@ def checked_domain(text: str, where: str) -> str:
     return domain
 
 
+class ResolverOptions(NamedTuple):
+    """The options of a resolv.conf that say how to ask (resolv.conf(5)); None: not written."""
+
+    use_tcp: bool = False
+    """`use-vc`: over TCP from the start."""
+    timeout: float | None = None
+    """Seconds to wait for one reply."""
+    attempts: int | None = None
+    """How often to ask a server that fails."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Resolv:
     servers: tuple[Server, ...] = ()
     search: tuple[str, ...] = ()
+    options: ResolverOptions = field(default_factory=ResolverOptions)
 
 
 class ResolvConf:
@@ -76,6 +99,10 @@ class ResolvConf:
     def search(self) -> tuple[str, ...]:
         return self._current().search
 
+    @property
+    def options(self) -> ResolverOptions:
+        return self._current().options
+
     def _current(self) -> _Resolv:
         seen, good = self._read
         try:
@@ -83,7 +110,10 @@ class ResolvConf:
             mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if mark == seen:
                 return good
-            read = parse_resolv_conf(self._path.read_text(encoding="utf-8", errors="replace"))
+            if not S_ISREG(stat.st_mode):
+                return good  # reading a pipe would block
+            with self._path.open(encoding="utf-8", errors="replace") as file:
+                read = parse_resolv_conf(file.read(_MAX_RESOLV_CONF))
         except OSError:
             return good
         if not read.servers and good.servers:
@@ -96,6 +126,7 @@ def parse_resolv_conf(text: str) -> _Resolv:
     """Nameservers and search list (resolv.conf(5)): what is unreadable is skipped, the last search counts."""
     servers: list[Server] = []
     search: tuple[str, ...] = ()
+    options = ResolverOptions()
     for line in text.splitlines():
         word, *rest = re.split(r"[#;]", line, maxsplit=1)[0].split() or [""]
         if word == "nameserver" and rest:
@@ -103,7 +134,22 @@ def parse_resolv_conf(text: str) -> _Resolv:
                 servers.append(Server(str(ip_address(rest[0]))))
         elif word in ("search", "domain"):
             search = tuple(entry.strip(".").lower() for entry in rest)
-    return _Resolv(tuple(dict.fromkeys(servers)), search)
+        elif word == "options":
+            options = _with_options(options, rest)
+    return _Resolv(tuple(dict.fromkeys(servers)), search, options)
+
+
+def _with_options(options: ResolverOptions, words: Sequence[str]) -> ResolverOptions:
+    for word in words:
+        name, _, value = word.partition(":")
+        number = int(value) if re.fullmatch(r"[0-9]{1,3}", value, re.ASCII) else 0
+        if word == "use-vc":
+            options = options._replace(use_tcp=True)
+        elif name == "timeout" and number:
+            options = options._replace(timeout=float(min(number, 30)))
+        elif name == "attempts" and number:
+            options = options._replace(attempts=min(number, 5))
+    return options
 
 
 def _cluster_search(search: Sequence[str]) -> tuple[str, str] | None:
@@ -151,6 +197,10 @@ class Environment:
         texts = re.split(r"[,\s]+", self._environ("NAMESERVERS"))
         given = tuple(Server.parse(text) for text in texts if text)
         return given or self.resolv_conf.servers
+
+    def resolver_options(self) -> ResolverOptions:
+        """The options of resolv.conf, if its nameservers are asked."""
+        return ResolverOptions() if self._environ("NAMESERVERS") else self.resolv_conf.options
 
     def namespace(self) -> str | None:
         """`PEERDISCOVER_NAMESPACE`, else the service account's, else the one in the search list."""

@@ -7,8 +7,10 @@ import errno
 import pytest
 
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.dns._exchange import Exchange, ServerStats, Transmission
+from peerdiscover.sources.dns._exchange import Exchange, Transmission
+from peerdiscover.sources.dns._server_stats import MAX_QUESTIONS, ServerStats
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, ReplyStatus
+from peerdiscover.sources.environment import ResolverOptions
 
 from ._lookups import NAME
 from .test_messages import answered
@@ -86,10 +88,11 @@ def test_the_first_try_is_over_udp_with_edns() -> None:
 
 def test_a_lost_datagram_is_repaired_quickly_and_tries_grow_longer() -> None:
     story = Story(FIRST)
-    for _ in range(3):
+    for _ in range(4):
         story.silence()
     assert story.hears(GOOD)
-    assert [round(t.ends_at - t.starts_at, 2) for t in story.tries[:4]] == [0.4, 0.8, 1.6, 2.2]
+    assert [round(t.ends_at - t.starts_at, 2) for t in story.tries if not t.tcp] == [0.4, 0.8, 0.8, 1.5]
+    assert [t.tcp for t in story.tries] == [False, False, True, False, False]
     assert len({t.message_id for t in story.tries}) > 1, "a fresh id each"
     assert story.reply.status is ReplyStatus.ANSWER
 
@@ -356,3 +359,95 @@ def test_no_server_and_no_time() -> None:
     if story.exchange.current:
         story.silence()
     assert story.reply.status is ReplyStatus.FAILED
+
+
+# Other ways of asking
+
+
+@pytest.mark.parametrize("code", ["FORMERR", "NOTIMP"])
+def test_a_server_that_never_understands_has_refused(code: str) -> None:
+    """It cost 50 questions and all of the time."""
+    story = Story(FIRST)
+    while story.exchange.current:
+        story.hears(answered(code=code))
+    assert len(story.tries) == 4, "twice with EDNS and twice without it"
+    assert story.now < 100.5
+    assert code in story.reply.error
+    assert "does not" in story.reply.error, "the error says what that is"
+
+
+def test_after_silence_a_server_is_asked_over_tcp_and_then_always() -> None:
+    story = Story(FIRST)
+    story.silence()
+    story.silence()
+    assert story.attempt.tcp
+    assert story.hears(GOOD)
+    again = Story(FIRST, stats=story.stats)
+    assert again.attempt.tcp
+    assert again.attempt.wire[10:12] == b"\x00\x00", "it may be EDNS that is lost"
+    again.breaks()
+    assert not again.attempt.tcp
+    assert again.hears(GOOD)
+    assert not Story(FIRST, stats=story.stats).attempt.tcp
+
+
+def test_after_silence_a_server_is_asked_without_edns() -> None:
+    story = Story(FIRST)
+    for _ in range(3):
+        story.silence()
+    assert not story.attempt.tcp
+    assert story.attempt.wire[10:12] == b"\x00\x00"
+    assert story.hears(GOOD)
+    assert story.reply.status is ReplyStatus.ANSWER
+
+
+def test_a_late_answer_counts_while_tcp_is_tried() -> None:
+    story = Story(FIRST)
+    story.silence()
+    story.silence()
+    assert story.attempt.tcp
+    assert story.hears_late(GOOD, story.tries[0])
+    assert story.reply.addresses == ("10.0.0.1",)
+
+
+def test_after_twenty_guesses_only_tcp_counts() -> None:
+    story = Story(FIRST)
+    guessed = story.attempt
+    for _ in range(19):
+        assert not story.hears(GOOD, foreign=True)
+    assert story.attempt is guessed
+    assert story.hears(GOOD, foreign=True)
+    assert story.attempt.tcp
+    assert story.hears_late(GOOD, guessed), "the right guess comes too late"
+    assert story.exchange.reply is None
+    assert story.hears(WHOLE)
+    assert len(story.reply.addresses) == 2
+
+
+def test_the_options_of_resolv_conf() -> None:
+    assert Story(FIRST, stats=ServerStats(ResolverOptions(use_tcp=True))).attempt.tcp
+    story = Story(FIRST, stats=ServerStats(ResolverOptions(timeout=1.0, attempts=3)), seconds=9)
+    for _ in range(8):
+        if not story.attempt.tcp:
+            assert story.attempt.ends_at - story.attempt.starts_at <= 1.0
+        story.silence()
+    refused = Story(FIRST, stats=ServerStats(ResolverOptions(attempts=3)))
+    while refused.exchange.current:
+        refused.hears(answered(code="SERVFAIL"))
+    assert len(refused.tries) == 3
+
+
+def test_second_opinions_take_turns() -> None:
+    servers = [Server(f"10.0.0.{i}") for i in range(4)]
+    stats = ServerStats()
+    asked = [stats.order(servers, rotate=True)[0].host for _ in range(6)]
+    assert asked == [f"10.0.0.{i}" for i in (1, 2, 3, 1, 2, 3)]
+    assert stats.order(servers[:1], rotate=True) == servers[:1]
+
+
+def test_what_is_remembered_of_questions_has_a_bound() -> None:
+    stats = ServerStats()
+    for i in range(3 * MAX_QUESTIONS):
+        stats.mark_too_long(Question(f"web-{i}.{NAME}", RecordType.A))
+    assert len(stats.too_long) == MAX_QUESTIONS
+    assert Question(f"web-{3 * MAX_QUESTIONS - 1}.{NAME}", RecordType.A) in stats.too_long

@@ -12,7 +12,7 @@ from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.dns._exchange import ServerStats
+from peerdiscover.sources.dns._server_stats import ServerStats
 from peerdiscover.sources.dns._types import OPTIONAL_TIMEOUT
 
 from ._lookups import NAME

@@ -58,7 +58,7 @@ def test_an_empty_set_is_asked_every_second_never_later(nobody: Answer) -> None:
     for second in range(100):
         for told, wait in ((soon, 0.8), (late, 1.0)):
             assert told.hears(nobody.replace(ttl=2.0**32 - 1), at=second).wait == wait
-            assert not told.asked_twice
+            assert told.asked_twice == bool(second % 2), "every other one is a second opinion"
 
 
 def test_nobody_yet_after_failures_is_asked_within_a_second() -> None:
@@ -387,3 +387,11 @@ def test_a_watch_that_ended_is_begun_again_after_the_wait_of_a_failure() -> None
     assert not told.core.watched
     assert 10 < told.core.next_wakeup <= 11
     assert told.numbers == [0, 1]
+
+
+def test_with_no_peers_known_every_other_lookup_is_a_second_opinion() -> None:
+    """The nameserver that is asked first may be the one that is wrong, and may stay so."""
+    told = Told()
+    asked = [told.hears(answer).asked_twice for answer in (NOT_FOUND, EMPTY, FAILED, NOT_FOUND, pods(0))]
+    assert asked == [False, True, False, False, True]
+    assert not told.hears(pods(0), at=5).asked_twice

@@ -24,7 +24,8 @@ import anyio
 from peerdiscover.answers import Answer
 from peerdiscover.sources._server import Server
 
-from ._exchange import Exchange, ServerStats, Transmission
+from ._exchange import Exchange, Transmission
+from ._server_stats import ServerStats
 from ._sockets import PendingQuery
 from ._types import OPTIONAL_TIMEOUT, Batch, Plan, Reply
 

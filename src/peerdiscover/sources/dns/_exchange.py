@@ -8,7 +8,14 @@ Invariants:
 * UDP with EDNS comes first. A lost datagram is repeated soon: after 0.4 s in the first round, after twice
   as long in each following one, until the time is up. A late answer still counts: a slow server is not
   a dead one.
-* A server that does not understand EDNS is asked without it. A truncated reply is fetched over TCP, from
+* A server that does not understand EDNS is asked without it; if it does not understand that either, it has
+  refused. A server that was silent for two rounds is asked once over TCP and once without EDNS: datagrams,
+  or those with EDNS, may be lost on the way. What it answers over TCP alone, it is asked over TCP next time.
+* `options use-vc` asks over TCP first, `timeout:` bounds the wait for a datagram, and `attempts:` says how
+  often a server is asked that refuses (resolv.conf(5)).
+* After `MAX_GUESSES` datagrams with a wrong id only TCP counts: someone is guessing ids. (Letters of random
+  case in the question would be another guard; servers that compare names by case would deny the name.)
+* A truncated reply is fetched over TCP, from
   at most two servers; if TCP does not work, the reply counts as it is, with a note.
 * What was too long for UDP last time is asked over TCP at once, until it is shorter or TCP fails: making a
   server truncate a thousand records is wasted work.
@@ -29,9 +36,10 @@ from dataclasses import dataclass, replace
 from peerdiscover.sources._server import Server
 
 from ._messages import EDNS_SIZE, FORMERR_LIKE, MismatchedReply, RcodeError, read, write
+from ._server_stats import ServerStats
 from ._types import Question, Reply
 
-__all__ = ["Exchange", "ServerStats", "Transmission"]
+__all__ = ["Exchange", "Transmission"]
 
 FIRST_TIMEOUT = 0.4
 """Seconds for a server's first UDP reply: many times what a cluster's DNS takes."""
@@ -39,42 +47,19 @@ TCP_TIMEOUT = 1.5
 """Seconds for a reply over TCP: the kernel repeats a lost SYN after one."""
 TCP_RETRY_TIMEOUT = 0.5
 """… from a server whose TCP failed last time."""
+SILENT_ROUNDS = 2
+"""After so many rounds without a reply a server is asked in other ways."""
+MAX_GUESSES = 20
+_EXPLAINED = {
+    "FORMERR": "FORMERR (it does not understand the question)",
+    "NOTIMP": "NOTIMP (it does not support the question)",
+}
 ROUND_INTERVAL = 0.2
 """Seconds between the starts of two rounds: CoreDNS refuses for about 0.3 s when it restarts."""
 MAX_REFUSALS = 2
-"""How often a server may refuse before it is left out."""
+"""How often a server may refuse before it is left out, unless resolv.conf says so."""
 MIN_TIMEOUT = 0.01
 """Seconds below which no transmission is worth a socket."""
-
-
-class ServerStats:
-    """What a source remembers of its nameservers. Safe to share: each change is one operation."""
-
-    def __init__(self) -> None:
-        self._failing: dict[Server, bool] = {}
-        self.no_tcp: dict[Server, bool] = {}
-        self.too_long: dict[Question, bool] = {}
-        """Questions whose latest answers did not fit into a UDP datagram."""
-
-    def mark_up(self, server: Server) -> None:
-        self._failing.pop(server, None)
-
-    def mark_down(self, server: Server) -> None:
-        self._failing[server] = True
-
-    def snapshot(self) -> ServerStats:
-        """A copy, for an optional question whose outcome must not count."""
-        copy = ServerStats()
-        copy._failing, copy.no_tcp = dict(self._failing), dict(self.no_tcp)
-        return copy
-
-    def order(self, servers: Sequence[Server], *, rotate: bool = False) -> list[Server]:
-        """The working servers first. `rotate` begins with another one than usual."""
-        failing = set(self._failing)
-        good = [server for server in servers if server not in failing]
-        if rotate:
-            good = good[1:] + good[:1]
-        return good + [server for server in servers if server in failing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +72,7 @@ class Transmission:
     `starts_at`: when to send it: now, or after a pause.
     `ends_at`: how long to wait for the reply.
     `message_id`: the id that the reply has to repeat.
+    `final`: whether what comes for earlier ones counts no more.
     """
 
     server: Server
@@ -95,6 +81,7 @@ class Transmission:
     starts_at: float
     ends_at: float
     message_id: int
+    final: bool = False
 
 
 class Exchange:
@@ -121,6 +108,8 @@ class Exchange:
         self._bypass_cache = bypass_cache
         self._cut: Reply | None = None
         self._rcode = ""
+        self._guesses = Counter[Server]()
+        self._max_refusals = stats.options.attempts or MAX_REFUSALS
         self._refusals = Counter[Server]()
         self._silent_for: dict[Server, float] = {}
         self._errors: dict[Server, str] = {}
@@ -133,26 +122,28 @@ class Exchange:
     def received(self, wire: bytes, now: float, transmission: Transmission) -> bool:
         """A message came for this transmission, maybe a late one. Returns whether that is done."""
         current = self.current
-        if current is None or (current is not transmission and current.tcp):
+        if current is None or (current is not transmission and current.final):
             return True  # too late: it is settled, or a better transmission is in flight
+        if not transmission.tcp and self._is_guessed(transmission.server):
+            return True
         try:
             reply = read(wire, self.question, transmission.message_id)
         except MismatchedReply as mismatch:
             self._mismatches.setdefault(transmission.server, Counter())[str(mismatch)] += 1
             if not transmission.tcp:
-                return False
+                return self._count_guess(wire, transmission, now)
             self._attempt_failed(transmission, f"over TCP: {mismatch}", now)
         except RcodeError as refused:
             if current is transmission:
                 self._rcode = str(refused)
-                self._attempt_failed(transmission, self._rcode, now)
+                self._attempt_failed(transmission, _EXPLAINED.get(self._rcode, self._rcode), now)
         else:
             self._stats.mark_up(transmission.server)
             self._now = now
             if transmission.tcp:
                 self._stats.no_tcp.pop(transmission.server, None)
                 if len(wire) > EDNS_SIZE:
-                    self._stats.too_long[self.question] = True
+                    self._stats.mark_too_long(self.question)
                 else:
                     self._stats.too_long.pop(self.question, None)
             if reply.truncated and not transmission.tcp:
@@ -160,6 +151,20 @@ class Exchange:
             else:
                 asked = dict.fromkeys((*self._asked, transmission.server))
                 self.reply = replace(reply, server=transmission.server, asked=tuple(asked))
+            self._advance()
+        return True
+
+    def _is_guessed(self, server: Server) -> bool:
+        return self._guesses[server] >= MAX_GUESSES
+
+    def _count_guess(self, wire: bytes, transmission: Transmission, now: float) -> bool:
+        """A datagram does not answer. Returns whether to stop listening, since someone is guessing ids."""
+        if int.from_bytes(wire[:2]) != transmission.message_id:
+            self._guesses[transmission.server] += 1
+        if not self._is_guessed(transmission.server):
+            return False
+        if self.current is transmission:
+            self._now = now
             self._advance()
         return True
 
@@ -209,29 +214,38 @@ class Exchange:
 
     def _run(self) -> Iterator[Transmission]:
         """The transmissions, one by one. Between two of them the driver reports what happened."""
+        longest = self._stats.options.timeout or float("inf")
         for turn in itertools.count():
             began = self._now
             for server in self._servers:
-                if self._refusals[server] < MAX_REFUSALS:
-                    starts = max(self._now, began)
-                    yield from self._one_server(server, FIRST_TIMEOUT * 2**turn, starts)
+                if self._refusals[server] < self._max_refusals:
+                    if turn == SILENT_ROUNDS and server in self._silent_for:
+                        yield from self._other_ways(server, longest)
+                    if self.reply is None and (turn == 0 or self.until - self._now >= MIN_TIMEOUT):
+                        seconds = min(FIRST_TIMEOUT * 2**turn, longest)
+                        yield from self._one_server(server, seconds, max(self._now, began))
                     if self.reply is not None:
                         return
                     if self.until - self._now < MIN_TIMEOUT:
                         return
-            if all(self._refusals[server] >= MAX_REFUSALS for server in self._servers):
+            if all(self._refusals[server] >= self._max_refusals for server in self._servers):
                 return
             self._now = max(self._now, began + ROUND_INTERVAL)
 
     def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Transmission]:
-        if self._bypass_cache or self.question in self._stats.too_long:
+        if self._is_guessed(server):
+            yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True)
+            return
+        if self._bypass_cache or self._stats.prefers_tcp(server, self.question):
             # Some time is left for UDP, since a firewall may drop TCP silently.
             refusals = self._refusals[server]
-            yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True)
+            edns = server not in self._stats.udp_silent  # it may be EDNS that is lost
+            yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True, edns=edns)
             if self.reply is not None or self._server_refused(server, refusals):
                 return
             self._stats.no_tcp[server] = True
             self._stats.too_long.pop(self.question, None)
+            self._stats.udp_silent.pop(server, None)
             starts = self._now
         for edns in True, False:
             self._rcode = ""
@@ -239,10 +253,27 @@ class Exchange:
             yield self._transmission(server, seconds, starts, edns=edns)
             if self._cut is not None:
                 yield from self._retry_truncated(edns=edns)
+            if self.reply is None and self._is_guessed(server):
+                yield self._transmission(server, self._tcp_seconds(server), self._now, tcp=True, final=True)
+                return
             if self.reply is not None or self._rcode not in FORMERR_LIKE:
                 return
-            self._refusals[server] = refusals  # asking in another way is no refusal yet
+            if edns:
+                self._refusals[server] = refusals  # asking without EDNS may help: no refusal yet
             starts = self._now
+
+    def _other_ways(self, server: Server, longest: float) -> Iterator[Transmission]:
+        """Over UDP the server was silent: ask over TCP, then without EDNS, in the time that is left."""
+        yield self._transmission(server, self._tcp_seconds(server), self._now, tcp=True, edns=False)
+        if self.reply is not None:
+            if self.reply.server == server:
+                self._stats.udp_silent[server] = True
+            return
+        self._stats.no_tcp[server] = True
+        seconds = min(FIRST_TIMEOUT * 2, longest, (self.until - self._now) / 2)
+        yield self._transmission(server, seconds, self._now, edns=False)
+        if self._cut is not None:
+            yield from self._retry_truncated(edns=False)
 
     def _server_refused(self, server: Server, refusals: int) -> bool:
         """Whether the server itself refused, as it would over UDP as well."""
@@ -257,7 +288,8 @@ class Exchange:
         server = cut.server
         others = [s for s in self._servers if s != server]
         for candidate in [server, *others][:2]:
-            yield self._transmission(candidate, self._tcp_seconds(candidate), self._now, tcp=True, edns=edns)
+            seconds = self._tcp_seconds(candidate)
+            yield self._transmission(candidate, seconds, self._now, tcp=True, edns=edns, final=True)
             if self.reply is not None:
                 return
             self._stats.no_tcp[candidate] = True
@@ -275,12 +307,19 @@ class Exchange:
         return min(limit, (self.until - self._now) * 0.6)
 
     def _transmission(
-        self, server: Server, seconds: float, starts: float, *, tcp: bool = False, edns: bool = True
+        self,
+        server: Server,
+        seconds: float,
+        starts: float,
+        *,
+        tcp: bool = False,
+        edns: bool = True,
+        final: bool = False,
     ) -> Transmission:
         message_id = int.from_bytes(os.urandom(2))
         wire = write(self.question, message_id, edns=edns)
         ends = min(starts + seconds, self.until)
-        return Transmission(server, tcp, wire, starts, max(ends, starts), message_id)
+        return Transmission(server, tcp, wire, starts, max(ends, starts), message_id, final)
 
     def _ignored(self) -> tuple[str, ...]:
         """What was ignored. For a failed reply, `_failure_summary` has it."""

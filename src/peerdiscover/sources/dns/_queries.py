@@ -22,6 +22,7 @@ Replies = Generator[Batch, list[Reply], list[Reply]]
 
 _KINDS = {4: RecordType.A, 6: RecordType.AAAA}
 FAILED = ReplyStatus.FAILED
+MAX_FAILURES = 1000
 MAX_HALVINGS = 3
 """How often the time for what is never answered is halved, from one lookup to the next."""
 
@@ -77,7 +78,9 @@ class QueryMixin:
             return
         for name, replies in by_name.items():
             if all(reply.status is FAILED for reply in replies.values()):
-                failures[name] = failures.get(name, 0) + 1
+                failures[name] = failures.pop(name, 0) + 1
+                if len(failures) > MAX_FAILURES:  # targets that are gone for good
+                    failures.pop(next(iter(failures)))
             else:
                 failures.pop(name, None)
         for family in families:

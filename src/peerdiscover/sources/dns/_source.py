@@ -6,6 +6,7 @@ The layers below it, lowest first:
     _wire_names     names in messages
     _parser         ordinary messages from bytes, fast
     _messages       writes questions, reads any reply
+    _server_stats   which servers answer, and how they have to be asked
     _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
     _targets        which SRV targets are accepted
     _zonal          which pods are in the local zone
@@ -42,7 +43,7 @@ from peerdiscover.sources.environment import Environment, checked_domain, checke
 from ._records import Family, LookupConfig, NameHistory
 
 if TYPE_CHECKING:
-    from ._exchange import ServerStats
+    from ._server_stats import ServerStats
     from ._types import Plan
 
 __all__ = ["DNS"]
@@ -134,7 +135,6 @@ class DNS:
             return Answer.failed(error)
 
     def _begin(self, request: LookupRequest) -> tuple[Plan, tuple[Server, ...], ServerStats]:
-        from ._exchange import ServerStats
         from ._lookup import plan_lookup
 
         service = request.service
@@ -145,7 +145,11 @@ class DNS:
         if not servers:
             raise _NoServerError(_NO_SERVER)
         if self._stats is None:
+            from ._server_stats import ServerStats
+
             self._stats = ServerStats()
+        if self._servers is None:
+            self._stats.options = self._environment.resolver_options()
         config = LookupConfig(
             name=name,
             service=service,

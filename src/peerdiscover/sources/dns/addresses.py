@@ -48,7 +48,7 @@ class Addresses:
     def __init__(
         self, nameservers: Iterable[str] | None = None, *, environment: Environment | None = None
     ) -> None:
-        from ._exchange import ServerStats
+        from ._server_stats import ServerStats
 
         self._servers = tuple(map(Server.parse, nameservers or ()))
         self._environment = environment or Environment()
