@@ -11,9 +11,9 @@ import pytest
 from peerdiscover.answers import LookupRequest
 from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
-from peerdiscover.sources._server import Server
+from peerdiscover.sources._server import ResolverOptions, Server
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.environment import Environment, ResolvConf, ResolverOptions, source_addresses
+from peerdiscover.sources.environment import Environment, ResolvConf, source_addresses
 
 POD = """# made by the kubelet
 search mine.svc.corp.example svc.corp.example corp.example node.example

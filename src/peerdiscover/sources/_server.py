@@ -1,4 +1,4 @@
-"""The address of a nameserver, parsed and shown. Pure."""
+"""The address of a nameserver, parsed and shown, and the options of how to ask it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from peerdiscover._host_ports import host_port
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
-__all__ = ["Server"]
+__all__ = ["ResolverOptions", "Server"]
+
+
+class ResolverOptions(NamedTuple):
+    """The options of a resolv.conf that say how to ask (resolv.conf(5)); None: not written."""
+
+    use_tcp: bool = False
+    """`use-vc`: over TCP from the start."""
+    timeout: float | None = None
+    """Seconds to wait for one reply."""
+    attempts: int | None = None
+    """How often to ask a server that fails."""
 
 
 class Server(NamedTuple):

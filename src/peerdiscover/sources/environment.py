@@ -22,19 +22,17 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from stat import S_ISREG
-from typing import NamedTuple
 
 from peerdiscover._labels import LABEL
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.identity import Identity, checked_zone
 from peerdiscover.names import ServiceName
-from peerdiscover.sources._server import Server
+from peerdiscover.sources._server import ResolverOptions, Server
 
 __all__ = [
     "Environment",
     "ResolvConf",
-    "ResolverOptions",
     "checked_domain",
     "checked_namespace",
     "source_addresses",
@@ -63,17 +61,6 @@ def checked_domain(text: str, where: str) -> str:
             f"{where}{quoted(text)}: a cluster domain is a DNS name, such as cluster.local"
         )
     return domain
-
-
-class ResolverOptions(NamedTuple):
-    """The options of a resolv.conf that say how to ask (resolv.conf(5)); None: not written."""
-
-    use_tcp: bool = False
-    """`use-vc`: over TCP from the start."""
-    timeout: float | None = None
-    """Seconds to wait for one reply."""
-    attempts: int | None = None
-    """How often to ask a server that fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ import errno
 
 import pytest
 
-from peerdiscover.sources._server import Server
+from peerdiscover.sources._server import ResolverOptions, Server
 from peerdiscover.sources.dns._exchange import Exchange, Transmission
 from peerdiscover.sources.dns._server_stats import MAX_QUESTIONS, ServerStats
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, ReplyStatus
-from peerdiscover.sources.environment import ResolverOptions
 
 from ._lookups import NAME
 from .test_messages import answered

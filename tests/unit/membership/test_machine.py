@@ -129,7 +129,7 @@ class History(RuleBasedStateMachine):
         assert before is self.before  # only answers and reports change the set
         doubted = self.doubted
         assert self.core.begin().second_opinion is doubted, (
-            "a second opinion is asked for once, when somebody is newly held; and if nobody is, every other time"
+            "once, when a peer is newly held; every other time, while there are none"
         )
         assert self.core.next_wakeup == math.inf
         wanted = self.core.request(self.now) if wanted_meanwhile else None
@@ -149,7 +149,9 @@ class History(RuleBasedStateMachine):
         newly_held = entry.suspects - self._suspects_before()
         no_peers = answer.is_empty and not answer.authoritative and not entry.after
         self.doubted = (bool(newly_held) or no_peers) and not doubted
-        assert not self.doubted or self.core.next_wakeup <= self.now, "a second opinion is asked for at once"
+        assert not self.doubted or no_peers or self.core.next_wakeup <= self.now, (
+            "a second opinion is asked for at once"
+        )
         self.before = entry.after
         self.reported = frozenset()
 

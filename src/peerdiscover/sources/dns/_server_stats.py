@@ -12,8 +12,7 @@ import itertools
 from collections.abc import Sequence
 from contextlib import suppress
 
-from peerdiscover.sources._server import Server
-from peerdiscover.sources.environment import ResolverOptions
+from peerdiscover.sources._server import ResolverOptions, Server
 
 from ._types import Question
 
