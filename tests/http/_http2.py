@@ -91,7 +91,7 @@ class Pods2(Pods):
         super().__init__(0, context)
         if context is not None:
             context.set_alpn_protocols(["h2"])
-        self.all: list[Pod] = [Pod2(f"web-{i}", f"{self._network}.{i + 1}", 0, context) for i in range(size)]
+        self.all: list[Pod] = [Pod2(f"web-{i}", f"{self.network}.{i + 1}", 0, context) for i in range(size)]
         self.shown = list(self.all)
 
     def misbehave(self, manner: Manner2 | Manner, *, once: bool = False) -> None:

@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -132,10 +132,11 @@ class Pod:
                 self.go.wait()
                 return
             if self.context is not None:
-                sock = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=True)
+                sock = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 with self._lock:
                     self._open.discard(plain)
                     self._open.add(sock)
+                self._shake_hands(sock)
             with sock.makefile("rb") as file:
                 while self._answer(sock, file):
                     pass
@@ -150,7 +151,20 @@ class Pod:
             sock.close()
             self.ended.release()
 
+    def _shake_hands(self, sock: ssl.SSLSocket) -> None:
+        try:
+            sock.do_handshake()
+        except ssl.SSLError:
+            # A client that has sent more already must not find the connection reset before it reads why.
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+            while socket.socket.recv(sock, 65536):
+                pass
+            raise
+
     def _answer(self, sock: socket.socket, file: object, /) -> bool:
+        if file.peek(1)[:1] == b"\x16":  # type: ignore[attr-defined]  # a ClientHello, where HTTP is expected
+            sock.sendall(b"HTTP/1.1 400 What\r\ncontent-length: 0\r\n\r\n")
+            return False
         request = _read(file)
         if request is None:
             return False
@@ -209,8 +223,8 @@ class Pods:
 
     def __init__(self, size: int, context: ssl.SSLContext | None = None) -> None:
         number = next(_networks)
-        self._network = f"127.{100 + number // 256 % 100}.{number % 256}"
-        self.all = [Pod(f"web-{i}", f"{self._network}.{i + 1}", 0, context) for i in range(size)]
+        self.network = f"127.{100 + number // 256 % 100}.{number % 256}"
+        self.all = [Pod(f"web-{i}", f"{self.network}.{i + 1}", 0, context) for i in range(size)]
         self.shown: list[Pod] = list(self.all)
 
     def __getitem__(self, i: int) -> Pod:
@@ -241,3 +255,26 @@ def pods(size: int = 3, context: ssl.SSLContext | None = None) -> Iterator[Pods]
     finally:
         for pod in service.all:
             pod.stop()
+
+
+@contextmanager
+def scripted(
+    answer: Callable[[Pod, socket.socket, Request], bool],
+    size: int = 1,
+    context: ssl.SSLContext | None = None,
+) -> Iterator[Pods]:
+    """Pods that answer each request by `answer`, which returns whether the connection goes on."""
+
+    class Scripted(Pod):
+        def _answer(self, sock: socket.socket, file: object, /) -> bool:
+            request = _read(file)
+            if request is None:
+                return False
+            self.requests.append(request)
+            self.heard.release()
+            return answer(self, sock, request)
+
+    with pods(0) as service:
+        service.all = [Scripted(f"web-{i}", f"{service.network}.{i + 1}", 0, context) for i in range(size)]
+        service.shown = list(service.all)
+        yield service

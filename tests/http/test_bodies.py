@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import socket
 import threading
 from typing import Any
 
@@ -13,7 +16,7 @@ from tests.waiting import LONG
 
 from ._flavors import web
 from ._http2 import Pod2, Pods2
-from ._pods import pods
+from ._pods import Pod, Request, pods, scripted
 
 H2: dict[str, Any] = {"http1": False, "http2": True}
 
@@ -44,6 +47,55 @@ def test_redirects_to_elsewhere_are_refused(flavor: str) -> None:
         request = client.call(client.client.build_request, "GET", "http://other.prod/")
         with pytest.raises(ConfigurationError, match=r"other\.prod"):
             client.call(client.client.send, request)
+
+
+def test_what_a_redirect_leads_to_is_an_error_of_httpx(flavor: str) -> None:
+    def away(_: Pod, sock: socket.socket, __: Request) -> bool:
+        sock.sendall(b"HTTP/1.1 307 There\r\nlocation: http://other.prod/\r\ncontent-length: 0\r\n\r\n")
+        return True
+
+    with scripted(away) as service, web(flavor, service.source, client={"follow_redirects": True}) as client:
+        with pytest.raises(client.api.HTTPError, match="is not the service") as error:
+            client.get()
+        assert isinstance(error.value, ConfigurationError)
+        assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+@pytest.mark.parametrize("host", ["service", "peer"])
+@pytest.mark.parametrize("by", ["host", "address"])
+def test_pods_redirect_to_themselves(flavor: str, host: str, by: str) -> None:
+    """Under the name that they were sent, as frameworks do for a missing slash, or by their address."""
+
+    def slash(pod: Pod, sock: socket.socket, request: Request) -> bool:
+        to = request.headers["host"] if by == "host" else f"{pod.address}:{pod.port}"
+        head = f"307 There\r\nlocation: http://{to}/items/" if request.path == "/items" else "200 OK"
+        sock.sendall(f"HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n".encode())
+        return True
+
+    options: dict[str, Any] = {"host": host, "client": {"follow_redirects": True}}
+    with scripted(slash, 2) as service, web(flavor, service.source, **options) as client:
+        assert client.get("/items").status_code == 200
+        assert [request.path for request in service.requests].count("/items/") == 1
+        if host == "peer" or by == "address":  # it names one pod
+            assert [request.path for pod in service.all for request in pod.requests] == ["/items", "/items/"]
+
+
+def test_files_are_sent_again(flavor: str) -> None:
+    """As httpx rewinds them for redirects: from where they stood."""
+    key = {"Idempotency-Key": "k"}
+    with pods(2) as service, web(flavor, service.source) as client:
+        service[0].manner = "drop"
+        for _ in range(2):
+            file = io.BytesIO(b"file")
+            assert client.post(files={"f": file}, headers=key).text.startswith("web-1")
+        assert {b"file" in request.body for request in service.requests} == {True}
+        assert len(service.requests) == 3
+        if flavor.startswith("threads"):  # httpx takes no plain file as `content` of an asynchronous client
+            client.discovery.refresh()
+            for _ in range(4):
+                file = io.BytesIO(b"after")
+                assert client.post(content=file, headers=key).text.startswith("web-1")
+            assert {request.body for request in service.requests if request.body[:2] != b"--"} == {b"after"}
 
 
 def test_a_stream_is_not_sent_again_by_the_pool(flavor: str) -> None:

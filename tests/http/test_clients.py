@@ -157,6 +157,24 @@ def test_a_fixed_list() -> None:
         assert {web.get("/").text[:5] for _ in range(3)} == {"web-0", "web-1", "web-2"}
 
 
+def test_pods_of_a_fixed_list_see_their_address() -> None:
+    """`Host: static` would be refused by what compares it with the hosts that are allowed."""
+    with pods(1) as service, Client("static:" + service[0].text) as web:
+        address = f"{service[0].address}:{service[0].port}"
+        assert web.get("/").text == f"web-0 {address}"
+        assert web.get("http://localhost/").text == "web-0 localhost"  # a host that was written stays
+
+
+def test_all_names_without_httpx2() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['httpx2'] = None\n"
+        "from peerdiscover.http import *\n"
+        "assert Client and HttpxNoPeersError and 'Httpx2Client' not in globals()\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
 def test_errors_have_names_and_cross_processes() -> None:
     import pickle
 

@@ -51,6 +51,10 @@ def test_whether_there_is_another_attempt(
         AttemptOutcome.UNSENT: True,
         AttemptOutcome.BAD_CERTIFICATE: True,
         AttemptOutcome.POOL_TIMEOUT: True,
+        AttemptOutcome.NO_DESCRIPTORS: True,
+        AttemptOutcome.NOT_TLS: True,
+        AttemptOutcome.CLIENT_CERTIFICATE: True,
+        AttemptOutcome.HEAD_TOO_LARGE: False,
         AttemptOutcome.REFUSED: replayable,
         AttemptOutcome.MAYBE_PROCESSED: idempotent and replayable,
         AttemptOutcome.UNAVAILABLE: idempotent and replayable,
@@ -62,9 +66,8 @@ def test_whether_there_is_another_attempt(
 @pytest.mark.parametrize("outcome", list(AttemptOutcome))
 def test_none_begins_after_the_time(outcome: AttemptOutcome) -> None:
     assert after(retry_state(deadline=5.0), outcome, now=5.0) is not None
-    assert (after(retry_state(deadline=5.0), outcome, now=4.9) is None) is (
-        outcome is not AttemptOutcome.LOCAL_ERROR
-    )
+    goes_on = after(retry_state(deadline=5.0), outcome, now=4.9) is None
+    assert goes_on is (outcome not in (AttemptOutcome.LOCAL_ERROR, AttemptOutcome.HEAD_TOO_LARGE))
 
 
 def test_attempts_that_were_sent_are_limited() -> None:
@@ -169,7 +172,12 @@ def test_all_were_tried() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "why"),
-    [(AttemptOutcome.BAD_CERTIFICATE, "certificates"), (AttemptOutcome.POOL_TIMEOUT, "pools")],
+    [
+        (AttemptOutcome.BAD_CERTIFICATE, "certificates"),
+        (AttemptOutcome.NOT_TLS, "TLS"),
+        (AttemptOutcome.NO_DESCRIPTORS, "descriptors"),
+        (AttemptOutcome.CLIENT_CERTIFICATE, "client certificate"),
+    ],
 )
 def test_what_waiting_does_not_fix_is_not_tried_again(outcome: AttemptOutcome, why: str) -> None:
     state = retry_state()
@@ -179,14 +187,45 @@ def test_what_waiting_does_not_fix_is_not_tried_again(outcome: AttemptOutcome, w
     assert choose(state, lambda: PEERS[0], lambda: PEERS[:2]) is PEERS[0]
     after(state, outcome, peer=PEERS[0])
     after(state, outcome, peer=PEERS[1])
-    assert (
-        state.pause(0.0, PEERS, lambda: 1.0) is not None
-    )  # one was not tried: another request is connecting
+    assert state.pause(0.0, PEERS, lambda: 1.0) is not None  # another request is connecting to the third
     assert state.pause(0.0, PEERS[:2], lambda: 1.0) is None
     assert why in state.end_reason
     assert state.pause(0.0, (), lambda: 1.0) is not None  # these pods left: others may come
     after(state, AttemptOutcome.UNSENT, peer=PEERS[1])
     assert state.pause(0.0, PEERS[:2], lambda: 1.0) is not None  # one of them is hopeless no longer
+
+
+def test_a_round_ends_by_all_its_outcomes_together() -> None:
+    state = retry_state()
+    after(state, AttemptOutcome.POOL_TIMEOUT, peer=PEERS[0])
+    assert state.pause(0.0, PEERS[:2], lambda: 1.0) is not None  # the other one was not tried
+    after(state, AttemptOutcome.UNSENT, peer=PEERS[1])
+    assert state.pause(0.0, PEERS[:2], lambda: 1.0) is None  # the pool was waited for, and the rest refuse
+    assert "full, or their pods cannot be reached" in state.end_reason
+    after(state, AttemptOutcome.BAD_CERTIFICATE, peer=PEERS[1])
+    assert state.pause(0.0, PEERS[:2], lambda: 1.0) is None
+    assert state.end_reason == "waiting does not fix certificates; all connection pools are full"
+
+
+def test_full_ones_come_last() -> None:
+    zero, one, two = PEERS
+    full: list[Peer] = [zero]
+
+    def choose_by(
+        state: RetryState, pick: Callable[[], Peer], connecting: Sequence[Peer] = ()
+    ) -> Peer | None:
+        return state.choose(pick, lambda: PEERS, lambda peer: peer in connecting, lambda peer: peer in full)
+
+    assert choose_by(retry_state(), turns(zero, one)) is one
+    assert choose_by(retry_state(), lambda: zero) is one  # the picker insists
+    assert choose_by(retry_state(), lambda: zero, [one, two]) is zero
+    state = retry_state()
+    after(state, AttemptOutcome.UNSENT, peer=one)
+    assert choose_by(state, lambda: zero) is two
+    after(state, AttemptOutcome.UNSENT, peer=two)
+    assert choose_by(state, lambda: zero) is zero  # that is waited for, in the same round
+    full[:] = PEERS
+    assert choose_by(retry_state(), lambda: two) is two
 
 
 def test_the_connect_timeout_grows_with_each_time_that_all_were_tried() -> None:

@@ -26,6 +26,7 @@ Invariants:
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ._async import AsyncPodTransport
@@ -34,11 +35,16 @@ from ._httpx import named
 from ._sync import PodTransport
 
 if TYPE_CHECKING:
+    from peerdiscover.errors import ConfigurationError as _ConfigurationError
     from peerdiscover.errors import NoPeersError as _NoPeersError
 
     class HttpxNoPeersError(_NoPeersError): ...
 
     class Httpx2NoPeersError(_NoPeersError): ...
+
+    class HttpxWrongHostError(_ConfigurationError): ...
+
+    class Httpx2WrongHostError(_ConfigurationError): ...
 
     Httpx2Client: Any
     Httpx2AsyncClient: Any
@@ -47,12 +53,12 @@ __all__ = [
     "AsyncClient",
     "AsyncPodTransport",
     "Client",
-    "Httpx2AsyncClient",
-    "Httpx2Client",
-    "Httpx2NoPeersError",
     "HttpxNoPeersError",
+    "HttpxWrongHostError",
     "PodTransport",
 ]
+if find_spec("httpx2") is not None:  # `from peerdiscover.http import *` works without it, too
+    __all__ += ["Httpx2AsyncClient", "Httpx2Client", "Httpx2NoPeersError", "Httpx2WrongHostError"]
 
 
 def __getattr__(name: str) -> Any:
@@ -61,6 +67,10 @@ def __getattr__(name: str) -> Any:
         value: Any = named("httpx").no_peers
     elif name == "Httpx2NoPeersError":
         value = named("httpx2").no_peers
+    elif name == "HttpxWrongHostError":
+        value = named("httpx").wrong_host
+    elif name == "Httpx2WrongHostError":
+        value = named("httpx2").wrong_host
     elif name == "Httpx2Client":
         value = type(
             name,

@@ -45,7 +45,8 @@ class PodPool:
     * `peer`: the pod.
     * `connect_timeout`: seconds that its kernel has to respond at all.
     * `multiplexed`: whether several requests may share a connection (HTTP/2).
-    * `write_error`: what a connection raises that cannot be written to; httpcore's class.
+    * `max_connections`: how many there may be.
+    * `core`: httpcore or httpcore2, whose errors the connections raise.
     * `clock`: the time that attempts are measured in.
     """
 
@@ -53,14 +54,16 @@ class PodPool:
         "abort_at",
         "aborted",
         "attempts",
+        "before_tls",
         "clock",
         "connect_timeout",
         "connections",
+        "core",
         "last_connect_failure",
+        "max_connections",
         "multiplexed",
         "peer",
         "pool",
-        "write_error",
         "writes",
     )
 
@@ -69,16 +72,20 @@ class PodPool:
         peer: Peer,
         connect_timeout: float,
         multiplexed: bool,
-        write_error: type[Exception],
+        max_connections: int | None,
+        core: Any,
         clock: Callable[[], float],
     ) -> None:
         self.peer: Peer = peer
         self.connect_timeout: float = connect_timeout
         self.multiplexed: bool = multiplexed
-        self.write_error: type[Exception] = write_error
+        self.max_connections: float = math.inf if max_connections is None else max_connections
+        self.core: Any = core
         self.clock: Callable[[], float] = clock
         self.pool: Any = None
         """The `ConnectionPool` of httpcore, of either kind."""
+        self.before_tls: Callable[[], object] = lambda: None
+        """Called before each TLS handshake."""
         self.connections: set[Abortable] = set()
         self.attempts: set[Attempt] = set()
         """Those in flight, until their response has been read."""
@@ -103,6 +110,26 @@ class PodPool:
             and all(connection.tls_handshaking for connection in self.connections.copy())
             and any(not attempt.written for attempt in self.attempts.copy())
         )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another request would have to wait for a connection."""
+        if len(self.attempts) < self.max_connections:
+            return False
+        return not (self.multiplexed and any(c.is_available() for c in self.pool.connections))
+
+    @property
+    def lost_connections(self) -> int:
+        """How many connections of a pool that is full are in use by no attempt.
+
+        httpcore 1.0.9 loses those of requests that are cancelled while they wait for one: they stay
+        CONNECTING for ever (encode/httpcore#1093).
+        """
+        connections = self.pool.connections
+        if len(connections) < self.max_connections:
+            return 0
+        in_use = sum(not (c.is_available() or c.is_idle() or c.is_closed()) for c in connections)
+        return max(in_use - len(self.attempts), 0) if in_use == len(connections) else 0
 
     def close_idle(self, now: float) -> None:
         """Cut the idle connections, since the pod left; all of them at `abort_at`.
@@ -193,6 +220,11 @@ class Attempt:
         """It is about to write."""
         self.connection = connection
         self.written = True
+
+    @property
+    def expired(self) -> bool:
+        """Whether its deadline has passed. A pod that sends without pause never makes a socket time out."""
+        return self.deadline < math.inf and self.pod.clock() >= self.deadline
 
     def within(self, timeout: float | None) -> float | None:
         """Return what is left of `timeout` seconds; never quite 0, which would mean not to wait at all."""

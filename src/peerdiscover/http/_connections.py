@@ -5,19 +5,24 @@ Invariants:
 * Each connection notes on the current attempt that it is about to write, before the first byte.
 * A pool connects a second time in one attempt only if a connection refused the request unprocessed (closed
   meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
-* A kept connection that the pod has closed is not written to. With HTTP/1.1 the pool checks that, a moment
-  before; with HTTP/2 it does not, and this does (on Linux, by TCP_INFO).
+* A kept connection that the pod has closed is not written to: on Linux TCP_INFO is read right before the
+  first byte. (With HTTP/1.1 the pool checks that too, but earlier; with HTTP/2 it does not.)
 * A pod whose kernel does not respond is gone, however slow a pod may be to respond. Connecting to it ends
   after the connect timeout, and after twice that a TLS handshake, and a connection that a small request was
   written to and that acknowledged nothing (on Linux, by TCP_USER_TIMEOUT). A large request would make a pod
   that reads slowly look like one that is gone.
-* `abort` ends a connection without closing its descriptor, which another thread may be waiting on.
+* `abort` ends a connection without closing its descriptor, which another thread may be waiting on. What
+  is read from it then ends with an error: a body that lasts until the connection ends (without a length,
+  not chunked) would look whole.
+* The deadline of an attempt is checked before each read, since a pod that sends without pause never lets a
+  read time out.
 """
 
 from __future__ import annotations
 
 import math
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,8 +30,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._attempts import CURRENT_ATTEMPT, Abortable, Attempt, PodPool
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpcore
 
 __all__ = ["AsyncPodBackend", "AsyncPodStream", "PodBackend", "PodStream"]
@@ -52,22 +55,27 @@ _KEEPALIVE = [
 class _BasePodStream(Abortable):
     """What both kinds of connection share."""
 
-    __slots__ = ("_has_user_timeout", "_pod", "_stream", "get_extra_info", "tls_handshaking")
+    __slots__ = ("_aborted", "_has_user_timeout", "_pod", "_stream", "get_extra_info", "tls_handshaking")
 
     def __init__(self, stream: Any, pod: PodPool) -> None:
         self._stream = stream
         self._pod = pod
         self._has_user_timeout = False
+        self._aborted = False
         self.tls_handshaking: bool = False
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
 
     def abort(self) -> None:
+        self._aborted = True
         sock = self._stream.get_extra_info("socket")
         with suppress(OSError):
             if isinstance(sock, socket.socket):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which would take part in it
             else:
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def before_tls(self) -> None:
+        self._pod.before_tls()
 
     def _is_closed_by_pod(self) -> bool:
         if _TCP_INFO is None:
@@ -93,18 +101,30 @@ class _BasePodStream(Abortable):
         if attempt is None:
             pod.writes += 1
             return timeout
-        if (
-            pod.multiplexed
-            and not attempt.written
-            and not attempt.is_new_connection
-            and self._is_closed_by_pod()
-        ):
-            raise pod.write_error("the pod closed this connection before anything was written")
+        if not attempt.written and not attempt.is_new_connection and self._is_closed_by_pod():
+            raise pod.core.WriteError("the pod closed this connection before anything was written")
         attempt.on_write(self)
         pod.writes += 1
         if attempt.is_small is not self._has_user_timeout:
             self._set_user_timeout(attempt.is_small)
         return attempt.within(timeout)
+
+    def _before_read(self, timeout: float | None) -> float | None:
+        """Return what is left of `timeout`; httpcore's `ReadTimeout` if there is nothing left."""
+        attempt = self._attempt()
+        if attempt is None:
+            return timeout
+        if attempt.expired:
+            raise self._pod.core.ReadTimeout("the time for this attempt has expired")
+        return attempt.within(timeout)
+
+    def _after_read(self, data: bytes) -> bytes:
+        """Note on the attempt that something was read."""
+        if not data and self._aborted:
+            raise self._pod.core.RemoteProtocolError("this connection was cut")
+        if (attempt := self._attempt()) is not None:
+            attempt.received = True
+        return data
 
     def _attempt(self) -> Attempt | None:
         """Return the current attempt if it is on this pod: its body may be read from another's connection."""
@@ -124,6 +144,7 @@ def _before_connect(timeout: float | None) -> float | None:
 def _before_tls(stream: _BasePodStream, timeout: float | None) -> float | None:
     """Note that a TLS handshake begins, which is a part of connecting; return what is left of `timeout`."""
     stream.tls_handshaking = True
+    stream.before_tls()
     attempt = CURRENT_ATTEMPT.get()
     if attempt is None:
         return timeout
@@ -146,12 +167,7 @@ class PodStream(_BasePodStream):
     __slots__ = ()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if (attempt := self._attempt()) is not None:
-            timeout = attempt.within(timeout)
-        data: bytes = self._stream.read(max_bytes, timeout)
-        if attempt is not None:
-            attempt.received = True
-        return data
+        return self._after_read(self._stream.read(max_bytes, self._before_read(timeout)))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer and not self._pod.multiplexed:
@@ -209,18 +225,21 @@ class AsyncPodStream(_BasePodStream):
     __slots__ = ()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if (attempt := self._attempt()) is not None:
-            timeout = attempt.within(timeout)
-        data: bytes = await self._stream.read(max_bytes, timeout)
-        if attempt is not None:
-            attempt.received = True
-        return data
+        timeout = self._before_read(timeout)
+        try:
+            data: bytes = await self._stream.read(max_bytes, timeout)
+        except ssl.SSLError as error:  # an alert; httpcore translates it for threads only
+            raise self._pod.core.ReadError(str(error)) from error
+        return self._after_read(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer and not self._pod.multiplexed:
             return  # the end of a request without a body
         timeout = self._before_write(timeout)
-        await self._stream.write(buffer, timeout)
+        try:
+            await self._stream.write(buffer, timeout)
+        except ssl.SSLError as error:
+            raise self._pod.core.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
         self._pod.connections.discard(self)

@@ -17,10 +17,11 @@ from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.peers import Peer
 
 from ._attempts import Attempt, release
+from ._bodies import body_of
 from ._conversion import core_request
 from ._history import with_history
 from ._httpx import HttpxFlavor
-from ._outcomes import ReadOnce, classify, counts_as_pod_failure
+from ._outcomes import as_core_error, classify, counts_as_pod_failure, is_lost_count, message_of
 from ._retry import AttemptOutcome, FailedAttempt, RetryState, is_idempotent
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Dispatch:
         "_body",
         "_cause",
         "_core_request",
+        "_cut_at",
         "_deadline",
         "_generation",
         "_host",
@@ -57,7 +59,7 @@ class Dispatch:
     )
 
     def __init__(self, state: TransportState, request: httpx.Request, now: float) -> None:
-        library, self._host, self._port = state.validate(request)
+        library, self._host, self._port, named = state.validate(request)
         self._state = state
         self.library: HttpxFlavor = library
         self._last_error: Exception | None = None
@@ -67,18 +69,21 @@ class Dispatch:
         self._core_request: httpcore.Request | None = None
         self._started_at = now
         extensions = request.extensions
-        self._peer: Peer | None = extensions.get("peer")
+        self._peer: Peer | None = extensions.get("peer", named)
         if self._peer is not None and not isinstance(self._peer, Peer):
             raise ConfigurationError(f"extensions={{'peer': {self._peer!r}}}: expected a Peer, as in `peers`")
-        timeout = state.settings.total_timeout
+        timeout = extensions.get("total_timeout", state.settings.total_timeout)
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+            raise ConfigurationError(f"extensions={{'total_timeout': {timeout!r}}}: expected seconds above 0")
+        self._cut_at: float = math.inf if timeout is None else now + timeout
         if timeout is None:
             timeout = extensions.get("timeout", {}).get("connect")
         state.budget.add_request(now)
         self._deadline: float = math.inf if timeout is None else now + timeout
-        body: Any = request.stream
-        self._replayable: bool = isinstance(body, library.api.ByteStream)
-        self._body: Any = body if self._replayable else ReadOnce(body, library.core)
-        self._is_small: bool = self._replayable and len(next(iter(body))) <= _SMALL
+        stream: Any = request.stream
+        self._body, self._replayable = body_of(stream, library.api, library.core)
+        is_bytes = isinstance(stream, library.api.ByteStream)
+        self._is_small: bool = is_bytes and len(next(iter(stream))) <= _SMALL
         self._retry_state: RetryState | None = None
 
     @property
@@ -110,7 +115,7 @@ class Dispatch:
                 peer, lease = state.pick()
             except NoPeersError:
                 return self._pause(now)
-            if state.pools.is_connecting(peer, now):
+            if state.pools.is_connecting(peer, now) or state.pools.is_full(peer):
                 release(lease)
                 found, lease = self._choose(now)
                 peer = found or peer
@@ -124,7 +129,7 @@ class Dispatch:
                 return self._pause(now)
             peer, connect_timeout = found, connect_timeout * retry.connect_timeout_factor
             self._generation = None
-        deadline = state.attempt_deadline(now, self._deadline)
+        deadline = state.attempt_deadline(now, self._cut_at)
         return state.pools.start_attempt(peer, now, deadline, connect_timeout, lease, self._is_small)
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
@@ -140,7 +145,8 @@ class Dispatch:
 
         state = self._state
         is_connecting = partial(state.pools.is_connecting, now=now)
-        peer = self._retry.choose(pick, lambda: state.discovery.peers.others, is_connecting)
+        others = lambda: state.discovery.peers.others  # noqa: E731 - read when it is needed
+        peer = self._retry.choose(pick, others, is_connecting, state.pools.is_full)
         if peer is picked:
             return peer, lease
         release(lease)
@@ -164,8 +170,9 @@ class Dispatch:
 
     def request_for(self, attempt: Attempt) -> httpcore.Request:
         """Return the request as the pool takes it."""
-        if self._core_request is None or self._state.settings.host == "peer" or attempt.deadline < math.inf:
-            peer = attempt.pod.peer if self._state.settings.host == "peer" else None
+        uses_pod_names = self._state.uses_pod_names(self._host)
+        if self._core_request is None or uses_pod_names or attempt.deadline < math.inf:
+            peer = attempt.pod.peer if uses_pod_names else None
             self._core_request = core_request(
                 self.library.core, self._request, (self._host, self._port), self._body, peer, attempt
             )
@@ -175,11 +182,12 @@ class Dispatch:
         """The attempt ended with this error. Return what the caller gets; None: go on."""
         state, library = self._state, self.library
         state.pools.end_attempt(attempt)
+        error = as_core_error(error, library.core)
         if not isinstance(error, Exception) or (kind := library.map_exception(error)) is None:
             return error  # cancelled, interrupted, or the request's own body raised it
         peer = attempt.pod.peer
         outcome = classify(attempt, error, library.core)
-        if attempt.connecting and now < attempt.deadline:
+        if attempt.connecting and now < attempt.deadline and outcome is not AttemptOutcome.NO_DESCRIPTORS:
             attempt.pod.last_connect_failure = now
         if not outcome.sent and not self._replayable and self._body.consumed:
             outcome = AttemptOutcome.REFUSED  # the pool began to send it and could not: the body is consumed
@@ -246,10 +254,11 @@ class Dispatch:
 
     def _body_failed(self, attempt: Attempt, error: BaseException) -> Exception | None:
         """The body of a response ended with this error: it cannot be had again, and the pod failed."""
+        error = as_core_error(error, self.library.core)
         kind = self.library.map_exception(error)
         if kind is None:
             return None
-        if not attempt.pod.aborted:
+        if not attempt.pod.aborted and not is_lost_count(error):
             self._state.discovery.report_failure(attempt.pod.peer, error)
         message = self._message(attempt, error)
         return kind(f"{message} (in the middle of the response of {attempt.pod.peer!r})")
@@ -258,7 +267,7 @@ class Dispatch:
         """Return what the error says, or why we cut the request ourselves."""
         if attempt.pod.aborted:
             return f"cut, since the pod left the set more than drain={self._state.settings.drain:g} s ago"
-        return str(error)
+        return message_of(error)
 
     def _no_peers_error(self, now: float) -> Exception:
         if self._last_error is not None:

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from peerdiscover.errors import NoPeersError
+from peerdiscover.errors import ConfigurationError, NoPeersError
 
 __all__ = ["HttpxFlavor", "libraries", "library_of", "named", "preferred"]
 
@@ -23,7 +23,7 @@ class HttpxFlavor:
     """One of the two, with the library beneath it.
 
     `api` is httpx or httpx2, `core` httpcore or httpcore2. `Stream` and `AsyncStream` are the classes of
-    response bodies, `no_peers` is the error for having no pod.
+    response bodies, `no_peers` is the error for having no pod, `wrong_host` that for a URL of another host.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,6 +31,7 @@ class HttpxFlavor:
         self.api: Any = import_module(name)
         self.core: Any = import_module(_CORES[name])
         self.no_peers: type[Exception] = _no_peers(self.api)
+        self.wrong_host: type[Exception] = _wrong_host(self.api)
         self.Stream, self.AsyncStream = _streams(self)
         self._classes: dict[type[BaseException], type[Exception] | None] = {}
 
@@ -63,12 +64,12 @@ def library_of(request: object) -> HttpxFlavor:
 
 def libraries() -> list[HttpxFlavor]:
     """Return those that are loaded; if none is, the one that is installed, httpx before httpx2."""
-    return [named(name) for name in _CORES if name in sys.modules] or [preferred()]
+    return [named(name) for name in _CORES if sys.modules.get(name)] or [preferred()]
 
 
 def preferred() -> HttpxFlavor:
     """Return the one that is loaded, else the one that is installed; httpx before httpx2."""
-    loaded = (name for name in _CORES if name in sys.modules)
+    loaded = (name for name in _CORES if sys.modules.get(name))
     return named(next(loaded, None) or next((n for n in _CORES if find_spec(n) is not None), "httpx"))
 
 
@@ -79,6 +80,17 @@ def _no_peers(api: Any) -> type[Exception]:
         {
             "__module__": "peerdiscover.http",
             "__doc__": f"There is no pod to send a request to; also a `{api.__name__}.ConnectError`.",
+        },
+    )
+
+
+def _wrong_host(api: Any) -> type[Exception]:
+    return type(
+        f"{api.__name__.capitalize()}WrongHostError",
+        (ConfigurationError, api.RequestError),
+        {
+            "__module__": "peerdiscover.http",
+            "__doc__": f"A URL, or a redirect, leads to another host; also a `{api.__name__}.RequestError`.",
         },
     )
 

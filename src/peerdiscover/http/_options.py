@@ -7,6 +7,7 @@ and in `TransportSettings`, which has the defaults.
 from __future__ import annotations
 
 import inspect
+import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class TransportSettings:
     attempt_timeout: float | None = None
     total_timeout: float | None = None
     retry_503: bool = False
-    drain: float = 30.0
+    drain: float = math.inf
 
     def __post_init__(self) -> None:
         def require(ok: bool, name: str, expected: str) -> None:

@@ -6,6 +6,7 @@ Invariants:
 * A pod that left the set gets no new request. Its idle connections are cut at once, the others when their
   response has been read, or after `drain` seconds: a timer does that, as nothing else may happen. A pod
   that comes back at the same address keeps its requests in flight.
+* A pool that is full, with connections that no attempt uses, is replaced by a new one.
 * A pool is closed by the driver (`closable` hands it over), since closing may have to be awaited. Pools are
   handed over one by one, so that none is forgotten if the driver is cancelled.
 * `_lock` is held for moments, never while a connection is made, written to or closed. The same thread may
@@ -17,6 +18,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -30,6 +32,8 @@ from peerdiscover.peers import Peer, PeerSet
 from ._attempts import Attempt, PodPool, release
 
 __all__ = ["PodPools", "TransportDiscovery"]
+
+_logger = logging.getLogger("peerdiscover")
 
 
 class TransportDiscovery(Protocol):
@@ -58,6 +62,7 @@ class PodPools:
         self._unsubscribe: Callable[[], None] | None = None
         self._timer: threading.Timer | None = None
         self._closed = False
+        self._replaced = False
 
     def subscribe(self) -> None:
         """Follow the set from now on; `ClosedError` if the discovery is not open."""
@@ -80,12 +85,20 @@ class PodPools:
         pod = self._pods.get(peer)
         return pod is not None and pod.is_connecting(now)
 
+    def is_full(self, peer: Peer) -> bool:
+        """Whether a request would wait for a connection; it should go elsewhere first."""
+        pod = self._pods.get(peer)
+        return pod is not None and pod.is_full
+
     def start_attempt(
         self, peer: Peer, now: float, deadline: float, connect_timeout: float, lease: Any, is_small: bool
     ) -> Attempt:
         """Return an attempt on this peer, as `Attempt` describes it."""
         with self._lock:
             pod = self._pods.get(peer)
+            if pod is not None and (lost := pod.lost_connections):
+                self._replace(pod, lost)
+                pod = None
             if pod is None:
                 pod = self._make_pool(peer)
                 if peer in self._discovery.peers:
@@ -98,6 +111,21 @@ class PodPools:
             if pod.abort_at is not None:
                 self._start_timer(time.monotonic())
         return attempt
+
+    def _replace(self, pod: PodPool, lost: int) -> None:
+        """Let the pool of a pod end, since connections of it are lost. Call it with the lock."""
+        del self._pods[pod.peer]
+        pod.abort_at = math.inf
+        self._leaving.append(pod)
+        level, self._replaced = (logging.DEBUG if self._replaced else logging.WARNING), True
+        _logger.log(
+            level,
+            "%s: replaced the connection pool of %s: it was full, with %d connections that no request uses "
+            "(cancelled requests leave them, encode/httpcore#1093)",
+            self._discovery.peers.service,
+            pod.peer.key,
+            lost,
+        )
 
     def end_attempt(self, attempt: Attempt) -> bool:
         """An attempt failed, or its response was read. Return whether there may be pools to close."""

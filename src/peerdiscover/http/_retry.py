@@ -5,19 +5,22 @@ Invariants (it is given the time and the outcome of each attempt, and does no I/
 outcome of an attempt                | the next attempt, on another pod
 -------------------------------------|------------------------------------------------------------------
 no byte of it was handed to a socket | always, whatever the method: the body is untouched, too
-… because the pod's certificate      | the same, but there is no further round if all pods ended so:
-failed, or its pool was full         | waiting does not fix a certificate, and was done for the pool
+… because a certificate failed, its  | the same, but there is no further round if all pods ended so:
+pool was full, the pod speaks no TLS | waiting does not fix a certificate, and was done for the pool (so
+or there are no descriptors left     | one full pool ends it, if no other pod could be reached)
 sent, and the server said that it    | if the body can be sent again
 did not process it (HTTP/2)          |
 sent, and no response came: it may   | if it is idempotent (RFC 9110, 9.2.2) or marked so, the body can
 have been processed                  | be sent again, and the budget allows one more
 503 with Retry-After                 | the same, if `retry_503` is set; else it is the response
-the request itself is invalid        | never
+the request itself is invalid, or    | never
+the head of the response too large   |
 
 * Each attempt takes a pod that was not tried yet. A pod without a connection, to which another request is
   connecting, or failed to connect a moment ago, is taken only for a first attempt, and only if all pods
   are like that; later attempts wait instead. So a pod that is gone costs one request its connect timeout,
   and not all that arrive meanwhile, and pods that all refuse are not hammered by all requests that wait.
+* A pod whose connections are all in use is taken after all others, and waited for then.
 * Once all pods were tried there is a pause, which a change of the set ends, and all may be tried again,
   new ones first: 0.1 s, doubling to 1 s, of that half to the whole by chance. If there are no pods the
   pause lasts until there is one.
@@ -52,22 +55,31 @@ class AttemptOutcome(enum.Enum):
     UNSENT = "not sent"
     BAD_CERTIFICATE = "not sent: its certificate does not verify"
     POOL_TIMEOUT = "not sent: its connection pool was full"
+    NO_DESCRIPTORS = "not sent: this process has no file descriptors left"
+    NOT_TLS = "not sent: the pod does not speak TLS"
+    CLIENT_CERTIFICATE = "not processed: the pod refused the client certificate"
     REFUSED = "sent, and not processed"
     MAYBE_PROCESSED = "sent, no response"
     UNAVAILABLE = "responded that it is unavailable"
+    HEAD_TOO_LARGE = "responded with a head that is too large"
     LOCAL_ERROR = "the request itself is invalid"
 
     @property
     def sent(self) -> bool:
-        """Whether a byte of it may have been handed to a socket."""
+        """Whether the pod may have processed it."""
         return self not in (AttemptOutcome.UNSENT, *_HOPELESS)
 
 
 _HOPELESS = {
     AttemptOutcome.BAD_CERTIFICATE: "waiting does not fix certificates",
     AttemptOutcome.POOL_TIMEOUT: "all connection pools are full",
+    AttemptOutcome.NO_DESCRIPTORS: "this process has no file descriptors left",
+    AttemptOutcome.NOT_TLS: "the pods do not speak TLS: write http:// in place of https://",
+    AttemptOutcome.CLIENT_CERTIFICATE: "the pods refuse the client certificate (cert=)",
 }
 """If all pods ended so there is no further round, for this reason."""
+
+_POOLS_AND_REFUSALS = "all connection pools are full, or their pods cannot be reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,7 @@ class RetryState:
         pick: Callable[[], Peer],
         others: Callable[[], Sequence[Peer]],
         is_connecting: Callable[[Peer], bool],
+        is_full: Callable[[Peer], bool] = lambda _: False,
     ) -> Peer | None:
         """Return an untried pod; None if all were tried, or if there are none.
 
@@ -170,18 +183,20 @@ class RetryState:
                 peer = pick()
             except NoPeersError:
                 break
-            if peer not in self._tried and not is_connecting(peer):
+            if peer not in self._tried and not is_connecting(peer) and not is_full(peer):
                 return peer
-        if self.failed:
-            untried = (other for other in all_others if other not in self._tried)
-            return next((other for other in untried if not is_connecting(other)), None)
+        if self.failed or (peer is not None and is_full(peer)):
+            untried = [other for other in all_others if other not in self._tried and not is_connecting(other)]
+            other = next((other for other in untried if not is_full(other)), None)
+            if other is not None or self.failed:
+                return other or next(iter(untried), None)
         return peer  # the last one picked: the first would be the same one each time
 
     def pause(self, now: float, others: Sequence[Peer], random: Callable[[], float]) -> float | None:
         """Return how long to wait before all `others` may be tried again; None: never, for `end_reason`."""
         left = self.deadline - now
-        if others and self.failed and all(peer in self._hopeless for peer in others):
-            self.end_reason = _HOPELESS[self._hopeless[others[0]]]
+        if others and self.failed and (reason := self._hopeless_reason(others)):
+            self.end_reason = reason
             return None
         if left <= 0:
             return None
@@ -192,6 +207,15 @@ class RetryState:
         longest: float = min(_FIRST_PAUSE * 2.0 ** min(self._pauses, 10), _LONGEST_PAUSE)
         self._pauses += 1
         return min(longest * (0.5 + random() / 2), left)
+
+    def _hopeless_reason(self, others: Sequence[Peer]) -> str | None:
+        """Return why another round would end as this one did, if it would."""
+        outcomes = {self._hopeless.get(peer) for peer in others}
+        if None not in outcomes:
+            return "; ".join(reason for outcome, reason in _HOPELESS.items() if outcome in outcomes)
+        if AttemptOutcome.POOL_TIMEOUT in outcomes and self._tried.issuperset(others):
+            return _POOLS_AND_REFUSALS
+        return None
 
     def spread(self, now: float, random: Callable[[], float]) -> float:
         """The set changed during a pause: return the seconds until the next attempt, once for each wait."""
@@ -204,6 +228,8 @@ class RetryState:
         self._tried.add(failed.peer)
         if outcome is AttemptOutcome.LOCAL_ERROR:
             return "the request itself is invalid"
+        if outcome is AttemptOutcome.HEAD_TOO_LARGE:
+            return "the head of its response is larger than the HTTP library takes"
         if now >= self.deadline:
             return EXPIRED
         self._hopeless.pop(failed.peer, None)

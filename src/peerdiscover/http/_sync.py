@@ -43,7 +43,7 @@ class PodTransport(_Base):
     * `host`: the `Host` of requests, and the name that certificates are verified for: that of the URL
       ("service", the default), or the pod's own ("peer"). The connection goes to the pod's address, always.
     * `verify`, `cert`, `trust_env`, `http1`, `http2`: as of `httpx.HTTPTransport`. No proxy is used.
-    * `limits`: of the connections to one pod (default: 100, of which 20 are kept for 5 s).
+    * `limits`: of the connections to one pod (default: 100, of which 20 are kept for 4 s).
     * `attempts`: how many pods may have processed a request (default 3). Attempts that were never sent do
       not count.
     * `budget`: the share of requests that may be sent again, though one may have been processed (0.2).
@@ -53,13 +53,15 @@ class PodTransport(_Base):
     * `total_timeout`: for all attempts together, until the head of the response. By default attempts
       begin until the request's own `connect` timeout has passed, and none is cut short.
     * `retry_503`: 503 with `Retry-After` goes to another pod, under the same rules (default False).
-    * `drain`: how long responses in flight may take from a pod that left the set (30).
+    * `drain`: how long responses in flight may take from a pod that left the set (default: as long as they
+      last; the pod may be alive, and only not ready).
 
     `response.extensions["peerdiscover"]` has `peer`, `attempts` (a number) and `failed` (those before).
-    A request with `extensions={"peer": peer}` goes to that pod, once. An error is the last attempt's, of
-    the class that httpx has for it; its message and notes list all attempts. With no pod to send to:
-    a `NoPeersError` that is also a `ConnectError` of httpx. A URL with another host than the service's:
-    `ConfigurationError`.
+    A request with `extensions={"peer": peer}` goes to that pod, once; so does one whose URL names a pod of
+    the set, as a redirect may. `extensions={"total_timeout": 0.2}` is that request's own. An error is the
+    last attempt's, of the class that httpx has for it; its message and notes list all attempts. With no pod
+    to send to: a `NoPeersError` that is also a `ConnectError` of httpx. A URL with another host than the
+    service's: a `ConfigurationError` that is also a `RequestError` of httpx.
     """
 
     def __init__(self, discovery: Discovery, **options: Unpack[TransportOptions]) -> None:
