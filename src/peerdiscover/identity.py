@@ -68,7 +68,7 @@ class Identity:
             named = [peer for peer in candidates if peer.hostname == self.name]
             if len(named) == 1:
                 return named[0].key
-            if named:  # several pods share the hostname: the address tells which
+            if named:  # several pods share the hostname: the address says which
                 candidates = named
         mine = set(self.addresses)
         candidates = [peer for peer in candidates if mine.intersection(peer.addresses)]

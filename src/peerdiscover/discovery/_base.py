@@ -116,7 +116,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         return status
 
     def explain(self) -> str:
-        """A text for people: each peer and why it is in, held or out; what was dropped; when next."""
+        """Lines for people: each peer and why it is in, held or out; what was dropped; when next."""
         runtime = self._runtime
         with runtime.lock:
             text = runtime.core.explain(runtime.now())
