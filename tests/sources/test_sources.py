@@ -103,6 +103,13 @@ def test_what_is_no_network_is_refused(networks: Any) -> None:
         DNS(networks=networks)
 
 
+@pytest.mark.parametrize("server", [None, 7, b"10.0.0.1", "10.0.0.1:" + "9" * 5000, "x" * 10**6])
+def test_what_is_no_nameserver_is_refused_in_one_line(server: Any) -> None:
+    with pytest.raises(ConfigurationError, match="nameserver") as refused:
+        DNS([server])
+    assert len(str(refused.value)) < 500
+
+
 def test_where_targets_may_be_is_checked() -> None:
     with pytest.raises(ConfigurationError, match="'service', 'any'"):
         DNS(targets="all")  # type: ignore[arg-type]

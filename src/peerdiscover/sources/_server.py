@@ -33,6 +33,8 @@ class Server(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Server:
         """`10.96.0.10`, `127.0.0.1:5353`, `::1`, `[::1]:5353`; else `ConfigurationError`."""
+        if not isinstance(text, str):
+            raise ConfigurationError(f"nameserver {quoted(text)}: expected a string such as '10.96.0.10'")
         host, port = text, "53"
         if text.startswith("["):
             host, bracket, rest = text[1:].partition("]")

@@ -779,3 +779,28 @@ def test_a_target_that_is_never_answered_gets_less_time_too() -> None:
     for _ in range(2):
         run = Run("web.prod:8080", table, history=history)
     assert set(run.batches[-1].time_shares) == {Question(full("web-1"), kind) for kind in (A, AAAA)}
+
+
+# What the error says
+
+
+def _hint(service: str, table: dict[tuple[str, RecordType], Reply]) -> str:
+    return Run(service, table, second_opinion=True).answer.hint
+
+
+@pytest.mark.parametrize("srv_reply", [NXDOMAIN, NODATA])
+def test_a_named_port_where_srv_is_not_served_but_a_is(srv_reply: Reply) -> None:
+    hint = _hint("web.prod:http", {(f"_http._tcp.{NAME}", SRV): srv_reply, (NAME, A): a("10.0.0.1")})
+    assert hint == f"{NAME} exists, but has no SRV records for 'http': write the port's number"
+
+
+def test_a_name_outside_the_cluster_without_its_dot() -> None:
+    hint = _hint("db.internal:5432", {("db.internal.", A): a("10.0.0.1")})
+    assert hint == "'db.internal.' exists: a name outside the cluster ends in a dot"
+
+
+def test_an_external_name_that_leads_nowhere_is_named() -> None:
+    end = "104.198.14.52."
+    gone = replace(NXDOMAIN, canonical=end)
+    hint = _hint("ext.prod:8080", {("ext.prod.svc.cluster.local.", kind): gone for kind in (SRV, A, AAAA)})
+    assert hint == f"it is an alias of {end}, which has no such records"

@@ -2,7 +2,7 @@
 
 Invariants:
 
-* There are at most three questions, and it does not matter if they fail.
+* There are at most five questions, asked at the same time, and it does not matter if they fail.
 * A hint is one sentence, a fact that a server reported. It is no answer.
 """
 
@@ -17,27 +17,41 @@ __all__ = ["hint", "hint_questions"]
 
 
 def hint_questions(config: LookupConfig) -> list[Question]:
-    """What may explain it: the same Service in the local namespace or in `default`, or its other ports."""
+    """What may explain it: other ports, no SRV at all, another namespace, or a name outside the cluster."""
     service = config.service
+    address = RecordType.AAAA if config.preferred == 6 else RecordType.A
     found = dict[Question, None]()
     if isinstance(service.port, str):
         found[Question(config.name, RecordType.SRV)] = None
+        found[Question(config.name, address)] = None
     if not service.is_external:
         for namespace in (config.local_namespace, "default"):
             name = f"{service.service}.{namespace}.svc.{service.domain or config.cluster_domain}."
             if namespace and name != config.name:
-                found[Question(name, RecordType.AAAA if config.preferred == 6 else RecordType.A)] = None
+                found[Question(name, address)] = None
+        if service.namespace and not service.domain:
+            found[Question(_outside(config), address)] = None
     return list(found)
 
 
 def hint(config: LookupConfig, replies: Iterable[Reply]) -> str:
     """The first explanation among the replies; "" if there is none."""
+    service = config.service
     for reply in replies:
-        name = reply.question.name
-        if name == config.name and reply.status is ReplyStatus.ANSWER:
+        name, is_answer = reply.question.name, reply.status is ReplyStatus.ANSWER
+        if name == config.name and reply.question.kind is RecordType.SRV and is_answer:
             ports = ", ".join(map(str, sorted({record.port for record in reply.services})))
-            return f"the service exists, but has no port {config.service.port!r}; it has {ports}"
+            return f"the service exists, but has no port {service.port!r}; it has {ports}"
+        if name == config.name and is_answer:
+            return f"{name} exists, but has no SRV records for {service.port!r}: write the port's number"
+        if name == _outside(config) and is_answer and not service.is_external:
+            return f"{name!r} exists: a name outside the cluster ends in a dot"
         # NODATA proves that the Service exists, as addresses do.
-        if name != config.name and reply.status in (ReplyStatus.ANSWER, ReplyStatus.NODATA):
+        if name not in (config.name, _outside(config)) and (is_answer or reply.status is ReplyStatus.NODATA):
             return f"{name!r} exists: is the namespace right?"
     return ""
+
+
+def _outside(config: LookupConfig) -> str:
+    """The name as it was written, taken for one outside of the cluster: `db.internal` → `db.internal.`."""
+    return f"{config.service.service}.{config.service.namespace}."

@@ -14,7 +14,7 @@ Invariants:
 * "Not found" needs SRV (if it was asked), A and AAAA to agree.
 * An error that asks the user for a change (which port?) needs a second question over TCP to agree.
 * If the local zone is known, the pods in it are asked for beside the first question (see `_zonal`).
-* A second opinion uses TCP throughout. If it is "not found", at most three more questions look for a hint.
+* A second opinion uses TCP throughout. If it is "not found", a few more questions look for a hint.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Lookup(AddressLookup):
             answer = yield from self._bare()
         else:
             answer = yield from self._named(port)
-        if self._second_opinion and answer.outcome is Outcome.NOT_FOUND:
+        has_no_port = answer.outcome is Outcome.EMPTY and isinstance(port, str)
+        if self._second_opinion and (answer.outcome is Outcome.NOT_FOUND or has_no_port):
             questions = _hints.hint_questions(self._config)
             replies = yield from self._ask(questions, limit=HINT_TIMEOUT)
             return answer.replace(hint=answer.hint or _hints.hint(self._config, replies))

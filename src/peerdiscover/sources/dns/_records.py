@@ -273,12 +273,14 @@ class AnswerBuilder:
 
     def negative(self, replies: Iterable[Reply]) -> Answer:
         """NXDOMAIN from all: not found. NODATA from one: the name exists, with no pods behind it."""
-        outcome = Outcome.NOT_FOUND
+        outcome, hint = Outcome.NOT_FOUND, ""
         for reply in replies:
             self.count_ttl(reply)
+            if reply.canonical and reply.canonical != reply.question.name:
+                hint = f"it is an alias of {reply.canonical}, which has no such records"
             if reply.status is ReplyStatus.NODATA:
                 outcome = Outcome.EMPTY
-        return self.answer(outcome)
+        return self.answer(outcome, hint=hint)
 
     def not_offered(self, srv: Reply) -> Answer:
         """The target ".": that is a clear "no"."""
