@@ -21,7 +21,7 @@ INSTEAD = {
     "in vain": "without success",
     "rooms?|the house": "module, architecture",
     "(?<!math[.])floors?": "layer",
-    "tells?|told": "returns, reports, knows, says",
+    "(?<!file[.])tells?|told": "returns, reports, knows, says",
     "under way": "in flight, pending",
     "is over": "has ended, has expired",
     "a text": "a string",
