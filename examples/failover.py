@@ -11,10 +11,16 @@ import socket
 
 from tenacity import stop_after_attempt
 
-from peerdiscover import Discovery, SourceLike
+from peerdiscover import Discovery, Peer, SourceLike
 from peerdiscover.testing import HeadlessService
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+
+
+def status_of(peer: Peer) -> str:
+    with socket.create_connection(peer.sockaddr, timeout=0.5) as sock:
+        sock.sendall(REQUEST)
+        return sock.makefile("rb").readline().decode().strip()
 
 
 def main(service: str, source: SourceLike | None = None) -> None:
@@ -23,10 +29,8 @@ def main(service: str, source: SourceLike | None = None) -> None:
             # `on` has no default: only you know what is safe to repeat. This GET is.
             for attempt in web.attempts(on=OSError, stop=stop_after_attempt(4)):
                 with attempt as peer:  # a different pod each time, until all were tried
-                    with socket.create_connection(peer.sockaddr, timeout=0.5) as sock:
-                        sock.sendall(REQUEST)
-                        status = sock.makefile("rb").readline().decode().strip()
-                    print(f"request {n}: {peer.key} at attempt {attempt.number}: {status}")
+                    print(f"request {n}: {peer.key} at attempt {attempt.number}: {status_of(peer)}")
+        print("the same in one call:", web.call(status_of, on=OSError))
 
 
 if __name__ == "__main__":

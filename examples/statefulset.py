@@ -10,7 +10,7 @@ import os
 
 import httpx
 
-from peerdiscover import Discovery, SourceLike
+from peerdiscover import Discovery, Peer, SourceLike
 from peerdiscover.testing import HeadlessService
 
 
@@ -21,9 +21,12 @@ class Database:
         self._pods = pods
 
     def write(self, key: str, value: str) -> None:
-        primary = self._pods.ordinal(0)  # pick it each time: its address may have changed
-        httpx.put(primary.url(f"/{key}"), content=value, timeout=2).raise_for_status()
-        print(f"wrote {key} to {primary.key} at {primary.hostport}")
+        def put(primary: Peer) -> None:
+            httpx.put(primary.url(f"/{key}"), content=value, timeout=2).raise_for_status()
+            print(f"wrote {key} to {primary.key} at {primary.hostport}")
+
+        # Putting the same value twice does no harm. While pod 0 is away, this waits until it is back.
+        self._pods.call(put, on=httpx.TransportError, ordinal=0)
 
     def read(self, key: str) -> None:
         for attempt in self._pods.attempts(on=httpx.TransportError):  # a read is safe to repeat
@@ -40,7 +43,6 @@ def main(service: str, source: SourceLike | None = None, svc: HeadlessService | 
             database.read("a")
         if svc is not None:
             svc.replace(0)  # db-0 is restarted and comes back with another address
-            pods.refresh()
             database.write("b", "2")
 
 

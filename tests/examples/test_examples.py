@@ -31,7 +31,10 @@ ALONE = {
         r"web-1: TimeoutError\(.*",
         r"set of generation 1: incomplete",
     ],
-    "failover.py": [rf"request {n}: web-[02] at attempt [12]: HTTP/1.1 200 OK" for n in range(4)],
+    "failover.py": [
+        *[rf"request {n}: web-[02] at attempt [12]: HTTP/1.1 200 OK" for n in range(4)],
+        "the same in one call: HTTP/1.1 200 OK",
+    ],
     "gossip.py": [
         r"this pod is Peer\(cache-0, .*self\)",
         *[rf"user-{n}: invalidated on cache-1, cache-2, cache-3" for n in (17, 18)],
