@@ -80,11 +80,65 @@ def test_a_client_need_not_be_entered() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_one_has_to_be_entered() -> None:
-    web = AsyncClient("web.prod", source=lambda: ["127.0.0.1:1"])
-    with pytest.raises(ClosedError, match="not started"):
-        await web.get("/")
-    await web.aclose()
+async def test_an_asynchronous_client_need_not_be_entered() -> None:
+    """As httpx's: used at once by several tasks, and closed by another one."""
+    with pods() as service:
+        web = AsyncClient("web.prod", source=service.source)
+        texts: list[str] = []
+
+        async def ask() -> None:
+            texts.append((await web.get("/")).text)
+
+        for use in [ask] * 8, [web.aclose]:
+            async with anyio.create_task_group() as tasks:
+                for function in use:
+                    tasks.start_soon(function)
+        assert len(texts) == 8
+        with pytest.raises(ClosedError):
+            await web.discovery.refresh()
+        with pytest.raises(RuntimeError, match="has been closed"):
+            await web.get("/")
+
+
+@pytest.mark.anyio
+async def test_clients_are_closed_in_any_order_by_any_task() -> None:
+    with pods() as service:
+        async with anyio.create_task_group() as tasks:
+            first, second = (AsyncClient("web.prod", source=service.source) for _ in range(2))
+            for web in first, second:
+                tasks.start_soon(web.__aenter__)
+        with anyio.move_on_after(30):  # a scope of this task: nothing of the clients lies in it
+            assert (await first.get("/")).status_code == 200
+            await first.aclose()
+            assert (await second.broadcast("GET", "/")).complete
+        await second.__aexit__(None, None, None)
+
+
+@pytest.mark.anyio
+async def test_entering_twice_leaves_the_client_open() -> None:
+    with pods() as service:
+        web = AsyncClient("web.prod", source=service.source)
+        assert (await web.get("/")).status_code == 200
+        with pytest.raises(RuntimeError, match="more than once"):
+            async with web:
+                pass
+        assert (await web.get("/")).status_code == 200
+        await web.aclose()
+        sync = Client("web.prod", source=service.source)
+        assert sync.get("/").status_code == 200
+        with pytest.raises(RuntimeError, match="more than once"), sync:
+            pass
+        assert sync.get("/").status_code == 200
+        sync.close()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_enter_leaves_nothing() -> None:
+    web = AsyncClient("web.prod", source=lambda: iter(()))
+    with anyio.move_on_after(0.05) as scope:
+        await web.__aenter__()
+    assert scope.cancelled_caught
+    assert not web.discovery.is_open
 
 
 def test_one_that_is_not_entered_waits_with_each_request() -> None:

@@ -8,7 +8,6 @@ Invariants:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -93,7 +92,6 @@ class _PodClientMixin:
     ) -> None:
         config = _ClientConfig(service, Discovery, source, policy, discovery, options)
         self.discovery: Discovery = config.discovery
-        self._unstarted = threading.Lock() if config.owned else None
         self._policy = config.policy
         self._owned = config.owned
         transport = PodTransport(self.discovery, **config.transport)
@@ -101,12 +99,8 @@ class _PodClientMixin:
 
     def _start(self) -> None:
         """Start a discovery that the client owns, with its first use; this does not wait for pods."""
-        unstarted = self._unstarted
-        if unstarted is not None:
-            with unstarted:
-                if self._unstarted is not None:
-                    self.discovery.start(wait=False)
-                    self._unstarted = None
+        if self._owned and not self.discovery.is_open and not self.is_closed:  # type: ignore[attr-defined]
+            self.discovery.start(wait=False)
 
     def _wait(self) -> None:
         """Wait for pods as entering a discovery does, if the client owns it."""
@@ -120,11 +114,13 @@ class _PodClientMixin:
         return super().send(request, **options)  # type: ignore[misc]  # the library's
 
     def __enter__(self) -> Self:
+        was_open = self.discovery.is_open
         try:
             self._wait()
             super().__enter__()  # type: ignore[misc]  # the library's
         except BaseException:
-            self._end()
+            if not was_open:
+                self._end()
             raise
         return self
 
@@ -196,19 +192,35 @@ class _AsyncPodClientMixin:
     ) -> None:
         config = _ClientConfig(service, AsyncDiscovery, source, policy, discovery, options)
         self.discovery: AsyncDiscovery = config.discovery
+        self._policy = config.policy
         self._owned = config.owned
-        self._entered = False
         transport = AsyncPodTransport(self.discovery, **config.transport)
         super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
 
-    async def __aenter__(self) -> Self:
+    async def _start(self) -> None:
+        """Start a discovery that the client owns, with its first use; this does not wait for pods."""
+        if self._owned and not self.discovery.is_open and not self.is_closed:  # type: ignore[attr-defined]
+            await self.discovery.start(wait=False)
+
+    async def _wait(self) -> None:
+        """Wait for pods as entering a discovery does, if the client owns it."""
+        await self._start()
         if self._owned:
-            await self.discovery.__aenter__()
-            self._entered = True
+            await self.discovery.wait(self._policy.min_peers, self._policy.ready_timeout)
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Send a request, as httpx's client does."""
+        await self._start()
+        return await super().send(request, **options)  # type: ignore[misc]  # the library's
+
+    async def __aenter__(self) -> Self:
+        was_open = self.discovery.is_open
         try:
+            await self._wait()
             await super().__aenter__()  # type: ignore[misc]  # the library's
         except BaseException:
-            await self._end()
+            if not was_open:
+                await self._end()
             raise
         return self
 
@@ -231,9 +243,8 @@ class _AsyncPodClientMixin:
             await self._end()
 
     async def _end(self) -> None:
-        if self._entered:
-            self._entered = False
-            await self.discovery.__aexit__(None, None, None)
+        if self._owned:
+            await self.discovery.aclose()
 
     async def broadcast(
         self,
@@ -247,6 +258,7 @@ class _AsyncPodClientMixin:
         **request_options: Any,
     ) -> Receipt[httpx.Response]:
         """Send a request to every pod, once each; see `Client.broadcast`."""
+        await self._wait()
         if options := _body_of(request_options):
             request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
             aread = request.aread if hasattr(request.stream, "__aiter__") else None
@@ -304,5 +316,5 @@ class AsyncClient(_AsyncPodClientMixin, _AsyncClient):
         async with AsyncClient("web-headless.prod:8080") as web:
             await web.get("/hello")
 
-    A discovery that it owns starts with `async with`, which is required here.
+    It need not be entered, and `aclose()` may be called from any task of its event loop.
     """
