@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -28,6 +28,7 @@ from peerdiscover import (
     Discovery,
     Identity,
     NoPeersError,
+    OrdinalNotFoundError,
     Peer,
     PeerSet,
     Policy,
@@ -446,6 +447,86 @@ def test_threads_check_on_at_the_call_not_at_the_first_attempt() -> None:
         web.attempts(on=KeyboardInterrupt)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("given", [{"stop": 3}, {"wait": 0.5}])
+def test_threads_refuse_what_is_not_tenacitys(given: Any) -> None:
+    with Discovery(TWO) as web, pytest.raises(ConfigurationError, match="expected one of tenacity's"):
+        web.attempts(on=OSError, **given)
+
+
+def test_threads_call() -> None:
+    tried: list[str] = []
+
+    def fn(p: Peer) -> int:
+        tried.append(p.key)
+        if len(tried) < 2:
+            raise OSError("refused")
+        return p.port
+
+    with Discovery(TWO) as web:
+        assert web.call(fn, on=OSError) == 80
+        assert len(set(tried)) == 2
+
+        def refuse(p: Peer) -> int:
+            raise ConnectionRefusedError(p.key)
+
+        with pytest.raises(ConnectionRefusedError) as caught:
+            web.call(refuse, OSError, stop=stop_after_attempt(3), wait=wait_fixed(0))
+        assert len(caught.value.__notes__) == 3
+        with pytest.raises(ConfigurationError, match="a coroutine function; use AsyncDiscovery"):
+            web.call(later, on=OSError)  # type: ignore[unused-coroutine]
+
+
+async def later(p: Peer) -> int:
+    return p.port
+
+
+@pytest.mark.parametrize("by", ["key", "ordinal"])
+def test_threads_stay_with_one_peer_and_wait_until_it_is_back(by: str) -> None:
+    entries = ["web-0=10.0.0.10:80", "web-1=10.0.0.11:80", "web-2=10.0.0.12:80"]
+    with Discovery("web", source=lambda: entries, policy=Policy(on_empty="accept", hold=0)) as web:
+        key = next(k for k in "abcdefgh" if web.rendezvous().pick(k).ordinal == 1)
+        target: Any = {"key": key} if by == "key" else {"ordinal": 1}
+        tried: list[str] = []
+
+        def come_back() -> None:
+            entries.append("web-1=10.0.0.77:80")
+            web.refresh()
+
+        helper = threading.Thread(target=come_back)
+        for attempt in web.attempts(on=OSError, wait=wait_fixed(3600), stop=stop_never, **target):
+            with attempt as one:
+                tried.append(f"{one.key} {one.address}")
+                if len(tried) == 1:
+                    del entries[1]
+                    web.report_failure(one)
+                    web.refresh()
+                    assert web.peers.get("web-1") is None
+                    helper.start()
+                    raise OSError("refused")
+        helper.join()
+        assert tried == ["web-1 10.0.0.11", "web-1 10.0.0.77"]
+
+
+def test_threads_wait_for_one_peer_no_longer_than_for_any() -> None:
+    entries = ["web-0=10.0.0.10:80"]
+    with Discovery("web", source=lambda: entries, policy=Policy(hold=0, ready_timeout=0.05)) as web:
+        with pytest.raises(OrdinalNotFoundError, match="no pod has ordinal 7"):
+            web.call(str, on=OSError, ordinal=7)
+        entries[:] = ["web-1=10.0.0.11:80"]
+        attempts = web.attempts(on=OSError, wait=wait_fixed(0), key="k")
+        with next(attempts) as first:
+            web.report_failure(first)
+            web.refresh()
+            assert web.peers.get("web-0") is None
+            raise OSError("refused")
+        with pytest.raises(NoPeersError, match="not web-0, which all attempts go to") as caught:
+            next(attempts)
+        assert len(caught.value.__notes__) == 1
+        for given in {"key": "k", "ordinal": 1}, {"key": "k", "picker": web.random()}:
+            with pytest.raises(ConfigurationError, match="give one of"):
+                web.attempts(on=OSError, **given)  # type: ignore[arg-type]
+
+
 def test_threads_wait_until_the_set_changes() -> None:
     entries = ["web-0=10.0.0.10:80"]
     with Discovery("web", source=lambda: entries) as web:
@@ -567,3 +648,43 @@ async def test_tasks_on_an_empty_set_wait_then_say_so() -> None:
     async with AsyncDiscovery("web", source=tuple_of_nobody, policy=policy) as web:
         with pytest.raises(NoPeersError, match=r"no peer became available within 0\.05 s"):
             await anext(web.attempts(on=OSError))
+
+
+@pytest.mark.anyio
+async def test_tasks_call() -> None:
+    tried: list[str] = []
+
+    async def fn(p: Peer) -> int:
+        await anyio.lowlevel.checkpoint()
+        tried.append(p.key)
+        if len(tried) < 2:
+            raise OSError("refused")
+        return p.port
+
+    async with AsyncDiscovery(TWO) as web:
+        assert await web.call(fn, on=OSError) == 80
+        assert len(set(tried)) == 2
+        assert await web.call(later, OSError, ordinal=1) == 80
+
+
+@pytest.mark.anyio
+async def test_tasks_stay_with_one_peer_and_wait_until_it_is_back() -> None:
+    entries = ["web-0=10.0.0.10:80", "web-1=10.0.0.11:80"]
+    async with AsyncDiscovery("web", source=lambda: entries, policy=Policy(hold=0)) as web:
+        tried: list[str] = []
+
+        async def come_back() -> None:
+            entries.append("web-1=10.0.0.77:80")
+            await web.refresh()
+
+        async with anyio.create_task_group() as tasks:
+            async for attempt in web.attempts(on=OSError, wait=wait_fixed(3600), stop=stop_never, ordinal=1):
+                with attempt as one:
+                    tried.append(one.address)
+                    if len(tried) == 1:
+                        del entries[1]
+                        web.report_failure(one)
+                        await web.refresh()
+                        tasks.start_soon(come_back)
+                        raise OSError("refused")
+        assert tried == ["10.0.0.11", "10.0.0.77"]

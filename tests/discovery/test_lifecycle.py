@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,6 +26,7 @@ from peerdiscover import (
     Policy,
     ResolutionTimeoutError,
 )
+from tests.waiting import LONG
 
 from ._clock import Run, run_virtually
 from ._script import run_script
@@ -543,3 +547,114 @@ async def opened() -> AsyncIterator[AsyncDiscovery]:
 @pytest.mark.anyio
 async def test_a_fixture_of_anyio(opened: AsyncDiscovery) -> None:
     assert len(await opened.refresh()) == 2
+
+
+PYTEST_ASYNCIO = """
+import asyncio
+import pytest, pytest_asyncio
+from peerdiscover import Answer, AsyncDiscovery, Endpoint
+
+class Source:
+    kind = "test"
+    def lookup(self, ask):
+        return Answer.of([Endpoint(("10.0.0.1",), 80)], ttl=600)
+
+@pytest_asyncio.fixture
+async def entered():
+    async with AsyncDiscovery("web", source=Source()) as web:
+        yield web
+
+@pytest_asyncio.fixture
+async def started():
+    web = await AsyncDiscovery("web", source=Source()).start()
+    yield web
+    await web.aclose()
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared():
+    async with AsyncDiscovery("web", source=Source()) as web:
+        yield web
+
+@pytest.mark.asyncio
+async def test_fixtures(entered, started):
+    assert len(await entered.refresh()) == len(await started.refresh()) == 1
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("i", [1, 2])
+async def test_module(shared, i):
+    assert len(await shared.refresh()) == 1
+"""
+
+
+def test_fixtures_of_pytest_asyncio(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_asyncio")
+    (tmp_path / "test_it.py").write_text(PYTEST_ASYNCIO)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LONG)
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+STARLETTE = """
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+webs = [AsyncDiscovery('web', source=Source()) for _ in range(2)]
+async def hello(request):
+    return PlainTextResponse(webs[0].round_robin().pick().address)
+from contextlib import asynccontextmanager
+@asynccontextmanager
+async def lifespan(app):
+    for web in webs:
+        await web.start()
+    yield
+    for web in webs:
+        await web.aclose()
+app = Starlette(routes=[Route("/", hello)], lifespan=lifespan)
+"""
+
+LITESTAR = """
+from litestar import Litestar, get
+webs = [AsyncDiscovery('web', source=Source()) for _ in range(2)]
+@get("/")
+async def hello() -> str:
+    return webs[0].round_robin().pick().address
+async def start_all():  # Litestar gives the application to a hook that has a parameter, as start() has
+    for web in webs:
+        await web.start()
+app = Litestar([hello], on_startup=[start_all], on_shutdown=[web.aclose for web in webs], logging_config=None)
+"""
+
+ASGI = """
+async def serve(app):
+    # A server that speaks ASGI: the lifespan is one task, each request another.
+    to_app, from_app = asyncio.Queue(), asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    lifespan = asyncio.create_task(app(scope, to_app.get, from_app.put))
+    await to_app.put({"type": "lifespan.startup"})
+    assert (await from_app.get())["type"] == "lifespan.startup.complete"
+    sent = []
+    async def receive():
+        return {"type": "http.request", "body": b""}
+    async def send(message):
+        sent.append(message)
+    request = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "root_path": "",
+               "scheme": "http", "query_string": b"", "headers": [], "http_version": "1.1", "client": None,
+               "server": ("127.0.0.1", 80), "asgi": {"version": "3.0"}, "state": {}, "app": app}
+    await asyncio.create_task(app(request, receive, send))
+    print(b"".join(message.get("body", b"") for message in sent).decode())
+    await to_app.put({"type": "lifespan.shutdown"})
+    answer = await from_app.get()
+    assert answer["type"] == "lifespan.shutdown.complete", answer
+    await lifespan
+    print(*[web.is_open for web in webs])
+
+asyncio.run(serve(app))
+"""
+
+
+@pytest.mark.parametrize(("library", "program"), [("starlette", STARLETTE), ("litestar", LITESTAR)])
+def test_hooks_of(library: str, program: str) -> None:
+    pytest.importorskip(library)
+    begin = "import warnings\nwarnings.simplefilter('ignore')\n"
+    assert run_script(begin + BEGIN + program + ASGI) == "10.0.0.1\nFalse False\n"

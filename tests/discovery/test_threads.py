@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import logging
 import math
+import pickle
 import socket
 import threading
 import time
@@ -11,12 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 from peerdiscover import (
     DNS,
     Answer,
+    AsyncDiscovery,
     Change,
     ClosedError,
     ConfigurationError,
@@ -32,6 +37,7 @@ from peerdiscover import (
 from tests.waiting import LONG, eventually
 
 from ._clock import SettableClock
+from ._script import run_script
 from ._sources import FAILED, NOT_FOUND, Script, Watch, pods, told
 
 SLOW = 600.0
@@ -823,3 +829,76 @@ def test_repr_says_how_it_is() -> None:
     assert repr(web) == "<Discovery 'web', not started, 0 peers>"
     with web:
         assert repr(web) == "<Discovery 'web', open, 1 peers>"
+
+
+# A discovery as an object
+
+
+@pytest.mark.parametrize("kind", [Discovery, AsyncDiscovery])
+def test_it_says_why_it_neither_pickles_nor_copies(kind: Any) -> None:
+    web = kind("static:10.0.0.1:80")
+    for give_away in pickle.dumps, copy.copy, copy.deepcopy:
+        with pytest.raises(TypeError, match="neither pickled nor copied") as caught:
+            give_away(web)
+        assert "\n" not in str(caught.value)
+
+
+def test_peers_is_an_attribute_of_the_class() -> None:
+    assert "never blocks" in (inspect.getdoc(Discovery.peers) or "")
+    mock = create_autospec(Discovery, instance=True)
+    mock.peers = ()
+    assert mock.peers == ()
+    assert "peers" in dir(Discovery)
+
+
+@pytest.mark.parametrize("report", ["report_failure", "report_success"])
+def test_a_report_of_what_is_no_peer(report: str) -> None:
+    with Discovery("static:10.0.0.1:80") as web:
+        with pytest.raises(ConfigurationError, match=rf"{report}\('x'\): expected a Peer") as caught:
+            getattr(web, report)("x")
+        assert "\n" not in str(caught.value)
+
+
+INTERRUPTED = """
+import random, signal, sys, threading, time
+from peerdiscover import Discovery, Peer, ResolutionTimeoutError
+
+class Boom(Exception):
+    pass
+
+def boom(*_):
+    raise Boom
+
+signal.signal(signal.SIGALRM, boom)
+web = Discovery("web.prod:80", source=lambda: ["10.0.0.1:80"]).start()
+peer = web.peers[0]
+calls = {
+    "status": lambda: web.status,
+    "report": lambda: (web.report_failure(peer), web.report_success(peer)),
+    "picker": lambda: (web._runtime.pickers.__init__(web._runtime.view), web.round_robin()),
+    "subscribe": lambda: web.on_change(print)(),
+}
+call, deadline, done = calls[sys.argv[1]], time.monotonic() + 8, 0
+while done < 10_000 and time.monotonic() < deadline:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 8e-4)
+        while True:
+            call()
+    except Boom:
+        done += 1
+    if web._runtime._rlock._is_owned():
+        print("the lock is held after", done, "interrupts")
+        break
+signal.setitimer(signal.ITIMER_REAL, 0)
+other = threading.Thread(target=lambda: web.status, daemon=True)
+other.start()
+other.join(30)
+web.close()
+print(done > 100, other.is_alive(), threading.active_count())
+"""
+
+
+@pytest.mark.parametrize("call", ["status", "report", "picker", "subscribe"])
+def test_a_signal_handler_that_raises_leaves_the_lock_free(call: str) -> None:
+    """Up to 10,000 interrupts, at any instruction: the lock that is entered is C code."""
+    assert run_script(INTERRUPTED, call) == "True False 1\n"
