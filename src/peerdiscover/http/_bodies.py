@@ -1,15 +1,15 @@
 """The body of a request, and whether it can be sent again.
 
 Bytes can; so can files (`content=file`, `files=`) that can seek, which are rewound for each attempt, as httpx
-rewinds them for redirects. A generator or another stream is sent once.
+rewinds them for redirects. A generator or another stream is sent once. For a broadcast it is read first.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-__all__ = ["CONSUMED", "ReadOnce", "body_of"]
+__all__ = ["CONSUMED", "ReadOnce", "body_of", "body_options", "with_body"]
 
 
 class _Consumed:
@@ -89,3 +89,23 @@ def _can_seek(file: Any) -> bool:
         return bool(file.seekable())
     except (AttributeError, ValueError):  # not a file, or closed
         return False
+
+
+_BODY = ("content", "data", "files", "json")
+
+
+def body_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a request's options that make its body."""
+    return {name: options[name] for name in _BODY if options.get(name) is not None}
+
+
+def with_body(options: Mapping[str, Any], request: Any, body: bytes) -> dict[str, Any]:
+    """Return the options with `body` in their place, and its type: a stream can be read for one pod only."""
+    headers = type(request.headers)(options.get("headers"))
+    if kind := request.headers.get("content-type"):
+        headers.setdefault("content-type", kind)
+    return {
+        **{name: options[name] for name in options if name not in _BODY},
+        "content": body,
+        "headers": headers,
+    }

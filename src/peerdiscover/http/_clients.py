@@ -21,6 +21,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.policy import Policy
 
 from ._async import AsyncPodTransport
+from ._bodies import body_options, with_body
 from ._httpx import preferred
 from ._options import ClientOptions, TransportOptions, host_of
 from ._sync import PodTransport
@@ -166,9 +167,9 @@ class _PodClientMixin:
         is read first, whole, so that each pod gets all of it.
         """
         self._wait()
-        if options := _body_of(request_options):
+        if options := body_options(request_options):
             request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
-            request_options = _with_body(request_options, request, request.read())
+            request_options = with_body(request_options, request, request.read())
 
         def call(peer: Any) -> Any:
             return self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
@@ -259,11 +260,11 @@ class _AsyncPodClientMixin:
     ) -> Receipt[httpx.Response]:
         """Send a request to every pod, once each; see `Client.broadcast`."""
         await self._wait()
-        if options := _body_of(request_options):
+        if options := body_options(request_options):
             request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
             aread = request.aread if hasattr(request.stream, "__aiter__") else None
             body = await aread() if aread is not None else request.read()
-            request_options = _with_body(request_options, request, body)
+            request_options = with_body(request_options, request, body)
 
         async def call(peer: Any) -> Any:
             return await self.request(method, path, **_pinned(peer, request_options))  # type: ignore[attr-defined]
@@ -271,26 +272,6 @@ class _AsyncPodClientMixin:
         return await self.discovery.broadcast(
             call, late=late, timeout=timeout, limit=limit, include_self=include_self
         )
-
-
-_BODY = ("content", "data", "files", "json")
-
-
-def _body_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a request's options that make its body."""
-    return {name: options[name] for name in _BODY if options.get(name) is not None}
-
-
-def _with_body(options: Mapping[str, Any], request: Any, body: bytes) -> dict[str, Any]:
-    """Return the options with `body` in their place, and its type: a stream can be read for one pod only."""
-    headers = type(request.headers)(options.get("headers"))
-    if kind := request.headers.get("content-type"):
-        headers.setdefault("content-type", kind)
-    return {
-        **{name: options[name] for name in options if name not in _BODY},
-        "content": body,
-        "headers": headers,
-    }
 
 
 class Client(_PodClientMixin, _Client):
