@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import threading
 import weakref
 from contextlib import suppress
@@ -109,6 +108,8 @@ def _close_in_child() -> None:
         if pid == os.getpid():
             continue
         del _sockets[sock]
+        import socket  # here it is loaded already; a program without sockets does not load it
+
         with suppress(OSError):
             if isinstance(sock, socket.socket):
                 sock.close()

@@ -33,6 +33,7 @@ from peerdiscover import (
     PeerSet,
     Policy,
     ResolutionTimeoutError,
+    resolve,
 )
 from tests.waiting import LONG, eventually
 
@@ -857,6 +858,21 @@ def test_a_report_of_what_is_no_peer(report: str) -> None:
         with pytest.raises(ConfigurationError, match=rf"{report}\('x'\): expected a Peer") as caught:
             getattr(web, report)("x")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [math.nan, "3", 10**400])
+def test_a_timeout_that_is_no_number_of_seconds(timeout: Any) -> None:
+    with Discovery("static:10.0.0.1:80") as web:
+        calls: dict[str, Callable[[], Any]] = {
+            "wait": lambda: web.wait(1, timeout),
+            "changes": lambda: web.changes(timeout),
+            "broadcast": lambda: web.broadcast(str, timeout=timeout),
+            "resolve": lambda: resolve("static:10.0.0.1:80", timeout=timeout),
+        }
+        for name, call in calls.items():
+            with pytest.raises(ConfigurationError, match=rf"{name}\(timeout=.*expected seconds") as caught:
+                call()
+            assert len(str(caught.value)) < 200
 
 
 INTERRUPTED = """

@@ -27,6 +27,7 @@ from ._changes import ChangeReader
 from ._pickers import _PickerMixin
 from ._publisher import Callback, log
 from ._refresher import Refresher, State
+from ._user_code import check_timeout
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -227,6 +228,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         from .broadcast import Broadcast, RollingBroadcast
 
         self._runtime.require_open()
+        check_timeout("broadcast", timeout)
         if late == "report":
             return Broadcast(self.peers, limit=limit, include_self=include_self)
         if late != "include":
@@ -234,8 +236,9 @@ class _BaseDiscovery(_PickerMixin[R]):
         deadline = math.inf if timeout is None else self._runtime.now() + timeout
         return RollingBroadcast(lambda: self.peers, limit, include_self, deadline)
 
-    def _reader(self) -> ChangeReader:
+    def _reader(self, timeout: float | None) -> ChangeReader:
         self._runtime.require_open()
+        check_timeout("changes", timeout)
         return ChangeReader(lambda: self.peers, lambda: self._runtime.state is State.CLOSED)
 
 

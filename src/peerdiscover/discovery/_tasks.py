@@ -32,6 +32,7 @@ from peerdiscover.sources import _calling
 
 from ._changes import ChangeReader, Pause
 from ._refresher import Refresher, State
+from ._user_code import check_timeout
 
 __all__ = ["Changes", "TaskRuntime"]
 
@@ -75,6 +76,7 @@ class TaskRuntime(Refresher):
 
     async def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
         """Wait for so many peers; raises after `timeout` seconds."""
+        check_timeout("wait", timeout)
         self.require_open()
         began = self.now()
         if not await self.wait_until(lambda: self.satisfied(min_peers, include_self), timeout):

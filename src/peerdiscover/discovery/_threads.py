@@ -30,6 +30,7 @@ from peerdiscover.sources import _calling
 from ._changes import ChangeReader, Pause
 from ._publisher import log
 from ._refresher import Refresher, State
+from ._user_code import check_timeout
 
 __all__ = ["ThreadedRuntime"]
 
@@ -78,6 +79,7 @@ class ThreadedRuntime(Refresher):
 
     def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
         """Wait for so many peers; raises after `timeout` seconds. Takes the lock."""
+        check_timeout("wait", timeout)
         self.require_open()
         began = self.now()
         if not self.wait_until(lambda: self.satisfied(min_peers, include_self), timeout):

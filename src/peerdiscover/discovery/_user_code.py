@@ -1,13 +1,15 @@
-"""What a caller's function may be: a discovery for threads awaits nothing."""
+"""What a caller may give: a function that nothing has to await, a timeout that is a number of seconds."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from typing import TypeVar
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
-__all__ = ["finished", "refuse_coroutine_function"]
+__all__ = ["check_timeout", "finished", "refuse_coroutine_function"]
 
 T = TypeVar("T")
 
@@ -27,3 +29,13 @@ def finished(value: T) -> T:
         value.close()
         raise ConfigurationError("the call returned a coroutine; use AsyncDiscovery to await it")
     return value
+
+
+def check_timeout(method: str, timeout: float | None) -> None:
+    """Raise `ConfigurationError` unless it is a number of seconds, or None."""
+    try:
+        valid = timeout is None or not math.isnan(timeout)
+    except (TypeError, OverflowError):  # no number, or an integer that no float can hold
+        valid = False
+    if not valid:
+        raise ConfigurationError(f"{method}(timeout={quoted(timeout)}): expected seconds, such as 2.5")

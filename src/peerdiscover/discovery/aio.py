@@ -91,7 +91,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
 
         A slow reader gets several as one. It ends with the discovery, or after `timeout` quiet seconds.
         """
-        return Changes(self._reader(), self._runtime.wait_until, timeout)
+        return Changes(self._reader(timeout), self._runtime.wait_until, timeout)
 
     async def broadcast(
         self,

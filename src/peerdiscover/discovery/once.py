@@ -24,6 +24,7 @@ from peerdiscover.sources import _calling, source_for
 
 from ._base import as_service_name, identity_for
 from ._publisher import log
+from ._user_code import check_timeout
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -95,6 +96,7 @@ class OneShot:
     def __init__(
         self, service: str | ServiceName, source: SourceLike | None, timeout: float, me: Identity | None
     ) -> None:
+        check_timeout("resolve", timeout)
         if not timeout > 0:
             raise ConfigurationError(f"timeout={timeout!r}: expected more than 0 seconds")
         name = as_service_name(service)

@@ -86,7 +86,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
 
         A slow reader gets several as one. It ends with the discovery, or after `timeout` quiet seconds.
         """
-        return self._runtime.changes(self._reader(), timeout)
+        return self._runtime.changes(self._reader(timeout), timeout)
 
     def broadcast(
         self,
