@@ -171,6 +171,25 @@ def _(clock: SettableClock) -> None:
         source.let_go.set()
 
 
+@logs("an overdue lookup has ended")
+def _(clock: SettableClock) -> None:
+    source = HangsAfterOne()
+    with discovery(source) as web:
+        web.report_failure(web.peers[0])
+        clock.forward(1)
+        assert source.hanging.wait(LONG)
+        clock.forward(60)
+        assert web.status.stale
+        source.let_go.set()
+        web.refresh()
+
+
+@logs('`zone="prefer"` makes no difference')
+def _(_: SettableClock) -> None:
+    with discovery(Script(pods(0))) as web:
+        web.round_robin(zone="prefer").pick()
+
+
 @logs("an answer was truncated")
 def _(_: SettableClock) -> None:
     _said(pods(0, outcome=Outcome.PARTIAL))
