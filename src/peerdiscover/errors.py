@@ -110,4 +110,4 @@ class OrdinalNotFoundError(NoPeersError):
 
 
 class ClosedError(PeerDiscoverError):
-    """Used before it was started or after it was closed; the text says which."""
+    """Used before it was started or after it was closed; the message says which."""

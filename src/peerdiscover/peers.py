@@ -29,7 +29,7 @@ class Peer:
     """One pod, and how to reach it."""
 
     key: str
-    """Who it is: the hostname (`hostname@address` where several pods share it), else `address:port`."""
+    """Who it is: the hostname (`hostname@address` if several pods share it), else `address:port`."""
     address: str = field(compare=False)
     """The preferred address, without brackets."""
     port: int

@@ -1,4 +1,4 @@
-"""Health: how calls to a peer went decides whether it is picked. It never decides who is in the set.
+"""Health: how calls to a peer went decides whether it is picked. It never decides which peers are in the set.
 
 A `Health` is given the time and the result of a call, and says which peers pickers leave out, and until when.
 
@@ -106,7 +106,7 @@ class Health:
                 self._start(peer, now)
 
     def tick(self, now: float) -> bool:
-        """Time has passed. Returns whether that changed who is picked, or how often."""
+        """Time has passed. Returns whether that changed which peers are picked, or how often."""
         changed = False
         for peer, record in list(self.failure_records.items()):
             if now < record.until:
