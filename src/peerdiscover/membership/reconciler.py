@@ -102,10 +102,9 @@ class Reconciler:
         A suspect that could have been settled by now, and was not, is no reason to hurry: the next
         answer may be like the last one ("keep", or a family that goes on failing).
         """
-        times = (
-            time for s in self.suspects.values() for time in (s.since + self._policy.hold, s.confirmable_at)
-        )
-        return min((time for time in times if time is not None and time > now), default=math.inf)
+        ends = [s.since + self._policy.hold for s in self.suspects.values()]
+        seconds = [s.confirmable_at for s in self.suspects.values() if s.confirmable_at is not None]
+        return min((time for time in ends + seconds if time > now), default=math.inf)
 
     def normalise(self, answer: Answer) -> Answer:
         """The answer as it counts: see the end of the rules above."""
@@ -163,10 +162,8 @@ class Reconciler:
 
     def expires_at(self) -> float:
         """When `max_stale` will have passed since the set was confirmed; infinite if it never will."""
-        limit = self._policy.max_stale
-        if limit is None or self.confirmed_at is None or not self.peers:
-            return math.inf
-        return self.confirmed_at + limit
+        limit, since = self._policy.max_stale, self.confirmed_at
+        return math.inf if limit is None or since is None or not self.peers else since + limit
 
     def expire(self, now: float) -> None:
         """The last answer failed, and that still holds: the set is emptied once `max_stale` has passed."""
