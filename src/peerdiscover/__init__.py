@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can check
     "Answer",
-    "LookupRequest",
     "AsyncDiscovery",
     "Change",
     "ClosedError",
@@ -55,6 +54,7 @@ __all__ = [  # noqa: RUF022 - sorted as `sorted` does it, which a reader can che
     "Fallback",
     "Identity",
     "Kubernetes",
+    "LookupRequest",
     "NameNotFoundError",
     "NoPeersError",
     "OrdinalNotFoundError",
