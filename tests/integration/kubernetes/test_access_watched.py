@@ -238,13 +238,13 @@ def test_a_program_in_a_pod(cluster: Cluster, reader: str, scheme: str) -> None:
         env={"PEERS": f"{scheme}:web:http"},
         pod={"serviceAccountName": ACCOUNT},
     )
-    eventually(lambda: "came" in logs(cluster, reader), timeout=60)
+    eventually(lambda: "added" in logs(cluster, reader), timeout=60)
     lines = logs(cluster, reader).splitlines()
     assert [re.sub(r" at .*, zone zone-[abc]", "", line) for line in lines[:4]] == [
         "web-0",
         "web-1",
         "web-2",
-        "3 came, 0 went",
+        "3 added, 0 removed",
     ]
 
 
