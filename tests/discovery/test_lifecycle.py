@@ -436,6 +436,24 @@ def test_it_keeps_no_context_of_a_request() -> None:
     assert seen == ["none"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("run", ["asyncio.run(main())", "anyio.run(main, backend='trio')"])
+def test_ctrl_c_in_a_callback_ends_the_program(run: str) -> None:
+    """The callback runs in a task that the program does not wait for."""
+    text = """
+def interrupted(change):
+    raise KeyboardInterrupt
+async def main():
+    web = await AsyncDiscovery('web', source=Source()).start()
+    web.on_change(interrupted)
+    web._runtime.source.lookup = lambda ask: ONE.replace(endpoints=(Endpoint(("10.0.0.2",), 80),))
+    await web.refresh()
+    await anyio.sleep(50)
+try:
+"""
+    assert run_script(f"{BEGIN}{text}    {run}\nexcept KeyboardInterrupt:\n    print('ended')") == "ended\n"
+
+
 PROGRAMS = {
     "left open": "web = await AsyncDiscovery('web', source=Source()).start()",
     "left open while asking": """
