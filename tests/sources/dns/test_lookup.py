@@ -797,6 +797,8 @@ def test_a_named_port_where_srv_is_not_served_but_a_is(srv_reply: Reply) -> None
 def test_a_name_outside_the_cluster_without_its_dot() -> None:
     hint = _hint("db.internal:5432", {("db.internal.", A): a("10.0.0.1")})
     assert hint == "'db.internal.' exists: a name outside the cluster ends in a dot"
+    run = Run("web.prod:8080", {}, second_opinion=True, local_namespace="prod")
+    assert not [q for batch in run.batches for q in batch.questions if q.name == "web.prod."]
 
 
 def test_an_external_name_that_leads_nowhere_is_named() -> None:

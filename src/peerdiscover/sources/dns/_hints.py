@@ -29,7 +29,8 @@ def hint_questions(config: LookupConfig) -> list[Question]:
             name = f"{service.service}.{namespace}.svc.{service.domain or config.cluster_domain}."
             if namespace and name != config.name:
                 found[Question(name, address)] = None
-        if service.namespace and not service.domain:
+        # A namespace that is known to be one is no domain: nothing of the cluster is asked for outside.
+        if service.namespace not in (None, config.local_namespace) and not service.domain:
             found[Question(_outside(config), address)] = None
     return list(found)
 
