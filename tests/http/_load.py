@@ -129,7 +129,7 @@ async def load(
 def load_in_threads(
     client: Any, rate: float, over: Callable[[float, int], bool], url: str = "/", *, plain: bool = False
 ) -> Load:
-    """The same with a client for threads: each request has one, and there are enough for five seconds'."""
+    """The same with a client for threads: each request has one, and there are enough for fifteen seconds'."""
     result = Load()
     began = time.monotonic()
 
@@ -142,7 +142,7 @@ def load_in_threads(
         answered.latency = time.monotonic() - began - intended
         result.answered.append(answered)
 
-    with ThreadPoolExecutor(math.ceil(rate * 5)) as threads:
+    with ThreadPoolExecutor(math.ceil(rate * 15)) as threads:
         for n in itertools.count():
             intended = n / rate
             if over(intended, n):

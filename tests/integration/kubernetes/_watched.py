@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from peerdiscover import DNS, Change, Discovery, PeerSet
 from tests.tools.cluster import Cluster, PodInfo
+from tests.waiting import eventually
 
 
 def dns(cluster: Cluster, **more: Any) -> DNS:
@@ -36,7 +37,9 @@ class Shown(AbstractContextManager["Shown"]):
         self._end = self._web.on_change(self._take)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:  # the last change may be in `peers` a moment before its callback is called
+            eventually(lambda: self.sets[-1] is self._web.peers)
         self._end()
 
     def _take(self, change: Change) -> None:

@@ -57,11 +57,11 @@ class Workload:
     def wait(self, replicas: int | None = None, timeout: float = 60) -> list[PodInfo]:
         """Waits until so many pods (as many as it wants) are Ready, and its EndpointSlices say so.
 
-        All are of its newest form, and nobody is on the way out. Raises `TimeoutError` that says how far it
-        came.
+        All are of its newest form, and none is on the way out. Raises `TimeoutError`, which says how far it
+        came, if nothing changes for `timeout` seconds: how long all of it takes depends on the machine.
         """
         deadline = time.monotonic() + timeout
-        said = "the API server did not answer"
+        before = said = "the API server did not answer"
         while True:
             began = time.monotonic()
             try:
@@ -74,19 +74,28 @@ class Workload:
                 if error.status < 500:
                     raise
                 said = str(error)
+            if said != before:
+                before, deadline = said, time.monotonic() + timeout
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {said}\n{self._words()}"
+                    f"{self.kind} {self.namespace}/{self.name} is no further after {timeout:.0f} s: {said}\n"
+                    f"{self._words()}"
                 )
             time.sleep(max(0.03, 2 * (time.monotonic() - began)))  # a thousand endpoints are half a megabyte
 
     def until(self, holds: Callable[[list[PodInfo]], bool], timeout: float = 60) -> list[PodInfo]:
-        """Waits until something holds of its pods; those pods. Raises `TimeoutError` that shows them."""
-        deadline = time.monotonic() + timeout
+        """Waits until something holds of its pods; those pods.
+
+        Raises `TimeoutError`, which shows them, if they do not change for `timeout` seconds.
+        """
+        deadline, before = time.monotonic() + timeout, list[PodInfo]()
         while not holds(pods := self.pods()):
+            if pods != before:
+                before, deadline = pods, time.monotonic() + timeout
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"{self.kind} {self.namespace}/{self.name} after {timeout:.0f} s: {pods}\n{self._words()}"
+                    f"{self.kind} {self.namespace}/{self.name} is no further after {timeout:.0f} s: {pods}\n"
+                    f"{self._words()}"
                 )
             time.sleep(0.03)
         return pods
