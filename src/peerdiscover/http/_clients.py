@@ -93,8 +93,7 @@ class _PodClientMixin:
     ) -> None:
         config = _ClientConfig(service, Discovery, source, policy, discovery, options)
         self.discovery: Discovery = config.discovery
-        self._policy = config.policy
-        self._owned = config.owned
+        self._policy, self._owned = config.policy, config.owned
         transport = PodTransport(self.discovery, **config.transport)
         super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
 
@@ -193,8 +192,7 @@ class _AsyncPodClientMixin:
     ) -> None:
         config = _ClientConfig(service, AsyncDiscovery, source, policy, discovery, options)
         self.discovery: AsyncDiscovery = config.discovery
-        self._policy = config.policy
-        self._owned = config.owned
+        self._policy, self._owned = config.policy, config.owned
         transport = AsyncPodTransport(self.discovery, **config.transport)
         super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
 
