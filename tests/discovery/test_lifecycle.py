@@ -133,8 +133,9 @@ def test_no_scope_of_ours_stays_in_the_callers_task(run: Run) -> None:
     """A scope that was entered before it is left while the discovery is open."""
 
     async def main() -> None:
+        web = discovery()
         with anyio.CancelScope():
-            web = await discovery().start()
+            await web.start()
         with anyio.move_on_after(1) as scope:
             await anyio.sleep_forever()
         assert scope.cancelled_caught

@@ -275,6 +275,9 @@ def scripted(
             return answer(self, sock, request)
 
     with pods(0) as service:
-        service.all = [Scripted(f"web-{i}", f"{service.network}.{i + 1}", 0, context) for i in range(size)]
+        scripted: list[Pod] = [
+            Scripted(f"web-{i}", f"{service.network}.{i + 1}", 0, context) for i in range(size)
+        ]
+        service.all = scripted
         service.shown = list(service.all)
         yield service

@@ -103,8 +103,8 @@ async def test_an_asynchronous_client_need_not_be_entered() -> None:
 @pytest.mark.anyio
 async def test_clients_are_closed_in_any_order_by_any_task() -> None:
     with pods() as service:
+        first, second = (AsyncClient("web.prod", source=service.source) for _ in range(2))
         async with anyio.create_task_group() as tasks:
-            first, second = (AsyncClient("web.prod", source=service.source) for _ in range(2))
             for web in first, second:
                 tasks.start_soon(web.__aenter__)
         with anyio.move_on_after(30):  # a scope of this task: nothing of the clients lies in it

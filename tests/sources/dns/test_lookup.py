@@ -755,15 +755,14 @@ def test_what_is_never_answered_gets_less_time_from_lookup_to_lookup() -> None:
     history = NameHistory()
     table = {(NAME, SRV): NXDOMAIN, (NAME, A): a("10.0.0.1"), (NAME, AAAA): SILENCE}
     shares = []
-    for turn in range(5):
-        run = Run("web.prod:8080", table, history=history)
+    runs = [Run("web.prod:8080", table, history=history) for _ in range(5)]
+    for turn, run in enumerate(runs):
         shares.append(run.batches[-1].time_shares.get(Question(NAME, AAAA), 1.0))
         assert bool(run.answer.warnings) == (turn > 0)
     assert shares == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 8]
-    assert 'DNS(family="ipv4")' in run.answer.warnings[0]
+    assert 'DNS(family="ipv4")' in runs[-1].answer.warnings[0]
     table[NAME, AAAA] = NODATA
-    for _ in range(2):
-        run = Run("web.prod:8080", table, history=history)
+    _, run = (Run("web.prod:8080", table, history=history) for _ in range(2))
     assert (run.batches[-1].time_shares, run.answer.warnings) == ({}, ())
 
 
@@ -776,8 +775,7 @@ def test_a_target_that_is_never_answered_gets_less_time_too() -> None:
         (full("web-1"), A): SILENCE,
         (full("web-1"), AAAA): SILENCE,
     }
-    for _ in range(2):
-        run = Run("web.prod:8080", table, history=history)
+    _, run = (Run("web.prod:8080", table, history=history) for _ in range(2))
     assert set(run.batches[-1].time_shares) == {Question(full("web-1"), kind) for kind in (A, AAAA)}
 
 

@@ -197,7 +197,7 @@ class AsyncBackend(httpcore.AsyncNetworkBackend):
     """httpcore's own, for asyncio and trio, except that a cancelled handshake leaves nothing open."""
 
     def __init__(self) -> None:
-        self._backend = httpcore.AnyIOBackend()
+        self._backend: Any = httpcore.AnyIOBackend()  # a union to pyright, which sees the fallback too
 
     async def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.AsyncNetworkStream:
         return _AsyncStream(await self._backend.connect_tcp(*arguments, **options))
