@@ -35,7 +35,9 @@ def test_all_is_closed():
     assert threading.active_count() == 1
 """
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_users.py"]
+    # pytest-asyncio, if it is installed, warns about an option that is not set.
+    plugins = ["-p", "no:cacheprovider", "-p", "no:asyncio"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "-W", "error", "test_users.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "2 passed" in run.stdout

@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from typing import Any
 
 import pytest
 
@@ -97,3 +99,19 @@ def test_a_thread_that_connects_is_woken(found: Found, black_hole: Address) -> N
     assert time.monotonic() - began < LONG
     with pytest.raises(CancelledError):
         backend.sleep(60)
+
+
+def test_a_backend_that_was_cancelled_before_makes_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    def counted(*arguments: Any) -> socket.socket:
+        made.append(socket.socket(*arguments))
+        return made[-1]
+
+    backend = InterruptibleBackend(lambda: time.monotonic() + 60)
+    backend.wake()
+    module = types.SimpleNamespace(**{**vars(socket), "socket": counted})
+    monkeypatch.setattr("peerdiscover.sources.kubernetes._network.socket", module)
+    with pytest.raises(CancelledError):
+        backend.connect_tcp("127.0.0.1", 1)
+    assert [sock for sock in made if sock.fileno() >= 0] == []

@@ -97,8 +97,9 @@ class InterruptibleBackend(httpcore.NetworkBackend):
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for shares, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             try:
+                seconds = self.remaining() / shares  # it may raise, so before there is a socket to close
                 stream = _Stream(self, socket.socket(family, kind, protocol))
-                return stream.connect(address, socket_options or (), self.remaining() / shares)
+                return stream.connect(address, socket_options or (), seconds)
             except OSError as error:  # a black hole, a family that this machine does not have, …
                 trouble = error
         raise trouble
