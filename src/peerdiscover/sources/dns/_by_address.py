@@ -5,7 +5,7 @@ Invariants:
 * Known names stay with their addresses. A known name whose address is gone is asked for itself. An address
   that belongs to no known name goes into `unnamed` if names are known; else it is a pod without a hostname.
 * The families are judged apart: one that could not be asked is named in `failed_families`.
-* Pods without hostnames are of one family (see `_records`). While A cannot be asked, those of IPv6 count
+* Pods without hostnames are of one family (`_answer_builder`). While A cannot be asked, those of IPv6 count
   only if the pods were of IPv6 last time, or if nothing is known yet. Each pod would come in twice otherwise.
 """
 
@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import Outcome
 
+from ._answer_builder import Target
 from ._by_srv import MAX_OWN_NAMES, SrvLookup
-from ._records import Target
 from ._types import Plan, Reply, ReplyStatus
 
 __all__ = ["AddressLookup"]

@@ -18,8 +18,8 @@ from collections.abc import Generator, Mapping
 from peerdiscover.answers import family_of
 from peerdiscover.errors import Outcome
 
+from ._answer_builder import Target
 from ._own_names import OwnNameQueries
-from ._records import Target
 from ._types import Batch, Plan, Reply, ReplyStatus
 
 __all__ = ["MAX_OWN_NAMES", "SrvLookup"]

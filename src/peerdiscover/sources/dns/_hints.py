@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._records import LookupConfig
+from ._answer_builder import LookupConfig
 from ._types import Question, RecordType, Reply, ReplyStatus
 
 __all__ = ["hint", "hint_questions"]

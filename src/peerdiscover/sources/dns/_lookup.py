@@ -25,10 +25,10 @@ from peerdiscover.answers import LookupRequest
 from peerdiscover.errors import Outcome
 
 from . import _hints
+from ._answer_builder import LookupConfig, Target
 from ._by_address import AddressLookup
 from ._by_srv import MAX_OWN_NAMES
-from ._records import LookupConfig, Target
-from ._targets import is_not_offered
+from ._target_rules import is_not_offered
 from ._types import Plan, ReplyStatus
 from ._zonal import Zonal, zonal_questions
 

@@ -14,8 +14,8 @@ from collections.abc import Generator, Iterable, Mapping
 from peerdiscover.answers import Answer, Endpoint
 from peerdiscover.errors import Outcome
 
+from ._answer_builder import LookupConfig
 from ._queries import QueryMixin
-from ._records import LookupConfig
 from ._types import Batch, Reply, ReplyStatus
 
 __all__ = ["OwnNameQueries"]

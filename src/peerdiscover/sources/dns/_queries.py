@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 
-from ._records import AnswerBuilder, LookupConfig, without_service_labels
+from ._answer_builder import AnswerBuilder, LookupConfig, without_service_labels
 from ._types import MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
 
 __all__ = ["QueryMixin"]

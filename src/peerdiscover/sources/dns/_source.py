@@ -8,9 +8,9 @@ The layers below it, lowest first:
     _messages       writes questions, reads any reply
     _server_stats   which servers answer, and how they have to be asked
     _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
-    _targets        which SRV targets are accepted
+    _target_rules   which SRV targets are accepted
     _zonal          which pods are in the local zone
-    _records        from records to pods
+    _answer_builder from records to pods
     _queries        questions asked together, CNAMEs followed to their end
     _own_names      single pods, asked for by their own names
     _by_srv         what an SRV answer means
@@ -40,7 +40,7 @@ from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network
 from peerdiscover.sources.environment import Environment, checked_domain, checked_namespace
 
-from ._records import Family, LookupConfig, NameHistory
+from ._answer_builder import Family, LookupConfig, NameHistory
 
 if TYPE_CHECKING:
     from ._server_stats import ServerStats

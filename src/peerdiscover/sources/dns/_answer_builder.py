@@ -28,7 +28,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network, rejection_reason
 
-from ._targets import label_beneath, target_rejection
+from ._target_rules import label_beneath, target_rejection
 from ._types import RecordType, Reply, ReplyStatus
 from ._zonal import Zonal
 
