@@ -26,6 +26,7 @@ from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.identity import Identity
 from peerdiscover.peers import Change
 from peerdiscover.sources import _calling
+from peerdiscover.sources._failures import failed
 
 from ._changes import ChangeReader, Pause
 from ._publisher import log
@@ -132,7 +133,7 @@ class ThreadedRuntime(Refresher):
             try:
                 self.watch_thread.start()
             except RuntimeError as error:  # no more threads
-                self.on_watch_end(_calling.failed(error))
+                self.on_watch_end(failed(error))
             return
         self.asking, lock = True, self._rlock
         lock.release()

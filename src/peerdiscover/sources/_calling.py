@@ -6,6 +6,8 @@ has an awaited twin (`pull` and `apull`). What a source raises becomes a failed 
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -13,20 +15,9 @@ from typing import Any
 from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import ConfigurationError
 
-from ._cancellation import Cancellation
 from ._failures import answer_from, answer_from_awaitable, belongs_to_program, checked, failed
 
-__all__ = [
-    "Cancellation",
-    "afirst_answer",
-    "afollow",
-    "apull",
-    "failed",
-    "first_answer",
-    "follow",
-    "merge_fallback",
-    "pull",
-]
+_log = logging.getLogger("peerdiscover")
 
 _GRACE = 1.0
 """Seconds past its timeout before a source is cancelled. It can say better than we can why it failed."""
@@ -218,3 +209,35 @@ async def _alookup(source: PullSource, request: LookupRequest, stuck_calls: set[
 
 def _timeout(request: LookupRequest) -> TimeoutError:
     return TimeoutError(f"no answer in {request.timeout:.3g} s")
+
+
+class Cancellation:
+    """How a closing discovery wakes the sources that block in its threads: `LookupRequest.on_cancelled`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._callbacks: dict[object, Callable[[], object]] = {}
+        self._cancelled = False
+
+    def add_callback(self, callback: Callable[[], object]) -> Callable[[], object]:
+        """Call `callback` on cancellation, at once if that was before. Returns a function that removes it."""
+        token = object()
+        with self._lock:
+            cancelled = self._cancelled
+            if not cancelled:
+                self._callbacks[token] = callback
+        if cancelled:
+            callback()
+        return lambda: self._callbacks.pop(token, None)
+
+    def cancel(self) -> None:
+        """Run all callbacks. What they raise is logged."""
+        with self._lock:
+            self._cancelled = True
+            callbacks = list(self._callbacks.values())
+            self._callbacks.clear()
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - a source is user code
+                _log.exception("a source's on_cancelled callback failed")

@@ -16,8 +16,6 @@ from contextlib import suppress
 from peerdiscover.answers import Answer
 from peerdiscover.errors import PeerDiscoverError
 
-__all__ = ["answer_from", "answer_from_awaitable", "belongs_to_program", "checked", "failed"]
-
 _log = logging.getLogger("peerdiscover")
 
 

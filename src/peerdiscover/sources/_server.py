@@ -10,8 +10,6 @@ from peerdiscover._host_ports import host_port
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
-__all__ = ["ResolverOptions", "Server"]
-
 
 class ResolverOptions(NamedTuple):
     """The options of a resolv.conf that say how to ask (resolv.conf(5)); None: not written."""

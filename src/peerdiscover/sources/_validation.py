@@ -17,8 +17,6 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-__all__ = ["Network", "rejection_reason"]
-
 Network = IPv4Network | IPv6Network
 
 _LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))

@@ -19,18 +19,6 @@ from typing import Literal, Protocol, TypeVar
 
 from peerdiscover.errors import ConfigurationError
 
-__all__ = [
-    "AddressesOnly",
-    "Allocator",
-    "Binding",
-    "Family",
-    "OwnAddresses",
-    "SharedAddress",
-    "can_bind_127",
-    "listener",
-    "udp_and_tcp",
-]
-
 Family = Literal["ipv4", "ipv6", "dual"]
 T = TypeVar("T")
 

@@ -9,8 +9,6 @@ from itertools import chain
 
 from ._messages import TYPES
 
-__all__ = ["Service", "ServiceEndpoint", "ServicePort"]
-
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:

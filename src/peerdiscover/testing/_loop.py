@@ -22,8 +22,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-__all__ = ["Connection", "ConnectionProtocol", "Loop"]
-
 T = TypeVar("T")
 
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()

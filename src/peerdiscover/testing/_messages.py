@@ -17,21 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = [
-    "RCODES",
-    "RR",
-    "TYPES",
-    "MalformedError",
-    "Message",
-    "Question",
-    "Reply",
-    "labels_of",
-    "name_of",
-    "read_question",
-    "write_error",
-    "write_reply",
-]
-
 TYPES = {
     "A": 1,
     "NS": 2,

@@ -30,8 +30,6 @@ from ._messages import (
 )
 from ._zone import Zone
 
-__all__ = ["Misbehaviour", "Nameserver", "Query", "Transport"]
-
 Misbehaviour = Literal["servfail", "nxdomain", "nodata", "refused", "timeout", "truncated", "stale"]
 Transport = Literal["udp", "tcp"]
 

@@ -18,8 +18,6 @@ from http import HTTPStatus
 from ._addresses import Binding, listener
 from ._loop import Connection, Loop
 
-__all__ = ["Pod", "http"]
-
 _HEAD_LIMIT = 65536
 
 

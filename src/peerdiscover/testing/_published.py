@@ -12,8 +12,6 @@ from peerdiscover.peers import Peer
 from ._endpoints import Service, ServiceEndpoint, ServicePort
 from ._pods import Pod
 
-__all__ = ["Publication", "ports_of"]
-
 _SLICE = 100  # endpoints a slice: the default of the EndpointSlice controller
 
 

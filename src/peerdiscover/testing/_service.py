@@ -31,8 +31,6 @@ from ._zone import Zone
 if TYPE_CHECKING:
     from peerdiscover.sources.dns import DNS
 
-__all__ = ["HeadlessService"]
-
 # The letters of the suffix that a Deployment gives to a pod's name.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 

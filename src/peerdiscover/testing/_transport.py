@@ -13,8 +13,6 @@ from ._addresses import udp_and_tcp
 from ._loop import Connection, Loop
 from ._nameserver import Nameserver, Query, Transport
 
-__all__ = ["NameserverSockets"]
-
 _DATAGRAMS = 64  # at a time, so that other sockets get their turn
 
 

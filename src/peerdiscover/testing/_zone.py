@@ -19,8 +19,6 @@ from ipaddress import ip_address
 from ._endpoints import Service, ServiceEndpoint, ServicePort
 from ._messages import RCODES, RR, TYPES, Reply, labels_of, name_of
 
-__all__ = ["Zone"]
-
 _A, _AAAA, _SRV = TYPES["A"], TYPES["AAAA"], TYPES["SRV"]
 
 

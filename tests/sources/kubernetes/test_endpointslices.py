@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from peerdiscover import ConfigurationError, Outcome, ServiceName
 from peerdiscover.answers import Answer, Endpoint
-from peerdiscover.sources.kubernetes._endpointslices import Naming, Slices
+from peerdiscover.sources.kubernetes._endpointslices import Slices
+from peerdiscover.sources.kubernetes._slices import Naming
 
 NAME = "web.prod.svc.cluster.local."
 

@@ -32,8 +32,6 @@ from ._target_rules import label_beneath, target_rejection
 from ._types import RecordType, Reply, ReplyStatus
 from ._zonal import Zonal
 
-__all__ = ["AnswerBuilder", "Family", "LookupConfig", "NameHistory", "Target", "without_service_labels"]
-
 Family = Literal["any", "ipv4", "ipv6"]
 
 _dashed_address = lru_cache(maxsize=16384)(dashed_address)

@@ -20,8 +20,6 @@ from ._answer_builder import Target
 from ._by_srv import MAX_OWN_NAMES, SrvLookup
 from ._types import Plan, Reply, ReplyStatus
 
-__all__ = ["AddressLookup"]
-
 SKIP_SRV = 9
 """How many lookups leave SRV out after it brought nothing."""
 

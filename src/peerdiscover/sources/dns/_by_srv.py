@@ -22,8 +22,6 @@ from ._answer_builder import Target
 from ._own_names import OwnNameQueries
 from ._types import Batch, Plan, Reply, ReplyStatus
 
-__all__ = ["MAX_OWN_NAMES", "SrvLookup"]
-
 MAX_OWN_NAMES = 16
 """Above as many pods without address, or missing pods, not each is asked for by its own name."""
 _SHOWN = 10

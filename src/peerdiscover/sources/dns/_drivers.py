@@ -29,8 +29,6 @@ from ._server_stats import ServerStats
 from ._sockets import PendingQuery
 from ._types import OPTIONAL_TIMEOUT, Batch, Plan, Reply
 
-__all__ = ["arun_plan", "run_plan"]
-
 MAX_IN_FLIGHT = 16
 POLL_INTERVAL = 0.1
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)

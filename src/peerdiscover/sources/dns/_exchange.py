@@ -39,8 +39,6 @@ from ._messages import EDNS_SIZE, FORMERR_LIKE, MismatchedReply, RcodeError, rea
 from ._server_stats import ServerStats
 from ._types import Question, Reply
 
-__all__ = ["Exchange", "Transmission"]
-
 FIRST_TIMEOUT = 0.4
 """Seconds for a server's first UDP reply: many times what a cluster's DNS takes."""
 TCP_TIMEOUT = 1.5

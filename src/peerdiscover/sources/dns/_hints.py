@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from ._answer_builder import LookupConfig
 from ._types import Question, RecordType, Reply, ReplyStatus
 
-__all__ = ["hint", "hint_questions"]
-
 
 def hint_questions(config: LookupConfig) -> list[Question]:
     """What may explain it: other ports, no SRV at all, another namespace, or a name outside the cluster."""

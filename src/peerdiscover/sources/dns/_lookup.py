@@ -32,8 +32,6 @@ from ._target_rules import is_not_offered
 from ._types import Plan, ReplyStatus
 from ._zonal import Zonal, zonal_questions
 
-__all__ = ["plan_lookup"]
-
 SRV_SHARE = 0.5
 """The part of the time that SRV may use if A can still serve. It shrinks while SRV fails."""
 HINT_TIMEOUT = 1.0

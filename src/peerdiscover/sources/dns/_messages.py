@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import dns.name
     import dns.rrset
 
-__all__ = ["EDNS_SIZE", "FORMERR_LIKE", "MismatchedReply", "RcodeError", "read", "write"]
-
 EDNS_SIZE = 1232
 """Bytes that fit through every path without fragments (DNS flag day 2020)."""
 

@@ -18,8 +18,6 @@ from ._answer_builder import LookupConfig
 from ._queries import QueryMixin
 from ._types import Batch, Reply, ReplyStatus
 
-__all__ = ["OwnNameQueries"]
-
 
 class OwnNameQueries(QueryMixin):
     """Asks for pods by their own names, and remembers which are gone."""

@@ -24,20 +24,6 @@ from typing import NamedTuple
 from ._types import Srv
 from ._wire_names import NameReader, UnsupportedError
 
-__all__ = [
-    "CNAME",
-    "IN",
-    "NOERROR",
-    "NS",
-    "NXDOMAIN",
-    "SOA",
-    "TYPES",
-    "Message",
-    "Records",
-    "Section",
-    "parse_fast",
-]
-
 A, NS, CNAME, SOA, AAAA, SRV, OPT = 1, 2, 5, 6, 28, 33, 41
 IN = 1
 NOERROR, NXDOMAIN = 0, 3

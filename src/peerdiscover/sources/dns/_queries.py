@@ -16,8 +16,6 @@ from dataclasses import replace
 from ._answer_builder import AnswerBuilder, LookupConfig, without_service_labels
 from ._types import MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
 
-__all__ = ["QueryMixin"]
-
 Replies = Generator[Batch, list[Reply], list[Reply]]
 
 _KINDS = {4: RecordType.A, 6: RecordType.AAAA}

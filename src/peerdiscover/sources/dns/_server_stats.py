@@ -16,8 +16,6 @@ from peerdiscover.sources._server import ResolverOptions, Server
 
 from ._types import Question
 
-__all__ = ["ServerStats"]
-
 MAX_QUESTIONS = 256
 
 

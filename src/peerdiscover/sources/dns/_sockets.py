@@ -19,8 +19,6 @@ from peerdiscover import _forks
 
 from ._exchange import Transmission
 
-__all__ = ["PendingQuery"]
-
 
 class PendingQuery:
     """A transmission in flight. `OSError` from any method means that it has failed."""

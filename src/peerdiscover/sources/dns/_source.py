@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from ._server_stats import ServerStats
     from ._types import Plan
 
-__all__ = ["DNS"]
-
 _NO_SERVER = (
     "no nameserver is known: resolv.conf has none. Set PEERDISCOVER_NAMESERVERS, "
     'or write DNS(nameservers=["10.96.0.10"])'

@@ -18,8 +18,6 @@ from peerdiscover._labels import DNS_LABEL, dashed_address
 
 from ._types import Reply, Srv
 
-__all__ = ["is_not_offered", "label_beneath", "target_rejection"]
-
 _NOT_OFFERED = "."
 """The target of a service that is decidedly not offered."""
 

@@ -18,18 +18,6 @@ from typing import NamedTuple
 from peerdiscover.answers import Answer
 from peerdiscover.sources._server import Server
 
-__all__ = [
-    "MAX_HOPS",
-    "OPTIONAL_TIMEOUT",
-    "Batch",
-    "Plan",
-    "Question",
-    "RecordType",
-    "Reply",
-    "ReplyStatus",
-    "Srv",
-]
-
 MAX_HOPS = 8
 """CNAMEs that are followed, within a message and from one message to the next."""
 

@@ -13,8 +13,6 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["NameReader", "UnsupportedError"]
-
 MAX_POINTERS = 16
 """More than any server needs: names have few labels, and each pointer leads to part of another name."""
 

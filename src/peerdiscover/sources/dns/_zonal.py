@@ -28,8 +28,6 @@ from peerdiscover.answers import Answer, Endpoint
 
 from ._types import Question, RecordType, Reply, ReplyStatus
 
-__all__ = ["SKIP_FAILED", "SKIP_MISSING", "Zonal", "zonal_questions"]
-
 SKIP_MISSING = 30
 """Lookups: some minutes, at the pace of usual TTLs."""
 SKIP_FAILED = 2

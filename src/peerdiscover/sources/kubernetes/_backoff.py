@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-__all__ = ["Backoff"]
-
 FIRST_WAIT, LONGEST_WAIT = 0.8, 30.0
 LONGEST_RETRY_AFTER = 60.0
 

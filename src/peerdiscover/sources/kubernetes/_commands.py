@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 from ._redaction import Redactor
 
-__all__ = ["Command", "Find", "Get", "ServerState", "Target", "Wait"]
-
 
 @dataclass(frozen=True, slots=True)
 class Find:

@@ -25,8 +25,6 @@ from peerdiscover.sources.environment import Environment
 
 from ._redaction import Redactor
 
-__all__ = ["ClusterConfig", "check_arguments", "find_cluster"]
-
 REREAD = 60.0
 """Seconds after which a token file is read again; client-go's own figure."""
 

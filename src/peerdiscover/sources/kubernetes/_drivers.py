@@ -32,8 +32,6 @@ from ._config import ClusterConfig
 from ._network import KEEPALIVE, AsyncBackend, CancelledError, InterruptibleBackend
 from ._reflector import Reflector
 
-__all__ = ["adrive", "drive"]
-
 Finder = Callable[[], tuple[ClusterConfig, Target]]
 
 _FAILURES = (

@@ -21,8 +21,6 @@ from peerdiscover.errors import ConfigurationError, Outcome
 
 from ._slices import SHOWN, Json, Naming, Slice, name_of, read_slice
 
-__all__ = ["Naming", "Slices"]
-
 MAX_SLICES = 10_000
 MAX_ENDPOINTS = 200_000
 """Of one Service. A cluster has at most 150,000 pods (kubernetes.io: considerations for large clusters)."""

@@ -22,20 +22,6 @@ from peerdiscover._text import printable
 
 from ._redaction import Redactor
 
-__all__ = [
-    "Body",
-    "Event",
-    "EventReader",
-    "MalformedError",
-    "Page",
-    "TooLargeError",
-    "message_of",
-    "parse_page",
-    "parse_status",
-    "retry_after_in",
-    "seconds_of",
-]
-
 MAX_EVENT = 8 << 20
 """Bytes of one event. etcd holds no object above some 1.5 MB."""
 MAX_BODY = 32 << 20

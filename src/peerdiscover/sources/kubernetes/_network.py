@@ -27,8 +27,6 @@ import httpcore
 
 from peerdiscover import _forks
 
-__all__ = ["KEEPALIVE", "AsyncBackend", "CancelledError", "InterruptibleBackend"]
-
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 

@@ -11,8 +11,6 @@ import enum
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-__all__ = ["NEXT", "Phase", "Signal", "request_path"]
-
 PAGE = 20
 """Slices of one page. A slice holds 100 endpoints by default, and 1,000 at most."""
 MAX_PAGES = 500

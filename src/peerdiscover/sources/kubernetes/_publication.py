@@ -10,10 +10,9 @@ from __future__ import annotations
 from peerdiscover.answers import Answer
 from peerdiscover.errors import Outcome
 
-from ._endpointslices import Naming, Slices
+from ._endpointslices import Slices
 from ._events import Event, TooLargeError
-
-__all__ = ["Publication"]
+from ._slices import Naming
 
 
 class Publication:

@@ -19,8 +19,6 @@ from peerdiscover.errors import ConfigurationError
 
 from ._commands import Target
 
-__all__ = ["forbidden_text", "refusal", "who_was_refused"]
-
 _REFUSED = re.compile(r'User "((?:[^"\\]|\\.)*)" cannot ')
 _ROLE = "read-endpointslices"
 

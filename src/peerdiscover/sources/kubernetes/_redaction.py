@@ -18,8 +18,6 @@ import re
 from collections import deque
 from urllib.parse import quote
 
-__all__ = ["HIDDEN", "Redactor"]
-
 HIDDEN = "<hidden>"
 _KEPT = 4
 """How many tokens are remembered; the server may echo an older one for a while."""

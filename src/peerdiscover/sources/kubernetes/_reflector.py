@@ -26,14 +26,12 @@ from peerdiscover.names import ServiceName
 from . import _events
 from ._backoff import Backoff
 from ._commands import Command, Find, Get, ServerState, Target, Wait
-from ._endpointslices import Naming
 from ._events import Body, Event, EventReader, MalformedError, message_of
 from ._phases import MAX_PAGES, NEXT, Phase, Signal, request_path
 from ._publication import Publication
 from ._rbac import refusal
 from ._redaction import Redactor
-
-__all__ = ["Reflector"]
+from ._slices import Naming
 
 LASTED = 5.0
 """Seconds after which a stream was a good one."""

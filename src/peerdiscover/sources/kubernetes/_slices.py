@@ -22,8 +22,6 @@ from peerdiscover.answers import Endpoint, family_of
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._validation import rejection_reason
 
-__all__ = ["SHOWN", "Json", "Naming", "Slice", "name_of", "read_slice"]
-
 _FAMILIES = {"IPv4": 4, "IPv6": 6}
 _HEADLESS = "service.kubernetes.io/headless"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"

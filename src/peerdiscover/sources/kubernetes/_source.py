@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from ._config import ClusterConfig
     from ._reflector import Reflector
 
-__all__ = ["Kubernetes"]
-
 
 class Kubernetes:
     """Watches the EndpointSlices of a Service, on the API server: changes come within milliseconds.
