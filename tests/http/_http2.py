@@ -23,6 +23,7 @@ Manner2 = Literal[
     "goaway none",  # goes away, having processed nothing
     "goaway",  # goes away: this stream was not processed, earlier ones were
     "goaway all",  # goes away, having seen this stream
+    "bye",  # answers, and then closes without having said so
 ]
 
 
@@ -71,7 +72,7 @@ class Pod2(Pod):
                 code = h2.errors.ErrorCodes.REFUSED_STREAM
             connection.reset_stream(stream, code)
             return True
-        if manner is not None:
+        if manner is not None and manner != "bye":
             last = {"goaway none": 0, "goaway": stream - 2, "goaway all": stream}[manner]
             connection.close_connection(last_stream_id=last)
             return False
@@ -83,7 +84,7 @@ class Pod2(Pod):
         body = f"{self.name} {request.headers['host']}".encode()
         connection.send_headers(stream, [(":status", "200"), ("content-length", str(len(body)))])
         connection.send_data(stream, body, end_stream=True)
-        return True
+        return manner != "bye"
 
 
 class Pods2(Pods):

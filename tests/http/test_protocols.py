@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.waiting import LONG
 from ._flavors import web
 from ._http2 import Pod2, Pods2
 from ._pods import pods
+from .test_connections import stream
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +182,19 @@ def test_a_pod_of_http2_that_is_gone(flavor: str) -> None:
             client.post()
         service[0].stop()
         assert [client.request("PUT").text[:5] for _ in range(4)] == ["web-1"] * 4
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells that the pod has closed")
+def test_what_is_read_of_a_closed_line_of_http2_is_whole(flavor: str) -> None:
+    """A request that finds the line closed takes another one, and nothing from the responses on it."""
+    with Pods2(1) as service, web(flavor, service.source, **H2) as client:
+        client.get()
+        service.misbehave("bye", once=True)
+        _, read, _ = stream(client, flavor)
+        assert service[0].ended.acquire(timeout=LONG)
+        assert client.post().text == "web-0 web.prod"
+        assert read() == b"web-0 web.prod"
+        assert service[0].accepted == 2
 
 
 def test_a_pod_of_http2_that_goes_away_and_refuses(flavor: str) -> None:

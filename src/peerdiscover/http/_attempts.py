@@ -32,6 +32,10 @@ class Abortable(Protocol):
     tls_handshaking: bool
     """Whether a TLS handshake has begun and not ended there: it cannot carry a request yet."""
 
+    @property
+    def is_closed_by_pod(self) -> bool:
+        """Whether the pod has closed it, as far as the kernel says (Linux); a response may be unread yet."""
+
     def abort(self) -> None:
         """End it for both sides; a thread or task that reads from it sees its end."""
 
@@ -130,6 +134,11 @@ class PodPool:
             return 0
         in_use = sum(not (c.is_available() or c.is_idle() or c.is_closed()) for c in connections)
         return max(in_use - len(self.attempts), 0) if in_use == len(connections) else 0
+
+    @property
+    def is_closed_by_pod(self) -> bool:
+        """Whether requests would share a connection that the pod has closed: httpcore does not look."""
+        return self.multiplexed and any(c.is_closed_by_pod for c in self.connections.copy())
 
     def close_idle(self, now: float) -> None:
         """Cut the idle connections, since the pod left; all of them at `abort_at`.

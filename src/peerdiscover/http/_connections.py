@@ -6,7 +6,8 @@ Invariants:
 * A pool connects a second time in one attempt only if a connection refused the request unprocessed (closed
   meanwhile, or GOAWAY of HTTP/2): then nothing was handed over yet.
 * A kept connection that the pod has closed is not written to: on Linux TCP_INFO is read right before the
-  first byte. (With HTTP/1.1 the pool checks that too, but earlier; with HTTP/2 it does not.)
+  first byte. (The pool checks that too, but earlier.) With HTTP/2 it is read before the attempt, in
+  `_pools`: an error of a write would end the responses that are still read from the connection.
 * A pod whose kernel does not respond is gone, however slow a pod may be to respond. Connecting to it ends
   after the connect timeout, and after twice that a TLS handshake, and a connection that a small request was
   written to and that acknowledged nothing (on Linux, by TCP_USER_TIMEOUT). A large request would make a pod
@@ -77,7 +78,8 @@ class _BasePodStream(Abortable):
     def before_tls(self) -> None:
         self._pod.before_tls()
 
-    def _is_closed_by_pod(self) -> bool:
+    @property
+    def is_closed_by_pod(self) -> bool:
         if _TCP_INFO is None:
             return False
         try:
@@ -101,7 +103,8 @@ class _BasePodStream(Abortable):
         if attempt is None:
             pod.writes += 1
             return timeout
-        if not attempt.written and not attempt.is_new_connection and self._is_closed_by_pod():
+        is_first = not (attempt.written or attempt.is_new_connection or pod.multiplexed)
+        if is_first and self.is_closed_by_pod:
             raise pod.core.WriteError("the pod closed this connection before anything was written")
         attempt.on_write(self)
         pod.writes += 1

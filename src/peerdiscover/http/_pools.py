@@ -6,7 +6,8 @@ Invariants:
 * A pod that left the set gets no new request. Its idle connections are cut at once, the others when their
   response has been read, or after `drain` seconds: a timer does that, as nothing else may happen. A pod
   that comes back at the same address keeps its requests in flight.
-* A pool that is full, with connections that no attempt uses, is replaced by a new one.
+* A pool that is full, with connections that no attempt uses, is replaced by a new one. So is one with an
+  HTTP/2 connection that the pod has closed: the responses that are still read from it go on.
 * A pool is closed by the driver (`closable` hands it over), since closing may have to be awaited. Pools are
   handed over one by one, so that none is forgotten if the driver is cancelled.
 * `_lock` is held for moments, never while a connection is made, written to or closed. The same thread may
@@ -96,7 +97,7 @@ class PodPools:
         """Return an attempt on this peer, as `Attempt` describes it."""
         with self._lock:
             pod = self._pods.get(peer)
-            if pod is not None and (lost := pod.lost_connections):
+            if pod is not None and ((lost := pod.lost_connections) or pod.is_closed_by_pod):
                 self._replace(pod, lost)
                 pod = None
             if pod is None:
@@ -113,10 +114,12 @@ class PodPools:
         return attempt
 
     def _replace(self, pod: PodPool, lost: int) -> None:
-        """Let the pool of a pod end, since connections of it are lost. Call it with the lock."""
+        """Let the pool of a pod end once its responses were read. Call it with the lock."""
         del self._pods[pod.peer]
         pod.abort_at = math.inf
         self._leaving.append(pod)
+        if not lost:
+            return
         level, self._replaced = (logging.DEBUG if self._replaced else logging.WARNING), True
         _logger.log(
             level,
