@@ -24,7 +24,7 @@ from peerdiscover.policy import Policy
 from peerdiscover.sources import source_for
 
 from ._changes import ChangeReader
-from ._pickers import _PickerMixin
+from ._picker_mixin import _PickerMixin
 from ._publisher import Callback, log
 from ._refresher import Refresher, State
 from ._user_code import check_timeout
@@ -171,16 +171,7 @@ class _BaseDiscovery(_PickerMixin[R]):
             raise ConfigurationError(
                 f"on_change({callback!r}): expected a plain function; nothing would await a coroutine"
             )
-        runtime = self._runtime
-        with runtime.lock:
-            runtime.require_open()
-            token = runtime.publisher.subscribe(callback, self.peers)
-
-        def unsubscribe() -> None:
-            with runtime.lock:
-                runtime.publisher.unsubscribe(token)
-
-        return unsubscribe
+        return self._runtime.subscribe(callback)
 
     # For the twins
 

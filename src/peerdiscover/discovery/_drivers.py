@@ -19,8 +19,8 @@ from ._user_code import finished, refuse_coroutine_function
 from .broadcast import Broadcast, Receipt, RollingBroadcast
 
 if TYPE_CHECKING:
-    from .aio import AsyncDiscovery
-    from .sync import Discovery
+    from ._tasks import TaskRuntime
+    from ._threads import ThreadedRuntime
 
 __all__ = ["broadcast_in_tasks", "broadcast_in_threads", "call_in_tasks", "call_in_threads"]
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def broadcast_in_threads(
-    web: Discovery,
+    runtime: ThreadedRuntime,
     steps: Broadcast[T] | RollingBroadcast[T],
     call: Callable[[Peer], T],
     timeout: float | None,
@@ -36,18 +36,14 @@ def broadcast_in_threads(
     """Run every round in threads; returns the receipt."""
     if isinstance(steps, Broadcast):
         call_in_threads(steps, call, timeout)
-        return steps.receipt(web.peers, timeout)
-    unsubscribe = web.on_change(steps.on_change)
+        return steps.receipt(runtime.peers, timeout)
+    unsubscribe = runtime.subscribe(steps.on_change)
     try:
-        while (step := steps.step(time.monotonic(), web.status.next_refresh)) is not None:
+        while (step := steps.step(runtime.now(), runtime.next_refresh())) is not None:
             if isinstance(step, Broadcast):
-                steps.record(broadcast_in_threads(web, step, call, steps.left(time.monotonic())))
-                continue
-            for _ in web.changes(timeout=step):
-                if not steps.unchanged():
-                    break
-            else:
-                web.refresh()
+                steps.record(broadcast_in_threads(runtime, step, call, steps.left(runtime.now())))
+            elif not runtime.wait_until(steps.changed, step):
+                runtime.refresh()
                 steps.refreshed()
     finally:
         unsubscribe()
@@ -55,28 +51,22 @@ def broadcast_in_threads(
 
 
 async def broadcast_in_tasks(
-    web: AsyncDiscovery,
+    runtime: TaskRuntime,
     steps: Broadcast[T] | RollingBroadcast[T],
     call: Callable[[Peer], Awaitable[T]],
     timeout: float | None,
 ) -> Receipt[T]:
     """Run every round in tasks; returns the receipt."""
-    from anyio import current_time
-
     if isinstance(steps, Broadcast):
         await call_in_tasks(steps, call, timeout)
-        return steps.receipt(web.peers, timeout)
-    unsubscribe = web.on_change(steps.on_change)
+        return steps.receipt(runtime.peers, timeout)
+    unsubscribe = runtime.subscribe(steps.on_change)
     try:
-        while (step := steps.step(current_time(), web.status.next_refresh)) is not None:
+        while (step := steps.step(runtime.now(), runtime.next_refresh())) is not None:
             if isinstance(step, Broadcast):
-                steps.record(await broadcast_in_tasks(web, step, call, steps.left(current_time())))
-                continue
-            async for _ in web.changes(timeout=step):
-                if not steps.unchanged():
-                    break
-            else:
-                await web.refresh()
+                steps.record(await broadcast_in_tasks(runtime, step, call, steps.left(runtime.now())))
+            elif not await runtime.wait_until(steps.changed, step):
+                await runtime.refresh()
                 steps.refreshed()
     finally:
         unsubscribe()

@@ -26,7 +26,7 @@ from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.policy import Policy
 
 from ._pickers import Pickers
-from ._publisher import Publisher
+from ._publisher import Callback, Publisher
 
 if TYPE_CHECKING:
     from peerdiscover.membership import Membership
@@ -163,6 +163,11 @@ class Refresher:
         self.wake()
         return lambda: self.core.completed >= expected
 
+    def next_refresh(self) -> float:
+        """In how many seconds the set is asked for again. Takes the lock."""
+        with self.lock:
+            return self.core.status(self.now()).next_refresh
+
     @property
     def next_due(self) -> float:
         """When there is something to do, if nothing happens before."""
@@ -236,6 +241,18 @@ class Refresher:
     def has_pending(self) -> bool:
         """Whether there is something to log or to call back."""
         return self.publisher.has_pending(self.core, self.peers)
+
+    def subscribe(self, callback: Callback) -> Callable[[], None]:
+        """Have `callback` called for each change from now on; returns what ends that. Takes the lock."""
+        with self.lock:
+            self.require_open()
+            token = self.publisher.subscribe(callback, self.peers)
+
+        def unsubscribe() -> None:
+            with self.lock:
+                self.publisher.unsubscribe(token)
+
+        return unsubscribe
 
     def publish(self) -> None:
         """Log and call back what is pending. Called without the lock."""

@@ -108,7 +108,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
         seconds is cancelled and counts as failed. `late` as with `Discovery.broadcast`.
         """
         steps: Broadcast[T] | RollingBroadcast[T] = self._broadcast(late, timeout, limit, include_self)
-        return await broadcast_in_tasks(self, steps, call, timeout)
+        return await broadcast_in_tasks(self._runtime, steps, call, timeout)
 
     def attempts(
         self,

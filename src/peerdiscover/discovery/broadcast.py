@@ -176,13 +176,13 @@ class RollingBroadcast(Generic[T]):
         """How many seconds a round may take; None: no limit."""
         return None if self._deadline == math.inf else max(0.0, self._deadline - now)
 
-    def unchanged(self) -> bool:
-        """Whether the set is still that of the last wait."""
-        return self._peers().generation == self._generation
+    def changed(self) -> bool:
+        """Whether the set is another than when the last wait began."""
+        return self._peers().generation != self._generation
 
     def refreshed(self) -> None:
         """A lookup that began after a quiet wait was answered."""
-        self._settled = self.unchanged()
+        self._settled = not self.changed()
 
     def _due(self) -> Broadcast[T] | None:
         """The peers that were not called yet; None: every peer was."""

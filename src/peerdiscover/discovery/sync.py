@@ -107,7 +107,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
         from ._drivers import broadcast_in_threads  # few programs broadcast, so it is loaded here
 
         steps: Broadcast[T] | RollingBroadcast[T] = self._broadcast(late, timeout, limit, include_self)
-        return broadcast_in_threads(self, steps, call, timeout)
+        return broadcast_in_threads(self._runtime, steps, call, timeout)
 
     def attempts(
         self,
