@@ -9,7 +9,7 @@ Run it on this machine, where it starts its own pods, or in a cluster:
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 
 from peerdiscover import Change, Discovery, Peer, SourceLike
 
@@ -20,7 +20,8 @@ class UnreachableError(Exception):
 
 def say(channel: grpc.Channel, text: str) -> str:
     try:
-        return str(channel.unary_unary("/echo.Echo/Say")(text.encode(), timeout=2), "utf-8")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/echo.Echo/Say")
+        return call(text.encode(), timeout=2).decode()
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             raise UnreachableError(error.details()) from error
@@ -39,8 +40,7 @@ def main(service: str, source: SourceLike | None = None) -> None:
         for n in range(4):
             for attempt in echo.attempts(on=UnreachableError):  # an echo is safe to repeat
                 with attempt as peer:
-                    if peer not in channels:
-                        channels[peer] = grpc.insecure_channel(peer.hostport)
+                    channels[peer] = channels.get(peer) or grpc.insecure_channel(peer.hostport)
                     print(f"{peer.key}: {say(channels[peer], f'hello {n}')}")
 
 
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     if "PEERS" in os.environ:
         main(os.environ["PEERS"])
     else:
-        method = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+        method: "grpc.RpcMethodHandler[bytes, bytes]" = grpc.unary_unary_rpc_method_handler(lambda r, _: r)
         handlers = [grpc.method_handlers_generic_handler("echo.Echo", {"Say": method})]
         servers = [grpc.server(ThreadPoolExecutor(1), handlers=handlers) for _ in range(2)]
         ports = [server.add_insecure_port("127.0.0.1:0") for server in servers]

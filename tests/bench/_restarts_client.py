@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import grpc  # type: ignore[import-untyped]
+import grpc
 import httpx
 
 from peerdiscover import DNS, Kubernetes, Source

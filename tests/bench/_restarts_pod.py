@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 
 
 async def _say(request: bytes, _: object) -> bytes:
@@ -23,7 +23,7 @@ async def _say(request: bytes, _: object) -> bytes:
 
 async def main(port: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 137)
-    method = grpc.unary_unary_rpc_method_handler(_say)
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_say)
     server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler("pod.Pod", {"Say": method})])
     server.add_insecure_port(f"0.0.0.0:{port}")
     await server.start()

@@ -29,14 +29,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ._async import AsyncPodTransport
-from ._clients import AsyncClient, Client, _AsyncPodClientMixin, _PodClientMixin
-from ._httpx import named
-from ._sync import PodTransport
+from peerdiscover._exports import lazy
 
 if TYPE_CHECKING:
     from peerdiscover.errors import ConfigurationError as _ConfigurationError
     from peerdiscover.errors import NoPeersError as _NoPeersError
+
+    from ._async import AsyncPodTransport
+    from ._clients import AsyncClient, Client
+    from ._sync import PodTransport
 
     class HttpxNoPeersError(_NoPeersError): ...
 
@@ -60,9 +61,32 @@ __all__ = [
 if find_spec("httpx2") is not None:  # `from peerdiscover.http import *` works without it, too
     __all__ += ["Httpx2AsyncClient", "Httpx2Client", "Httpx2NoPeersError", "Httpx2WrongHostError"]
 
+_MADE = {
+    "HttpxNoPeersError",
+    "HttpxWrongHostError",
+    "Httpx2AsyncClient",
+    "Httpx2Client",
+    "Httpx2NoPeersError",
+    "Httpx2WrongHostError",
+}
+# Loaded when used: adapters of other libraries share the rules of this package, and need no httpx.
+_load, __dir__ = lazy(
+    __name__,
+    {
+        "_async": ("AsyncPodTransport",),
+        "_clients": ("AsyncClient", "Client"),
+        "_sync": ("PodTransport",),
+    },
+)
+
 
 def __getattr__(name: str) -> Any:
-    """Make the classes of a library that need not be installed."""
+    """Load a name, or make the classes of a library that need not be installed."""
+    if name not in _MADE:
+        return _load(name)
+    from ._clients import AsyncClient, Client, _AsyncPodClientMixin, _PodClientMixin
+    from ._httpx import named
+
     if name == "HttpxNoPeersError":
         value: Any = named("httpx").no_peers
     elif name == "Httpx2NoPeersError":
@@ -77,13 +101,11 @@ def __getattr__(name: str) -> Any:
             (_PodClientMixin, named("httpx2").api.Client),
             {"__module__": __name__, "__doc__": Client.__doc__},
         )
-    elif name == "Httpx2AsyncClient":
+    else:
         value = type(
             name,
             (_AsyncPodClientMixin, named("httpx2").api.AsyncClient),
             {"__module__": __name__, "__doc__": AsyncClient.__doc__},
         )
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
