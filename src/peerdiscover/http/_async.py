@@ -12,10 +12,10 @@ from peerdiscover.discovery._changes import Pause
 
 from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
 from ._connections import AsyncPodBackend
-from ._dispatch import Dispatch
 from ._httpx import libraries
+from ._httpx_dispatch import HttpxDispatch
+from ._httpx_state import HttpxState
 from ._options import TransportOptions, TransportSettings
-from ._state import TransportState
 
 if TYPE_CHECKING:
     import httpcore
@@ -42,7 +42,7 @@ class AsyncPodTransport(_Base):
 
     def __init__(self, discovery: AsyncDiscovery, **options: Unpack[TransportOptions]) -> None:
         self._discovery = discovery
-        self._state = TransportState(discovery, TransportSettings(**options), _make_pool, anyio.current_time)
+        self._state = HttpxState(discovery, TransportSettings(**options), _make_pool, anyio.current_time)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
@@ -50,7 +50,7 @@ class AsyncPodTransport(_Base):
         for pool in pools.closable():
             await pool.aclose()
         now = anyio.current_time()
-        dispatch = Dispatch(self._state, request, now)
+        dispatch = HttpxDispatch(self._state, request, now)
         while True:
             step = dispatch.next(now)
             if isinstance(step, Pause):

@@ -1,90 +1,123 @@
 """One request, from the client's call to what it gets: everything but waiting and calling.
 
 A `Dispatch` returns the next step (an attempt, or a pause), is given its result, and says what the caller
-gets. It is given the time, and does no I/O: the twins (`_sync`, `_async`) do.
+gets. It is given the time, and does no I/O: drivers do. A subclass says what differs between libraries.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerdiscover.discovery._changes import Pause
-from peerdiscover.errors import ConfigurationError, NoPeersError
+from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
 
 from ._attempts import Attempt, release
-from ._bodies import body_of
-from ._conversion import core_request
-from ._history import with_history
-from ._httpx import HttpxFlavor
-from ._outcomes import as_core_error, classify, counts_as_pod_failure, is_lost_count, message_of
-from ._retry import AttemptOutcome, FailedAttempt, RetryState, is_idempotent
+from ._history import History, with_history
+from ._outcomes import classify, counts_as_pod_failure, message_of
+from ._retry import AttemptOutcome, FailedAttempt, RetryState
 
 if TYPE_CHECKING:
-    import httpcore
-    import httpx
-
     from ._state import TransportState
 
-__all__ = ["Dispatch"]
+__all__ = ["SMALL", "Dispatch"]
 
-_SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
+SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
 
 
 class Dispatch:
-    """One request."""
+    """One request.
+
+    * `state`: of its transport.
+    * `now`: when it began.
+    * `peer`: the one pod that it may go to; None: any.
+    * `total_timeout`: seconds until the head of its response, or None; then no attempt begins after
+      `connect_timeout` seconds, or None.
+    * `is_small`: whether a pod's kernel takes it whole, though the pod may be slow to read it.
+    * `replayable`: whether its body can be sent again.
+    """
 
     __slots__ = (
-        "_body",
         "_cause",
-        "_core_request",
         "_cut_at",
         "_deadline",
         "_generation",
-        "_host",
         "_is_small",
         "_last_error",
         "_peer",
-        "_port",
         "_replayable",
-        "_request",
         "_retry_state",
         "_started_at",
         "_state",
-        "library",
     )
 
-    def __init__(self, state: TransportState, request: httpx.Request, now: float) -> None:
-        library, self._host, self._port, named = state.validate(request)
+    def __init__(
+        self,
+        state: TransportState,
+        now: float,
+        *,
+        peer: Peer | None,
+        total_timeout: float | None,
+        connect_timeout: float | None,
+        is_small: bool,
+        replayable: bool,
+    ) -> None:
         self._state = state
-        self.library: HttpxFlavor = library
         self._last_error: Exception | None = None
         self._cause: Exception | None = None
         self._generation: int | None = None  # of the set that it paused with
-        self._request = request
-        self._core_request: httpcore.Request | None = None
         self._started_at = now
-        extensions = request.extensions
-        self._peer: Peer | None = extensions.get("peer", named)
-        if self._peer is not None and not isinstance(self._peer, Peer):
-            raise ConfigurationError(f"extensions={{'peer': {self._peer!r}}}: expected a Peer, as in `peers`")
-        timeout = extensions.get("total_timeout", state.settings.total_timeout)
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-            raise ConfigurationError(f"extensions={{'total_timeout': {timeout!r}}}: expected seconds above 0")
-        self._cut_at: float = math.inf if timeout is None else now + timeout
-        if timeout is None:
-            timeout = extensions.get("timeout", {}).get("connect")
-        state.budget.add_request(now)
-        self._deadline: float = math.inf if timeout is None else now + timeout
-        stream: Any = request.stream
-        self._body, self._replayable = body_of(stream, library.api, library.core)
-        is_bytes = isinstance(stream, library.api.ByteStream)
-        self._is_small: bool = is_bytes and len(next(iter(stream))) <= _SMALL
+        self._peer = peer
+        self._cut_at: float = math.inf if total_timeout is None else now + total_timeout
+        seconds = connect_timeout if total_timeout is None else total_timeout
+        self._deadline: float = math.inf if seconds is None else now + seconds
+        self._is_small = is_small
+        self._replayable = replayable
         self._retry_state: RetryState | None = None
+        state.budget.add_request(now)
+
+    # What a subclass says
+
+    def _is_idempotent(self) -> bool:
+        """Whether it may be sent again, though it may have been processed."""
+        raise NotImplementedError
+
+    def _known(self, error: BaseException) -> BaseException:
+        """Return the error, or a better one for it."""
+        return error
+
+    def _error_class(self, error: BaseException) -> type[Exception] | None:
+        """Return the class of the error that the caller gets for this one; None: it is not the library's."""
+        raise NotImplementedError
+
+    def _classify(self, attempt: Attempt, error: Exception) -> AttemptOutcome:
+        """Return what the error means."""
+        return classify(attempt, error)
+
+    def _is_timeout(self, error: Exception) -> bool:
+        """Whether the pod took too long."""
+        raise NotImplementedError
+
+    def _is_ours(self, error: Exception) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether the error is this process's fault, whatever the attempt looks like."""
+        return False
+
+    def _body_is_consumed(self) -> bool:
+        """Whether a body that cannot be sent again was begun."""
+        return False
+
+    def _retry_after(self, response: Any) -> str | None:
+        """Return the `Retry-After` of a response whose status is 503; else None."""
+        raise NotImplementedError
+
+    def _no_peers(self, text: str) -> Exception:
+        """Return the library's error for having no pod."""
+        raise NotImplementedError
+
+    # What is the same for all
 
     @property
     def _retry(self) -> RetryState:
@@ -98,10 +131,6 @@ class Dispatch:
                 replayable=self._replayable,
             )
         return self._retry_state
-
-    def _is_idempotent(self) -> bool:
-        request = self._request
-        return is_idempotent(request.method, request.headers.raw, request.extensions.get("idempotent"))
 
     def next(self, now: float) -> Attempt | Pause:
         """Return what to do now; raises if there is no pod to try and no time to wait."""
@@ -168,31 +197,23 @@ class Dispatch:
         self._generation = None
         return Pause(self._retry.spread(now, random.random), generation)
 
-    def request_for(self, attempt: Attempt) -> httpcore.Request:
-        """Return the request as the pool takes it."""
-        uses_pod_names = self._state.uses_pod_names(self._host)
-        if self._core_request is None or uses_pod_names or attempt.deadline < math.inf:
-            peer = attempt.pod.peer if uses_pod_names else None
-            self._core_request = core_request(
-                self.library.core, self._request, (self._host, self._port), self._body, peer, attempt
-            )
-        return self._core_request
-
     def failed(self, attempt: Attempt, error: BaseException, now: float) -> BaseException | None:
         """The attempt ended with this error. Return what the caller gets; None: go on."""
-        state, library = self._state, self.library
+        state = self._state
         state.pools.end_attempt(attempt)
-        error = as_core_error(error, library.core)
-        if not isinstance(error, Exception) or (kind := library.map_exception(error)) is None:
+        error = self._known(error)
+        if not isinstance(error, Exception) or (kind := self._error_class(error)) is None:
             return error  # cancelled, interrupted, or the request's own body raised it
         peer = attempt.pod.peer
-        outcome = classify(attempt, error, library.core)
+        outcome = self._classify(attempt, error)
         if attempt.connecting and now < attempt.deadline and outcome is not AttemptOutcome.NO_DESCRIPTORS:
             attempt.pod.last_connect_failure = now
-        if not outcome.sent and not self._replayable and self._body.consumed:
-            outcome = AttemptOutcome.REFUSED  # the pool began to send it and could not: the body is consumed
-        if not self._had_too_little_time(attempt, now) and counts_as_pod_failure(
-            attempt, error, outcome, library.core
+        if not outcome.sent and not self._replayable and self._body_is_consumed():
+            outcome = AttemptOutcome.REFUSED  # the library began to send it and could not
+        if (
+            not self._had_too_little_time(attempt, now)
+            and not self._is_ours(error)
+            and counts_as_pod_failure(attempt, outcome, self._is_timeout(error))
         ):
             state.discovery.report_failure(peer, error)
         message = self._message(attempt, error)
@@ -211,16 +232,16 @@ class Dispatch:
         is_last = attempt.deadline == self._deadline <= now
         return is_last and self._deadline - attempt.started_at < attempt.connect_timeout
 
-    def answered(self, attempt: Attempt, response: httpcore.Response, now: float) -> bool:
+    def answered(self, attempt: Attempt, response: Any, now: float) -> bool:
         """The head of a response came. Return whether the caller gets it; else close it and go on."""
         state, peer = self._state, attempt.pod.peer
         state.discovery.report_success(peer)
-        if response.status != 503 or not state.settings.retry_503 or self._peer is not None:
+        if not state.settings.retry_503 or self._peer is not None:
             return True
-        after = next((v for k, v in response.headers if k.lower() == b"retry-after"), None)
+        after = self._retry_after(response)
         if after is None or not self._others_left(peer, now):
             return True
-        what = f"503, Retry-After: {after.decode('latin-1')}"
+        what = f"503, Retry-After: {after}"
         failed = FailedAttempt(peer, what, now - attempt.started_at, sent=True)
         if self._retry.record(failed, AttemptOutcome.UNAVAILABLE, now) is not None:
             self._retry.failed.pop()  # it is the response, and not a failure before it
@@ -234,31 +255,21 @@ class Dispatch:
         others = self._state.discovery.peers.others
         return any(other not in tried and not is_connecting(other, now) for other in others)
 
-    def response(
-        self, attempt: Attempt, response: httpcore.Response, stream: type[Any], on_close: Callable[[], Any]
-    ) -> httpx.Response:
-        """Return what the caller gets."""
+    def history(self, attempt: Attempt) -> History:
+        """Return what became of the request, whose response came in this attempt."""
         failed = self._retry_state.failed if self._retry_state else []
-        response.extensions["peerdiscover"] = {
-            "peer": attempt.pod.peer,
-            "attempts": len(failed) + 1,
-            "failed": tuple(failed),
-        }
-        converted: httpx.Response = self.library.api.Response(
-            status_code=response.status,
-            headers=response.headers,
-            stream=stream(response.stream, partial(self._body_failed, attempt), on_close),
-            extensions=response.extensions,
-        )
-        return converted
+        return {"peer": attempt.pod.peer, "attempts": len(failed) + 1, "failed": tuple(failed)}
 
-    def _body_failed(self, attempt: Attempt, error: BaseException) -> Exception | None:
-        """The body of a response ended with this error: it cannot be had again, and the pod failed."""
-        error = as_core_error(error, self.library.core)
-        kind = self.library.map_exception(error)
-        if kind is None:
+    def body_failed(self, attempt: Attempt, error: BaseException) -> Exception | None:
+        """The body of a response ended with this error: it cannot be had again, and the pod failed.
+
+        Return what the caller gets; None: the error is not the library's.
+        """
+        error = self._known(error)
+        kind = self._error_class(error)
+        if kind is None or not isinstance(error, Exception):
             return None
-        if not attempt.pod.aborted and not is_lost_count(error):
+        if not attempt.pod.aborted and not self._is_ours(error):
             self._state.discovery.report_failure(attempt.pod.peer, error)
         message = self._message(attempt, error)
         return kind(f"{message} (in the middle of the response of {attempt.pod.peer!r})")
@@ -275,10 +286,10 @@ class Dispatch:
         try:
             _, lease = self._state.pick()
         except NoPeersError as error:
-            return self.library.no_peers(f"{error} (waited {now - self._started_at:.1f} s)")
+            return self._no_peers(f"{error} (waited {now - self._started_at:.1f} s)")
         release(lease)
         service = self._state.discovery.peers.service
-        return self.library.no_peers(f"{service}: no peer became available in time")
+        return self._no_peers(f"{service}: no peer became available in time")
 
     def _with_history(self, why: str, now: float) -> Exception:
         assert self._last_error is not None

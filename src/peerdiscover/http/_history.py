@@ -1,14 +1,28 @@
-"""The error of a request, which lists all of its attempts."""
+"""The attempts of a request: as its response has them, and as its error lists them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
+
+from peerdiscover.peers import Peer
 
 from ._retry import FailedAttempt
 
-__all__ = ["with_history"]
+__all__ = ["History", "with_history"]
 
 _MAX_NOTES = 20  # attempts that an error lists, the first and the last ones: a long outage has hundreds
+
+
+class History(TypedDict):
+    """What became of a request that was answered."""
+
+    peer: Peer
+    """The pod that answered."""
+    attempts: int
+    """How many there were, with the one that was answered."""
+    failed: tuple[FailedAttempt, ...]
+    """Those before it."""
 
 
 def with_history(error: Exception, failed: Sequence[FailedAttempt], seconds: float, why: str) -> Exception:

@@ -11,10 +11,10 @@ from peerdiscover.discovery._changes import Pause
 
 from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
 from ._connections import PodBackend
-from ._dispatch import Dispatch
 from ._httpx import libraries
+from ._httpx_dispatch import HttpxDispatch
+from ._httpx_state import HttpxState
 from ._options import TransportOptions, TransportSettings
-from ._state import TransportState
 
 if TYPE_CHECKING:
     import httpcore
@@ -66,7 +66,7 @@ class PodTransport(_Base):
 
     def __init__(self, discovery: Discovery, **options: Unpack[TransportOptions]) -> None:
         self._discovery = discovery
-        self._state = TransportState(discovery, TransportSettings(**options), _make_pool, time.monotonic)
+        self._state = HttpxState(discovery, TransportSettings(**options), _make_pool, time.monotonic)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
@@ -74,7 +74,7 @@ class PodTransport(_Base):
         for pool in pools.closable():
             pool.close()
         now = time.monotonic()
-        dispatch = Dispatch(self._state, request, now)
+        dispatch = HttpxDispatch(self._state, request, now)
         while True:
             step = dispatch.next(now)
             if isinstance(step, Pause):
