@@ -44,7 +44,7 @@ def test_who_failed_is_left_out_for_a_while_and_then_tried_once(run: Run) -> Non
 def test_many_failures_at_once_wake_those_who_wait_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand requests that fail, while a thousand wait, are no million things to do."""
     woken: list[None] = []
-    wake = TaskRuntime.wake
+    wake = TaskRuntime._wake
 
     def counted(self: TaskRuntime) -> None:
         woken.append(None)
@@ -53,7 +53,7 @@ def test_many_failures_at_once_wake_those_who_wait_once(run: Run, monkeypatch: p
     async def main() -> None:
         async with AsyncDiscovery("web", source=AsyncScript(pods(0, 1, 2, ttl=30)), policy=STEADY) as web:
             failed = web.ordinal(1)
-            monkeypatch.setattr(TaskRuntime, "wake", counted)
+            monkeypatch.setattr(TaskRuntime, "_wake", counted)
             for _ in range(1000):
                 web.report_failure(failed)
             monkeypatch.undo()

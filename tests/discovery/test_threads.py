@@ -327,14 +327,14 @@ def test_a_callback_that_waits_does_not_spin() -> None:
     def callback(_: Change) -> None:
         unsubscribe()
         web.refresh()  # leaves log lines behind, that nobody can write before this returns
-        now, due = web._runtime.now, web._runtime.due
+        now, due = web._runtime.now, web._runtime._due
 
         def counting() -> Any:
             nonlocal turns
             turns += 1
             return due()
 
-        web._runtime.due = counting  # type: ignore[method-assign]
+        web._runtime._due = counting  # type: ignore[method-assign]
         began = now()
         with pytest.raises(ResolutionTimeoutError):
             web.wait(9, timeout=0.3)
@@ -733,14 +733,14 @@ def test_a_watch_that_is_up_is_not_asked() -> None:
             assert len(web.refresh()) == 2
         for _ in range(10):
             web.report_failure(web.peers[0])
-        turns, due = 0, web._runtime.due
+        turns, due = 0, web._runtime._due
 
         def counting() -> Any:
             nonlocal turns
             turns += 1
             return due()
 
-        web._runtime.due = counting  # type: ignore[method-assign]
+        web._runtime._due = counting  # type: ignore[method-assign]
         with pytest.raises(ResolutionTimeoutError):
             web.wait(9, timeout=0.3)
         assert turns < 10, "it runs hot"

@@ -57,7 +57,7 @@ class Refresher:
         self.source = source
         self.policy = policy
         self.state = State.NEW
-        self.create_lock()
+        self._create_lock()
         self.publisher = Publisher(str(service), self.propagate)
         self._create_core(Identity())
         self.view = self.core.view
@@ -87,7 +87,7 @@ class Refresher:
 
     # What a runtime adds
 
-    def create_lock(self) -> None:
+    def _create_lock(self) -> None:
         """Set `lock`."""
         raise NotImplementedError
 
@@ -95,16 +95,16 @@ class Refresher:
         """The time on the clock of the runtime. Needs no lock."""
         raise NotImplementedError
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Let everything that waits look again."""
         raise NotImplementedError
 
     # Its life
 
-    def enter_start(self, identity: Callable[[], Identity]) -> bool:
+    def _enter_start(self, identity: Callable[[], Identity]) -> bool:
         """A call of `start` begins. Returns whether it is the one that opens the discovery."""
         if self.state is State.CLOSED:
-            raise self.closed_error()
+            raise self._closed_error()
         opens = self.state is State.NEW
         if opens:
             self._create_core(identity())
@@ -112,55 +112,55 @@ class Refresher:
         self._starting += 1
         return opens
 
-    def leave_start(self, succeeded: bool) -> bool:
+    def _leave_start(self, succeeded: bool) -> bool:
         """A call of `start` ends. Returns whether to close: none has succeeded, and none is left to."""
         self._starting -= 1
         self._kept = self._kept or succeeded
         return not self._kept and not self._starting
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Close: nothing is asked, and nothing is picked any more."""
         self.state = State.CLOSED
         self.core.end()
         self.publisher.clear()
-        self.pickers.end(self.closed_error)
-        self.wake()
+        self.pickers.end(self._closed_error)
+        self._wake()
 
     def require_open(self) -> None:
         """Raise `ClosedError` unless it is open. Needs no lock."""
         if self.state is not State.OPEN:
-            raise self.closed_error()
+            raise self._closed_error()
 
-    def closed_error(self) -> ClosedError:
+    def _closed_error(self) -> ClosedError:
         how = "enter it first, with `with` or `async with`" if self.state is State.NEW else "make a new one"
         return ClosedError(f"{self.service}: the discovery is {self.state.value}; {how}")
 
     # What to ask, and what came
 
-    def due(self) -> LookupRequest | float:
+    def _due(self) -> LookupRequest | float:
         """The lookup to make now, or for how many seconds there is none to make."""
         now = self.now()
         if self.core.tick(now):
-            self.show()
+            self._show()
         if (left := self.core.next_wakeup - now) > 0:
             return max(0.0, min(left, self.core.next_tick - now))
         if self.core.watched:
             self.core.expire(now)
-            self.show()
-            self.wake()
+            self._show()
+            self._wake()
             return 0.0
         try:
             request = self.core.begin()
         except Exception as error:  # noqa: BLE001 - an error of ours is a failed answer like any other
-            self.apply(self._fault("a lookup could not be prepared", error))
+            self._on_answer(self._fault("a lookup could not be prepared", error))
             return 0.0
         return replace(request, cancelled=lambda: self.state is State.CLOSED)
 
-    def request(self) -> Callable[[], bool]:
+    def _request(self) -> Callable[[], bool]:
         """Ask at once. Returns a function that says whether a lookup that began after this call ended."""
         self.require_open()
         expected = self.core.request(self.now())
-        self.wake()
+        self._wake()
         return lambda: self.core.completed >= expected
 
     def next_refresh(self) -> float:
@@ -189,20 +189,20 @@ class Refresher:
         # A thousand requests may fail at once while a thousand tasks wait: they are woken only if this
         # changed something, or if there is something to do sooner than before.
         before = self.peers
-        self.show()
+        self._show()
         if self.peers is not before or self.next_due < due or self.core.pending_logs:
-            self.wake()
+            self._wake()
 
-    def apply(self, answer: Answer, duration: float = 0.0) -> None:
+    def _on_answer(self, answer: Answer, duration: float = 0.0) -> None:
         """Take in the answer to a lookup that took `duration` seconds."""
         if not self.core.watched:  # a watch that works again meanwhile knows better
             self._apply(answer, lambda answer, now: self.core.apply(answer, now, duration))
 
-    def apply_watch(self, answer: Answer) -> None:
+    def _on_watch_answer(self, answer: Answer) -> None:
         """Take in what a watch delivered."""
         self._apply(answer, self.core.apply_watch)
 
-    def on_watch_end(self, answer: Answer) -> None:
+    def _on_watch_end(self, answer: Answer) -> None:
         """Take in the failed answer that a watch ended with. The core decides when the next one begins."""
         self._apply(answer, self.core.on_watch_end)
 
@@ -213,8 +213,8 @@ class Refresher:
             apply(answer, self.now())
         except Exception as error:  # noqa: BLE001 - an error of ours, or an answer that no source should give
             self.core.apply(self._fault("an answer could not be applied", error), self.now())
-        self.show()
-        self.wake()
+        self._show()
+        self._wake()
 
     def _fault(self, what: str, error: Exception) -> Answer:
         import traceback
@@ -223,7 +223,7 @@ class Refresher:
         self.core.pending_logs.append((logging.ERROR, f"{self.service}: {what}: {text}"))
         return Answer.failed(f"{what}: {type(error).__name__}")
 
-    def show(self) -> None:
+    def _show(self) -> None:
         """Make visible what the core has."""
         view = self.core.view
         if not view.is_the_same_as(self.view):
@@ -236,9 +236,9 @@ class Refresher:
         """Log once if preferring the local zone has no effect."""
         if (warning := self.pickers.zone_warning()) is not None:
             self.core.pending_logs.append((logging.WARNING, f"{self.service}: {warning}"))
-            self.wake()
+            self._wake()
 
-    def has_pending(self) -> bool:
+    def _has_pending(self) -> bool:
         """Whether there is something to log or to call back."""
         return self.publisher.has_pending(self.core, self.peers)
 
@@ -254,7 +254,7 @@ class Refresher:
 
         return unsubscribe
 
-    def publish(self) -> None:
+    def _publish(self) -> None:
         """Log and call back what is pending. Called without the lock."""
         with self.lock:
             due = self.publisher.collect(self.core, self.peers)
@@ -262,13 +262,13 @@ class Refresher:
 
     # What a caller waits for
 
-    def satisfied(self, min_peers: int, include_self: bool) -> bool:
+    def _satisfied(self, min_peers: int, include_self: bool) -> bool:
         """Whether there are so many peers; raises what makes waiting for them pointless."""
         if (error := self.core.journal.misconfigured) is not None:
             raise ConfigurationError(str(error)) from error
         return self.core.satisfies(min_peers, include_self)
 
-    def timeout_error(self, min_peers: int, include_self: bool, began: float) -> ResolutionTimeoutError:
+    def _timeout_error(self, min_peers: int, include_self: bool, began: float) -> ResolutionTimeoutError:
         """The error for a wait that began at `began`. Called without the lock."""
         with self.lock:
             now = self.now()

@@ -51,7 +51,7 @@ class TaskRuntime(Refresher):
     _time = 0.0
     propagate = (KeyboardInterrupt,)  # event loops raise it wherever they happen to be
 
-    def create_lock(self) -> None:
+    def _create_lock(self) -> None:
         """There is nothing to lock: see the top."""
         self.lock = nullcontext()
 
@@ -60,7 +60,7 @@ class TaskRuntime(Refresher):
             self._time = anyio.current_time()
         return self._time
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         if self._ended is not None:
             self._changed.set()
             self._changed = anyio.Event()
@@ -79,12 +79,12 @@ class TaskRuntime(Refresher):
         check_timeout("wait", timeout)
         self.require_open()
         began = self.now()
-        if not await self.wait_until(lambda: self.satisfied(min_peers, include_self), timeout):
-            raise self.timeout_error(min_peers, include_self, began)
+        if not await self.wait_until(lambda: self._satisfied(min_peers, include_self), timeout):
+            raise self._timeout_error(min_peers, include_self, began)
 
     async def refresh(self) -> None:
         """Ask at once, and wait for the answer."""
-        await self.wait_until(self.request(), None)
+        await self.wait_until(self._request(), None)
 
     async def pause(self, pause: Pause) -> None:
         """Wait as `pause` says."""
@@ -92,7 +92,7 @@ class TaskRuntime(Refresher):
 
     async def start(self, identity: Callable[[], Identity], wait: bool) -> None:
         """Start refreshing, and wait for the first peers if `wait`."""
-        opens = self.enter_start(identity)
+        opens = self._enter_start(identity)
         succeeded = False
         try:
             if opens:
@@ -103,7 +103,7 @@ class TaskRuntime(Refresher):
                 self.ready = True
             succeeded = True
         finally:
-            if self.leave_start(succeeded):
+            if self._leave_start(succeeded):
                 await self.aclose()
 
     def _begin(self) -> None:
@@ -115,7 +115,7 @@ class TaskRuntime(Refresher):
 
     async def aclose(self) -> None:
         """End refreshing, and wait until the task has ended, even if the caller is cancelled."""
-        self.end()
+        self._end()
         _forks.closed(self)
         if self._ended is None:
             return
@@ -136,23 +136,23 @@ class TaskRuntime(Refresher):
         finally:
             try:
                 if self.state is State.OPEN:  # the event loop ends
-                    self.end()
-                self.publish()
+                    self._end()
+                self._publish()
             finally:
                 self._own.clear()  # later tasks may have the same ids
                 self._ended.set()
 
     async def _run(self) -> None:
         while self.state is State.OPEN:
-            self.publish()
-            due, began = self.due(), self.now()
+            self._publish()
+            due, began = self._due(), self.now()
             if isinstance(due, LookupRequest):
                 if self.core.watched:
                     self._tasks.start_soon(self._watch, due)
                 else:
                     answer = await _calling.apull(self.source, due, self._stuck_calls)
-                    self.apply(answer, self.now() - began)
-            elif not self.has_pending():
+                    self._on_answer(answer, self.now() - began)
+            elif not self._has_pending():
                 with anyio.move_on_after(due):
                     await self._changed.wait()
 
@@ -161,7 +161,7 @@ class TaskRuntime(Refresher):
         own = anyio.get_current_task().id
         self._own.add(own)
         try:
-            self.on_watch_end(await _calling.afollow(self.source, request, self.apply_watch))
+            self._on_watch_end(await _calling.afollow(self.source, request, self._on_watch_answer))
         finally:
             self._own.discard(own)  # a later task may have the same id
 
@@ -174,7 +174,7 @@ class TaskRuntime(Refresher):
         """There is no lock to release."""
 
     def _after_fork_in_child(self) -> None:
-        self.end()
+        self._end()
 
     def _at_exit(self) -> None:
         """Its event loop has ended before, and its task with it."""

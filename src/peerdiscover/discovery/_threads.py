@@ -46,7 +46,7 @@ class ThreadedRuntime(Refresher):
     asking = False
     """The refreshing thread is in a lookup, without the lock."""
 
-    def create_lock(self) -> None:
+    def _create_lock(self) -> None:
         """Make a lock that no thread holds."""
         self._cancellation = _calling.Cancellation()
         self.lock = self._rlock = threading.RLock()
@@ -55,7 +55,7 @@ class ThreadedRuntime(Refresher):
     def now(self) -> float:
         return time.monotonic()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         self.changed.notify_all()
 
     def wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
@@ -71,7 +71,7 @@ class ThreadedRuntime(Refresher):
                 if threading.current_thread() is self.thread:
                     if self.asking:
                         raise RuntimeError("a source cannot wait for the answer that it has to give itself")
-                    due = self.due()
+                    due = self._due()
                 if isinstance(due, LookupRequest):
                     self._ask(due)
                 else:
@@ -83,13 +83,13 @@ class ThreadedRuntime(Refresher):
         check_timeout("wait", timeout)
         self.require_open()
         began = self.now()
-        if not self.wait_until(lambda: self.satisfied(min_peers, include_self), timeout):
-            raise self.timeout_error(min_peers, include_self, began)
+        if not self.wait_until(lambda: self._satisfied(min_peers, include_self), timeout):
+            raise self._timeout_error(min_peers, include_self, began)
 
     def refresh(self) -> None:
         """Ask at once, and wait for the answer. Takes the lock."""
         with self.lock:
-            answered = self.request()
+            answered = self._request()
         self.wait_until(answered, None)
 
     def changes(self, reader: ChangeReader, timeout: float | None) -> Iterator[Change]:
@@ -108,18 +108,18 @@ class ThreadedRuntime(Refresher):
 
     def _run(self) -> None:
         while self._step():
-            self.publish()
-        self.publish()
+            self._publish()
+        self._publish()
 
     def _step(self) -> bool:
         """Make the lookup that is due, or wait for it; False at the end."""
         with self.lock:
             if self.state is not State.OPEN or self.thread is not threading.current_thread():
                 return False  # in the child of a fork that came from a callback, another thread goes on
-            due = self.due()
+            due = self._due()
             if isinstance(due, LookupRequest):
                 self._ask(due)
-            elif not self.has_pending():
+            elif not self._has_pending():
                 self.changed.wait(min(due, threading.TIMEOUT_MAX))
         return True
 
@@ -133,7 +133,7 @@ class ThreadedRuntime(Refresher):
             try:
                 self.watch_thread.start()
             except RuntimeError as error:  # no more threads
-                self.on_watch_end(failed(error))
+                self._on_watch_end(failed(error))
             return
         self.asking, lock = True, self._rlock
         lock.release()
@@ -142,23 +142,23 @@ class ThreadedRuntime(Refresher):
         finally:
             lock.acquire()
             self.asking = False
-        self.apply(answer, self.now() - began)
+        self._on_answer(answer, self.now() - began)
 
     def _watch(self, request: LookupRequest) -> None:
         """Apply what a watch delivers, until it ends."""
 
         def on_answer(answer: Answer) -> None:
             with self.lock:
-                self.apply_watch(answer)
+                self._on_watch_answer(answer)
 
         ended = _calling.follow(self.source, request, on_answer)
         with self.lock:
-            self.on_watch_end(ended)
+            self._on_watch_end(ended)
 
     def start(self, identity: Callable[[], Identity], wait: bool) -> None:
         """Start refreshing, and wait for the first peers if `wait`. Takes the lock."""
         with self.lock:
-            opens = self.enter_start(identity)
+            opens = self._enter_start(identity)
         succeeded = False
         try:
             if opens:
@@ -171,14 +171,14 @@ class ThreadedRuntime(Refresher):
             succeeded = True
         finally:
             with self.lock:
-                close = self.leave_start(succeeded)
+                close = self._leave_start(succeeded)
             if close:
                 self.close()
 
     def close(self) -> None:
         """End refreshing. Takes the lock."""
         with self.lock:
-            self.end()
+            self._end()
         _forks.closed(self)
         self._join()
 
@@ -204,7 +204,7 @@ class ThreadedRuntime(Refresher):
             self._rlock.release()
 
     def _after_fork_in_child(self) -> None:
-        self.create_lock()
+        self._create_lock()
         self.thread = self.watch_thread = None
         self.asking = False
         if self.state is State.OPEN:

@@ -30,7 +30,7 @@ class Recorded(_BaseDiscovery[Any]):
         self.shown: list[Moment] = []
         self._last: PeerSet | None = None
         super().__init__(*arguments, **options)
-        show = self._runtime.show
+        show = self._runtime._show
 
         def recording() -> None:
             show()
@@ -38,7 +38,7 @@ class Recorded(_BaseDiscovery[Any]):
                 self._last = self.peers
                 self.shown.append(Moment(time.monotonic(), addresses(self.peers)))
 
-        self._runtime.show = recording
+        self._runtime._show = recording
 
 
 def addresses(peers: PeerSet) -> State:
