@@ -46,3 +46,22 @@ def test_what_is_loaded_and_nothing_else(program: str, modules: set[str]) -> Non
     names = [name.split(".") for name in done.stdout.split()]
     assert {first for first, *_ in names} & LIBRARIES == set()
     assert {".".join(rest) for first, *rest in names if first == "peerdiscover" and rest} == modules
+
+
+@pytest.mark.parametrize("adapter", ["requests", "aiohttp"])
+def test_an_adapter_loads_its_library_alone(adapter: str) -> None:
+    code = f"import sys, peerdiscover.{adapter}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert {"requests", "aiohttp", "httpx", "httpx2", "httpcore", "grpc"} & set(done.stdout.split()) == {
+        adapter
+    }
+
+
+@pytest.mark.parametrize("adapter", ["requests", "aiohttp"])
+def test_an_adapter_says_which_package_is_missing(adapter: str) -> None:
+    code = f"import sys; sys.modules[{adapter!r}] = None; import peerdiscover.{adapter}"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith(f"peerdiscover.{adapter} needs {adapter}: pip install 'peerdiscover[{adapter}]'")

@@ -29,8 +29,9 @@ _FAILURE_MEMORY = 0.05
 class Abortable(Protocol):
     """What a `PodPool` needs of a connection."""
 
-    tls_handshaking: bool
-    """Whether a TLS handshake has begun and not ended there: it cannot carry a request yet."""
+    @property
+    def tls_handshaking(self) -> bool:
+        """Whether a TLS handshake has begun and not ended there: it cannot carry a request yet."""
 
     @property
     def is_closed_by_pod(self) -> bool:
@@ -129,6 +130,8 @@ class PodPool:
         httpcore 1.0.9 loses those of requests that are cancelled while they wait for one: they stay
         CONNECTING for ever (encode/httpcore#1093).
         """
+        if self.max_connections == math.inf:
+            return 0
         connections = self.pool.connections
         if len(connections) < self.max_connections:
             return 0

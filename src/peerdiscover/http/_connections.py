@@ -21,7 +21,6 @@ Invariants:
 
 from __future__ import annotations
 
-import math
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -29,6 +28,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._attempts import CURRENT_ATTEMPT, Abortable, Attempt, PodPool
+from ._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 
 if TYPE_CHECKING:
     import httpcore
@@ -36,21 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncPodBackend", "AsyncPodStream", "PodBackend", "PodStream"]
 
 AnyPodStream = TypeVar("AnyPodStream", "PodStream", "AsyncPodStream")
-
-_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
-_ESTABLISHED = 1  # linux/tcp_states.h; once the other side has closed: CLOSE_WAIT
-_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-# A pod that goes while it is thought to be working is noticed by these, after some three seconds.
-_KEEPALIVE = [
-    (level, option, value)
-    for level, name, value in (
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-    )
-    if (option := getattr(socket, name, None)) is not None
-]
 
 
 class _BasePodStream(Abortable):
@@ -80,22 +65,13 @@ class _BasePodStream(Abortable):
 
     @property
     def is_closed_by_pod(self) -> bool:
-        if _TCP_INFO is None:
-            return False
-        try:
-            state: int = self._stream.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0]
-        except OSError:
-            return True
-        return state != _ESTABLISHED
+        return is_closed_by_other_side(self._stream.get_extra_info("socket"))
 
     def _set_user_timeout(self, enabled: bool) -> None:
         """Set whether what is written has to be acknowledged within twice the connect timeout."""
         self._has_user_timeout = enabled
-        if _USER_TIMEOUT is None:
-            return
-        milliseconds = math.ceil(2000 * self._pod.connect_timeout) if enabled else 0
-        with suppress(OSError):  # closed meanwhile: writing raises that as httpcore's error
-            self._stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
+        seconds = 2 * self._pod.connect_timeout if enabled else 0
+        set_user_timeout(self._stream.get_extra_info("socket"), seconds)
 
     def _before_write(self, timeout: float | None) -> float | None:
         """Note it on the attempt, before the first byte; return what is left of `timeout`."""
@@ -217,7 +193,7 @@ class PodBackend:
         timeout = _before_connect(timeout)
         address, port = self._pod.peer.sockaddr
         stream = self._backend.connect_tcp(
-            address, port, timeout, local_address, [*_KEEPALIVE, *(socket_options or ())]
+            address, port, timeout, local_address, [*KEEPALIVE, *(socket_options or ())]
         )
         return _after_connect(PodStream(stream, self._pod), self._pod)
 
@@ -284,6 +260,6 @@ class AsyncPodBackend:
         timeout = _before_connect(timeout)
         address, port = self._pod.peer.sockaddr
         stream = await self._backend.connect_tcp(
-            address, port, timeout, local_address, [*_KEEPALIVE, *(socket_options or ())]
+            address, port, timeout, local_address, [*KEEPALIVE, *(socket_options or ())]
         )
         return _after_connect(AsyncPodStream(stream, self._pod), self._pod)

@@ -31,17 +31,11 @@ class ConnectionLimits(Protocol):
     def keepalive_expiry(self) -> float | None: ...
 
 
-class TransportOptions(TypedDict, total=False):
-    """The options of `PodTransport` and `AsyncPodTransport`, which say what each means."""
+class PodOptions(TypedDict, total=False):
+    """The options of all that sends requests over pods, with any library."""
 
     picker: Picker | None
     host: Literal["service", "peer"]
-    verify: ssl.SSLContext | str | bool
-    cert: str | tuple[str, str] | tuple[str, str, str] | None
-    trust_env: bool
-    http1: bool
-    http2: bool
-    limits: ConnectionLimits | None
     attempts: int
     budget: float
     connect_timeout: float
@@ -49,6 +43,17 @@ class TransportOptions(TypedDict, total=False):
     total_timeout: float | None
     retry_503: bool
     drain: float
+
+
+class TransportOptions(PodOptions, total=False):
+    """The options of `PodTransport` and `AsyncPodTransport`, which say what each means."""
+
+    verify: ssl.SSLContext | str | bool
+    cert: str | tuple[str, str] | tuple[str, str, str] | None
+    trust_env: bool
+    http1: bool
+    http2: bool
+    limits: ConnectionLimits | None
 
 
 class ClientOptions(TransportOptions, total=False):

@@ -64,6 +64,8 @@ class PodPools:
         self._timer: threading.Timer | None = None
         self._closed = False
         self._replaced = False
+        self.in_flight = 0
+        """How many attempts there are, on all pods together."""
 
     def subscribe(self) -> None:
         """Follow the set from now on; `ClosedError` if the discovery is not open."""
@@ -109,6 +111,7 @@ class PodPools:
                     self._leaving.append(pod)
             attempt = Attempt(pod, now, deadline, connect_timeout, lease, is_small)
             pod.attempts.add(attempt)
+            self.in_flight += 1
             if pod.abort_at is not None:
                 self._start_timer(time.monotonic())
         return attempt
@@ -134,7 +137,9 @@ class PodPools:
         """An attempt failed, or its response was read. Return whether there may be pools to close."""
         pod = attempt.pod
         with self._lock:
-            pod.attempts.discard(attempt)
+            if attempt in pod.attempts:
+                pod.attempts.remove(attempt)
+                self.in_flight -= 1
             lease, attempt.lease = attempt.lease, None
             left = pod.abort_at is not None
             if left:

@@ -1,0 +1,43 @@
+"""A response of requests that knows which pod it is of, and reports a pod whose response breaks off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from requests import RequestException, Response
+from requests.exceptions import ChunkedEncodingError
+
+from peerdiscover.http._attempts import Attempt
+from peerdiscover.http._dispatch import Dispatch
+from peerdiscover.http._history import History
+
+
+class PodResponse(Response):
+    """What a session gets from a `PodAdapter`.
+
+    `peerdiscover` has `peer`, `attempts` (a number) and `failed` (those before).
+    """
+
+    peerdiscover: History
+
+    def __init__(self, response: Response, dispatch: Dispatch, attempt: Attempt) -> None:
+        super().__init__()
+        vars(self).update(vars(response))
+        self.peerdiscover = dispatch.history(attempt)
+        self._dispatch = dispatch
+        self._attempt = attempt
+
+    def iter_content(self, chunk_size: int | None = 1, decode_unicode: Any = False) -> Iterator[Any]:
+        return self._reported(super().iter_content(chunk_size, decode_unicode))
+
+    def _reported(self, parts: Iterator[Any]) -> Iterator[Any]:
+        try:
+            yield from parts
+            raw = self.raw
+            if self._attempt.pod.aborted and not raw.chunked and raw.length_remaining is None:
+                # It ended with its connection, and so looks whole though it was cut.
+                raise ChunkedEncodingError("this connection was cut")
+        except RequestException as error:
+            described = self._dispatch.body_failed(self._attempt, error)
+            raise described or error from error
