@@ -1,0 +1,93 @@
+"""Asking a peer for its standing over HTTP, with httpx, which is loaded when a probe is made.
+
+Invariants:
+
+* An answer is read to at most `LARGEST` bytes, and for at most `timeout` seconds in all: what answers may be
+  another program, at an address that a pod had before.
+* No connection is kept: a probe is asked seldom, and a kept one may lead to a process that was stopped.
+* No proxy, `.netrc` or redirect comes between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from peerdiscover._text import quoted
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.peers import Peer
+
+from ._decision import LARGEST, Standing
+
+
+def http_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[Peer], Standing]:
+    """A probe for `bootstrap`: POST to `path` at a peer, and read the `Standing` in the answer.
+
+    `timeout` is in seconds. It raises httpx's errors, and `ValueError` for an answer that is no standing. If
+    several services have pods of the same names, give each service a path of its own: an address that another
+    service's pod has now would answer with a familiar name.
+    """
+    import httpx
+
+    _check(path, timeout)
+    client = httpx.Client(**_options(timeout))
+
+    def probe(peer: Peer) -> Standing:
+        end = time.monotonic() + timeout
+        with client.stream("POST", peer.url(path)) as response:
+            body = bytearray()
+            for part in response.iter_raw():
+                body += part
+                if len(body) > LARGEST:
+                    break
+                if time.monotonic() > end:
+                    raise TimeoutError(f"the answer took longer than {timeout} s")
+        return _read(response.status_code, bytes(body))
+
+    return probe
+
+
+def ahttp_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[Peer], Awaitable[Standing]]:
+    """`http_probe` for `abootstrap`: the probe is awaited."""
+    import anyio
+    import httpx
+
+    _check(path, timeout)
+    client = httpx.AsyncClient(**_options(timeout))
+
+    async def probe(peer: Peer) -> Standing:
+        with anyio.fail_after(timeout):
+            async with client.stream("POST", peer.url(path)) as response:
+                body = bytearray()
+                async for part in response.aiter_raw():
+                    body += part
+                    if len(body) > LARGEST:
+                        break
+        return _read(response.status_code, bytes(body))
+
+    return probe
+
+
+def _check(path: str, timeout: float) -> None:
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigurationError(f"http_probe({quoted(path)}): expected a path, such as '/peerdiscover'")
+    if not isinstance(timeout, int | float) or not timeout > 0:
+        raise ConfigurationError(f"http_probe(timeout={quoted(timeout)}): expected seconds, such as 2.0")
+
+
+def _options(timeout: float) -> dict[str, Any]:
+    import httpx
+
+    return {
+        "timeout": timeout,
+        "trust_env": False,
+        "headers": {"Accept": "application/json", "Accept-Encoding": "identity"},
+        "limits": httpx.Limits(max_keepalive_connections=0),
+    }
+
+
+def _read(status: int, body: bytes) -> Standing:
+    if status != 200:
+        raise ValueError(f"HTTP status {status}, expected 200 and a standing")
+    return Standing.from_json(body)
