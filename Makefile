@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: help venv test test-busy cluster cluster-demo lint format ci
+.PHONY: help venv test test-busy cluster cluster-demo model lint format ci
 
 help:
 	@echo "make venv    a virtual environment with an editable install, the test and the lint tools"
@@ -10,6 +10,7 @@ help:
 	@echo "make test-busy   the tests three times, beside BUSY=4 processes that leave them little of the machine"
 	@echo "make cluster the binary of the control plane that some tests run on (Go; ten minutes, once)"
 	@echo "make cluster-demo   the tutorial's classic example on a real control plane (Linux, root, Go)"
+	@echo "make model   every interleaving of a bootstrap (M='--founders 3 --others 1 --crashes 3 --disk')"
 	@echo "make lint    ruff, import-linter, mypy, pyright"
 	@echo "make format  mend what ruff can mend"
 	@echo "make ci      everything, in clean copies, on each Python there is"
@@ -40,6 +41,11 @@ cluster: venv
 
 cluster-demo: venv
 	$(BIN)/python -m tests.tools.cluster demo
+
+M ?= --founders 3 --others 1 --crashes 2 --disk
+
+model: venv
+	$(BIN)/python -m tests.clustering.model $(M)
 
 lint: venv
 	$(BIN)/ruff check

@@ -142,23 +142,21 @@ def _two_clusters(now: _Round) -> Decision | None:
     return Wait(f"there are two clusters, so none is joined: {each}; end the pods of one, with their disks")
 
 
+def _most_founders(now: _Round) -> Decision | None:
+    """Pods that are no founders must not keep alive what all founders forgot, and form anew."""
+    me = now.me
+    for cluster, names in now.clusters.items():
+        if me.name not in me.founders and 2 * sum(name in me.founders for name in names) <= len(me.founders):
+            return Wait(
+                f"waiting for most founders ({_list(me.founders)}) to be in {printable(cluster)}: as yet only "
+                f"{_list(names)} answered that"
+            )
+    return None
+
+
 def _join(now: _Round) -> Decision | None:
     """The cluster that exists goes first, on the first founder, too: it may have lost its disk."""
-    for cluster, names in now.clusters.items():
-        founders = sum(name in now.me.founders for name in names)
-        if now.me.name in now.me.founders or 2 * founders > len(now.me.founders):
-            return Join(cluster, tuple(names))
-    return None
-
-
-def _most_founders(now: _Round) -> Decision | None:
-    """Others than founders must not keep alive what all founders forgot, and form anew."""
-    for cluster, names in now.clusters.items():
-        return Wait(
-            f"waiting for most founders ({_list(now.me.founders)}) to be in {printable(cluster)}: "
-            f"as yet only {_list(names)} answered that"
-        )
-    return None
+    return next((Join(cluster, tuple(names)) for cluster, names in now.clusters.items()), None)
 
 
 def _first_founder(now: _Round) -> Decision | None:
@@ -214,8 +212,8 @@ def _form(now: _Round) -> Decision:
 
 RULES: tuple[Callable[[_Round], Decision | None], ...] = (
     _two_clusters,
-    _join,
     _most_founders,
+    _join,
     _first_founder,
     _every_founder,
     _every_peer,
