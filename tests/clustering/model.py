@@ -2,18 +2,18 @@
 
     python -m tests.clustering.model --founders 4 --crashes 2 --disk
 
-A step is one of these, of any pod: it starts; another pod makes an answer to its question, which arrives at once
-or never (`decide` cannot see that one came late); it decides by the answers that came so far; it begins what it
-decided, however much later; a peer takes or refuses its join; the peer's answer comes, or is lost; `form` returns
-or fails; it crashes, and loses its memory, and its disk or not.
+A step is one of these, of any pod: it starts; another pod makes an answer to its question, which arrives at
+once or never (`decide` cannot see that one came late); it decides by the answers that came so far; it
+begins what it decided, however much later; a peer takes or refuses its join; the peer's answer comes, or is
+lost; `form` returns or fails; it crashes, and loses its memory, and its disk or not.
 
-It is a split if pods are in two clusters. In one is also a pod whose `form` runs, one whose join was taken, and
-one that is down with a cluster on its disk. A state is stuck if no steps without another crash lead from it to
-all pods in one cluster.
+It is a split if pods are in two clusters. In one is also a pod whose `form` runs, one whose join was taken,
+and one that is down with a cluster on its disk. A state is stuck if no steps without another crash lead
+from it to all pods in one cluster.
 
-States that differ in names alone are one: clusters and lives are numbered as they appear. What another than the
-first founder hears from pods without a cluster is left out, since `decide` does not look at it (`test_model` has
-that as a test). What remains is so little that any number of crashes can be searched.
+States that differ in names alone are one: clusters and lives are numbered as they appear. What another than
+the first founder hears from pods without a cluster is left out, since `decide` does not look at it
+(`test_model` has that as a test). What remains is so little that any number of crashes can be searched.
 """
 
 from __future__ import annotations

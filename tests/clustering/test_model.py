@@ -1,6 +1,7 @@
 """The protocol in every interleaving, by a model that drives the real `decide`, with and without each rule.
 
-A rule is deleted from the table that `decide` walks; the run that leads to two clusters is printed (`pytest -s`).
+A rule is deleted from the table that `decide` walks; the run that leads to two clusters is printed (`pytest
+-s`).
 """
 
 from __future__ import annotations
