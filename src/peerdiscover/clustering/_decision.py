@@ -148,8 +148,8 @@ def _most_founders(now: _Round) -> Decision | None:
     for cluster, names in now.clusters.items():
         if me.name not in me.founders and 2 * sum(name in me.founders for name in names) <= len(me.founders):
             return Wait(
-                f"waiting for most founders ({_list(me.founders)}) to be in {printable(cluster)}: as yet only "
-                f"{_list(names)} answered that"
+                f"waiting for most founders ({_list(me.founders)}) to be in {printable(cluster)}: as yet "
+                f"only {_list(names)} answered that"
             )
     return None
 
