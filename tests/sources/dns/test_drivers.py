@@ -20,7 +20,6 @@ from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns import DNS, _exchange
 from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT
-
 from tests.waiting import LONG
 
 from ._lookups import NAME
