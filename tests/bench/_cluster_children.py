@@ -106,7 +106,7 @@ def program(
     service: str,
     source: str,
     *,
-    shell: str = "threads",
+    runtime: str = "threads",
     least: int = 1,
     times: int = 1,
     warm: str = "",
@@ -120,7 +120,7 @@ def program(
             "server": cluster.server, "ca": str(cluster.ca), "token": cluster.admin_token, **options,
         }  # fmt: skip
     told = {
-        "how": how, "shell": shell, "service": service, "source": source, "options": options, "least": least,
-        "times": times, "warm": warm,
+        "how": how, "runtime": runtime, "service": service, "source": source, "options": options,
+        "least": least, "times": times, "warm": warm,
     }  # fmt: skip
     return Child(cluster, "_cluster_program", json.dumps(told))

@@ -63,8 +63,8 @@ def figures(cluster: Cluster) -> Iterator[Row]:
         arguments = (cluster.server, str(cluster.ca), ADMIN_TOKEN, namespace)
         observer = stack.enter_context(Child(cluster, "_cluster_observer", *arguments))
         watch, task, dns = [
-            stack.enter_context(program(cluster, "follow", service, source, shell=shell)).there(BEFORE)
-            for source, shell in (("k8s", "threads"), ("k8s", "asyncio"), ("dns", "threads"))
+            stack.enter_context(program(cluster, "follow", service, source, runtime=runtime)).there(BEFORE)
+            for source, runtime in (("k8s", "threads"), ("k8s", "asyncio"), ("dns", "threads"))
         ]
         observer.until(lambda lines: sum("slice" in line for line in lines) == BEFORE)
         sent = {}

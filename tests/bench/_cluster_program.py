@@ -1,6 +1,6 @@
 """A program that discovers: what `_cluster_children` starts, so that nobody's work is counted as another's.
 
-Run with one argument, JSON: `how` ("follow", "enter", "memory", "refresh"), `shell` ("threads", "asyncio"),
+Run with one argument, JSON: `how` ("follow", "enter", "memory", "refresh"), `runtime` ("threads", "asyncio"),
 `service`, `source` ("k8s", "dns") with its `options`, `least` (peers to wait for), `times`, `warm` (another
 service, looked at first). It prints lines of JSON. Times are those of the machine's monotonic clock, which
 all processes share.
@@ -26,7 +26,7 @@ def main() -> None:
     told = json.loads(sys.argv[1])
     service, source = told["service"], _source(told["source"], told["options"])
     policy = Policy(min_peers=told["least"])
-    if told["how"] == "follow" and told["shell"] == "asyncio":
+    if told["how"] == "follow" and told["runtime"] == "asyncio":
         anyio.run(_afollow, service, source, policy)
     elif told["how"] == "follow":
         _follow(Discovery(service, source=source, policy=policy))

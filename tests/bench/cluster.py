@@ -1,7 +1,7 @@
 """Figures of the watch beside those of DNS, on a real control plane: `python -m tests.bench.cluster`.
 
 Root, Linux and the binary of tests/tools/cluster are needed; it takes some three minutes. Each figure
-stands beside what was hoped for. With arguments, only those rooms: latency, size, history, silence.
+stands beside what was hoped for. With arguments, only those parts: latency, size, history, silence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import _cluster_history, _cluster_latency, _cluster_silence, _cluster_siz
 from ._table import Row, show
 
 TTL = 5
-ROOMS = {
+PARTS = {
     "latency": _cluster_latency,
     "size": _cluster_size,
     "history": _cluster_history,
@@ -33,8 +33,8 @@ def main() -> None:
     )
     rows: list[Row] = []
     with Cluster.start(ttl=TTL) as cluster:
-        for name in sys.argv[1:] or ROOMS:
-            for row in ROOMS[name].figures(cluster):
+        for name in sys.argv[1:] or PARTS:
+            for row in PARTS[name].figures(cluster):
                 rows.append(row)
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

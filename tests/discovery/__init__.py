@@ -1,1 +1,1 @@
-"""The two shells, resolving once, and what becomes of them in processes."""
+"""The two kinds of Discovery, resolving once, and what becomes of them in processes."""

@@ -1,6 +1,6 @@
 """Sources made by hand: they say what a test wants, and tell when they were asked.
 
-Rules of this room:
+Invariants:
 
 * A source announces each question, so that no test has to sleep until one was asked.
 * What they say is an `Answer`, an exception to raise, or a function of the question.

@@ -1,4 +1,4 @@
-"""What the tests of the shells share."""
+"""What the tests of both kinds of Discovery share."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -548,7 +549,9 @@ def test_threads_wait_until_the_set_changes() -> None:
 
 
 def test_threads_on_an_empty_set_wait_then_say_so() -> None:
-    with Discovery("web", source=tuple_of_nobody, policy=Policy(min_peers=0, ready_timeout=0.05)) as web:
+    policy = Policy(min_peers=0, ready_timeout=0.05)
+    with closing(Discovery("web", source=tuple_of_nobody, policy=policy).start(wait=False)) as web:
+        web.refresh()
         with pytest.raises(NoPeersError, match=r"no peer became available within 0\.05 s; empty") as caught:
             next(web.attempts(on=OSError))
         assert type(caught.value) is NoPeersError
@@ -645,8 +648,10 @@ async def test_cancellation_ends_a_pause() -> None:
 @pytest.mark.anyio
 async def test_tasks_on_an_empty_set_wait_then_say_so() -> None:
     policy = Policy(min_peers=0, ready_timeout=0.05)
-    async with AsyncDiscovery("web", source=tuple_of_nobody, policy=policy) as web:
-        with pytest.raises(NoPeersError, match=r"no peer became available within 0\.05 s"):
+    web = AsyncDiscovery("web", source=tuple_of_nobody, policy=policy)
+    async with aclosing(await web.start(wait=False)):
+        await web.refresh()
+        with pytest.raises(NoPeersError, match=r"no peer became available within 0\.05 s; empty"):
             await anext(web.attempts(on=OSError))
 
 

@@ -380,7 +380,7 @@ def test_out_of_file_descriptors_for_a_while(how: str) -> None:
 
 
 def test_a_watch_of_the_wrong_kind_says_so(anyio_backend: str) -> None:
-    """An iterator for threads, given to the asynchronous shell."""
+    """An iterator for threads, given to an AsyncDiscovery."""
 
     async def main() -> None:
         source = Watch()

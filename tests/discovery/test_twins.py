@@ -1,4 +1,4 @@
-"""The twins have the same names and signatures: whoever knows one shell knows the other."""
+"""The twins have the same names and signatures: who knows one knows the other."""
 
 from __future__ import annotations
 

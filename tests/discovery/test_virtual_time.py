@@ -1,4 +1,4 @@
-"""When the shell asks, and what it does with time: in virtual time, under asyncio and trio."""
+"""When an AsyncDiscovery asks, and what it does with time: in virtual time, under asyncio and trio."""
 
 from __future__ import annotations
 

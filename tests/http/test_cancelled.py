@@ -83,7 +83,7 @@ async def test_at_any_step(protocol: str, kept: bool, context: ssl.SSLContext, a
                     assert picker.in_flight == 0
                     if kept:
                         assert (await client.get(url)).status_code == 200  # the one place is free
-                gc.collect()  # a line that was lost says so here
+            gc.collect()  # a line that was lost says so here
             assert interrupted
             for _ in range(at[0].accepted):
                 assert await anyio.to_thread.run_sync(at[0].ended.acquire, True, LONG)

@@ -344,7 +344,7 @@ def test_a_pod_without_a_line_is_dialled_by_one(flavor: str) -> None:
 
         def ask() -> None:
             try:
-                client.post(extensions={"peer": gone}, timeout=5)
+                client.post(extensions={"peer": gone}, timeout=2)
             except client.api.ConnectTimeout as error:
                 errors.append(error)
 

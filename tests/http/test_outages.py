@@ -1,4 +1,4 @@
-"""Outages of ten seconds under load: what pods are sent then, and when they are back, by their own count.
+"""Outages of five seconds under load: what pods are sent then, and when they are back, by their own count.
 
 How those who waited are spread over time is asked of the steps alone, in time that is told: on a machine with
 other work to do they come as it lets them.
@@ -29,7 +29,7 @@ from ._flavors import SLOW
 from ._load import Load, load, load_in_threads
 from ._pods import Pods, pods
 
-RATE, OUT, AFTER = 40, 10.0, 3.0
+RATE, OUT, AFTER = 40, 5.0, 2.0
 SHARE, FLOOR = 0.2, 10  # as in the rules of the budget
 URL = "http://web.prod/"
 
@@ -53,7 +53,7 @@ class Outage:
 
 
 def outage(
-    service: Pods, flavor: str, begin: Callable[[], None], end: Callable[[], None], timeout: float = 5
+    service: Pods, flavor: str, begin: Callable[[], None], end: Callable[[], None], timeout: float = 3
 ) -> Outage:
     """A load, in which the pods are out for a while."""
     over, back = threading.Event(), 0.0

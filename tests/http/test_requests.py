@@ -260,6 +260,7 @@ def test_all_refuse_until_the_time_is_over(flavor: str) -> None:
         assert error.value.request.method == "POST"
 
 
+@pytest.mark.parametrize("flavor", ["threads-httpx", "trio-httpx2"])
 def test_an_error_says_the_first_and_the_last_attempts(flavor: str) -> None:
     with pods(30) as service, web(flavor, service.source, client={"timeout": 3}) as client:
         for pod in service.all:

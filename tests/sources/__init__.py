@@ -1,1 +1,1 @@
-"""The sources, floor 2: each room on its own, most of them without a network."""
+"""The sources: each module on its own, most of them without a network."""

@@ -1,11 +1,11 @@
 """EndpointSlices that are written in a hurry.
 
-Rules of this room:
+Invariants:
 
 * One writer writes one change after the other, so each write is a moment: the Service's state is then the
   ready endpoints of all its slices. Where the API server does not answer, the writer looks whether its write
   was done, and else does it again.
-* Nobody has to believe the writer: etcd, which the API server stands on, keeps each revision and is asked
+* The writer need not be believed: etcd, which the API server stands on, keeps each revision and is asked
   for all of them. Both must tell the same story.
 """
 

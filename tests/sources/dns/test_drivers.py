@@ -8,7 +8,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -24,25 +24,12 @@ from tests.waiting import LONG
 
 from ._lookups import NAME
 from ._server import Answers, Server, closed_port, nothing, records
+from .conftest import Look
 
-Look = Callable[..., Answer]
 THREE = [f"{NAME} SRV 0 33 8080 web-{i}.{NAME}" for i in range(3)]
 GLUE = tuple(f"web-{i}.{NAME} A 10.0.0.{i + 1}" for i in range(3))
 GOOD = records(*THREE, f"{NAME} A 10.0.0.1", additional=GLUE)
 TC = 0x0200
-
-
-@pytest.fixture(params=["threads", "asyncio", "trio"])
-def look(request: pytest.FixtureRequest) -> Look:
-    """One lookup, in each of the three worlds."""
-
-    def found(source: DNS, service: str = "web.prod:8080", *, timeout: float = 5.0, **ask: object) -> Answer:
-        question = LookupRequest(ServiceName.parse(service), timeout=timeout, **ask)  # type: ignore[arg-type]
-        if request.param == "threads":
-            return source.lookup(question)
-        return anyio.run(source.alookup, question, backend=request.param)
-
-    return found
 
 
 def hostnames(answer: Answer) -> list[str | None]:

@@ -2,7 +2,7 @@
 
     python -m tests.tools.cluster build                 the binary, once (ten minutes)
     python -m tests.tools.cluster up [options]          a cluster, until Ctrl-C
-    python -m tests.tools.cluster demo                  the README's classic example on a cluster of its own
+    python -m tests.tools.cluster demo                  the tutorial's classic example on a cluster of its own
     python -m tests.tools.cluster apply FILE ...        create or change the YAML files ("-": stdin)
     python -m tests.tools.cluster delete KIND NAME      delete an object
     python -m tests.tools.cluster get KIND              the names of objects

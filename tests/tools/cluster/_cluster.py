@@ -15,16 +15,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from . import _registry
 from ._api import Api, ApiError, Json
 from ._binary import find
 from ._certificates import ADMIN_TOKEN, sign
 from ._keeper import as_dict
-from ._manifests import workload
+from ._manifests import WorkloadOptions, workload
 from ._network import API, DNS, entered
 from ._options import DnsOptions, Options
 from ._parts import NAMES, issuer
@@ -156,32 +156,16 @@ class Cluster:
         replicas: int = 3,
         *,
         namespace: str,
-        ports: Mapping[str, int] = {"http": 8080},
-        service: str | None = None,
-        command: Sequence[str] | None = None,
-        env: Mapping[str, str] = {},
-        annotations: Mapping[str, str] = {},
-        publish_not_ready: bool = False,
-        dual_stack: bool = False,
-        grace: int = 2,
         pod_management: str = "Parallel",
         data: str | None = None,
-        container: Mapping[str, Any] = {},
-        pod: Mapping[str, Any] = {},
+        **options: Unpack[WorkloadOptions],
     ) -> Workload:
         """A StatefulSet and its headless Service; `wait()` on what comes back waits for the pods.
 
-        Without `command` its pods are served (they answer HTTP on all `ports`). `service`: the Service's
-        name, else the StatefulSet's. `data`: where each pod finds a folder of its ordinal that outlives it.
-        `grace`: seconds between SIGTERM and SIGKILL. `container` and `pod`: more fields of the container and
-        of the pod's spec.
+        `data`: where each pod finds a folder of its ordinal that outlives it. See `WorkloadOptions`.
         """
-        return self._workload(
-            "StatefulSet", name, replicas, namespace=namespace, service=service or name, ports=ports,
-            command=command, env=env, annotations=annotations, publish_not_ready=publish_not_ready,
-            dual_stack=dual_stack, headless=True, grace=grace, pod_management=pod_management, data=data,
-            container=container, pod=pod,
-        )  # fmt: skip
+        only = {"pod_management": pod_management, "data": data}
+        return self._workload("StatefulSet", name, replicas, namespace, options, **only)
 
     def deployment(
         self,
@@ -189,31 +173,18 @@ class Cluster:
         replicas: int = 3,
         *,
         namespace: str,
-        ports: Mapping[str, int] = {"http": 8080},
-        service: str | None = None,
-        command: Sequence[str] | None = None,
-        env: Mapping[str, str] = {},
-        annotations: Mapping[str, str] = {},
-        publish_not_ready: bool = False,
-        dual_stack: bool = False,
         headless: bool = True,
-        grace: int = 2,
-        container: Mapping[str, Any] = {},
-        pod: Mapping[str, Any] = {},
+        **options: Unpack[WorkloadOptions],
     ) -> Workload:
-        """A Deployment and its Service, which is headless unless told otherwise. See `statefulset`."""
-        return self._workload(
-            "Deployment", name, replicas, namespace=namespace, service=service or name, ports=ports,
-            command=command, env=env, annotations=annotations, publish_not_ready=publish_not_ready,
-            dual_stack=dual_stack, headless=headless, grace=grace, pod_management="", data=None,
-            container=container, pod=pod,
-        )  # fmt: skip
+        """A Deployment and its Service, which is headless unless told otherwise. See `WorkloadOptions`."""
+        return self._workload("Deployment", name, replicas, namespace, options, headless=headless)
 
     def _workload(
-        self, kind: str, name: str, replicas: int, *, namespace: str, service: str, **more: Any
+        self, kind: str, name: str, replicas: int, namespace: str, options: WorkloadOptions, **only: Any
     ) -> Workload:
-        self.api.apply(workload(kind, name, replicas, namespace=namespace, service=service, **more))
-        return Workload(self, kind, name, namespace, service)
+        options = {"service": name, **options}
+        self.api.apply(workload(kind, name, replicas, namespace=namespace, **options, **only))
+        return Workload(self, kind, name, namespace, options["service"])
 
     def client_certificate(self, user: str, groups: Sequence[str] = ()) -> tuple[Path, Path]:
         """A certificate by which the API server knows this user, and its key."""

@@ -1,4 +1,4 @@
-"""The README's classic example on a real control plane: `make cluster-demo`."""
+"""The tutorial's classic example on a real control plane: `make cluster-demo`."""
 
 # ruff: noqa: T201  it shows what it does
 

@@ -3,9 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from ._api import Json
+
+
+class WorkloadOptions(TypedDict, total=False):
+    """What a StatefulSet and a Deployment, with their Services, have in common.
+
+    * `ports`: of the Service and of the pods, {"http": 8080} unless told otherwise.
+    * `service`: the Service's name, else the workload's.
+    * `command`: what each pod runs. Without it the pods are served: they answer HTTP on all `ports`.
+    * `env`, `annotations`: of each pod.
+    * `publish_not_ready`, `dual_stack`: of the Service.
+    * `grace`: seconds between SIGTERM and SIGKILL, 2 unless told otherwise.
+    * `container`, `pod`: more fields of the container, and of the pod's spec.
+    """
+
+    ports: Mapping[str, int]
+    service: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    annotations: Mapping[str, str]
+    publish_not_ready: bool
+    dual_stack: bool
+    grace: int
+    container: Mapping[str, Any]
+    pod: Mapping[str, Any]
 
 
 def workload(
@@ -15,18 +39,18 @@ def workload(
     *,
     namespace: str,
     service: str,
-    ports: Mapping[str, int],
-    command: Sequence[str] | None,
-    env: Mapping[str, str],
-    annotations: Mapping[str, str],
-    publish_not_ready: bool,
-    dual_stack: bool,
-    headless: bool,
-    grace: int,
-    pod_management: str,
-    data: str | None,
-    container: Mapping[str, Any],
-    pod: Mapping[str, Any],
+    ports: Mapping[str, int] = {"http": 8080},
+    command: Sequence[str] | None = None,
+    env: Mapping[str, str] = {},
+    annotations: Mapping[str, str] = {},
+    publish_not_ready: bool = False,
+    dual_stack: bool = False,
+    headless: bool = True,
+    grace: int = 2,
+    pod_management: str = "Parallel",
+    data: str | None = None,
+    container: Mapping[str, Any] = {},
+    pod: Mapping[str, Any] = {},
 ) -> list[Json]:
     """A Service and a StatefulSet or Deployment whose pods it selects by the label `app`."""
     labels = {"app": name}
