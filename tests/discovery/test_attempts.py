@@ -35,6 +35,7 @@ from peerdiscover import (
     Policy,
 )
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery._target import Target
 from peerdiscover.discovery.attempts import Attempt, Failover
 from peerdiscover.peers import View
 from peerdiscover.pickers import Picker, RoundRobin
@@ -76,6 +77,7 @@ class Web:
         stop: stop_base | None = None,
         wait: wait_base | None = None,
         picker: Picker | None = None,
+        target: Target | None = None,
     ) -> Failover:
         return Failover(
             self,
@@ -87,6 +89,7 @@ class Web:
             view=lambda: self.view,
             no_peers_error=lambda: NoPeersError("web: nobody came"),
             ready_timeout=60.0,
+            target=target,
         )
 
     def run(
@@ -506,6 +509,22 @@ def test_threads_stay_with_one_peer_and_wait_until_it_is_back(by: str) -> None:
                     raise OSError("refused")
         helper.join()
         assert tried == ["web-1 10.0.0.11", "web-1 10.0.0.77"]
+
+
+def test_one_peer_that_moved_during_the_attempt_is_tried_again_at_once() -> None:
+    """Its place is another one: there is nothing to wait for, and no change would end the wait."""
+    web = Web().has(0, 1)
+
+    def moves(_: Peer) -> BaseException | None:
+        if web.failed:
+            return None
+        web.peers = PeerSet("web", [peer(0), Peer("web-1", "10.0.0.77", 80)], generation=9)
+        return OSError("refused")
+
+    target = Target(lambda: web.peers, lambda: web.peers.ordinal(1), stays=True)
+    failover = web.attempts(stop=stop_never, wait=wait_fixed(3600), target=target)
+    assert len(web.run(failover, moves)) == 2
+    assert web.pauses == []
 
 
 def test_threads_wait_for_one_peer_no_longer_than_for_any() -> None:

@@ -170,7 +170,12 @@ class Failover:
         return next((p for p in self._untried()), None)
 
     def _untried(self) -> list[Peer]:
-        return [p for p in pickable(self._view()) if p not in self._tried]
+        if self._target is None:
+            candidates = pickable(self._view())
+        else:  # one that moved during the attempt is untried
+            target = self._target.now()
+            candidates = () if target is None else (target,)
+        return [p for p in candidates if p not in self._tried]
 
     def _wait_for_peer(self, now: float, peers: PeerSet) -> Pause:
         self._empty_since = now if self._empty_since is None else self._empty_since
@@ -194,7 +199,7 @@ class Failover:
         self._tried.add(attempt.peer)
         seconds = now - attempt.began
         self._notes.append(f"attempt {attempt.number}: {attempt.peer!r}: {error!r} after {seconds:.3f} s")
-        pause = 0.0 if self._target is None and self._untried() else self._end_round(error, now)
+        pause = 0.0 if self._untried() else self._end_round(error, now)
         state = self._state
         state.outcome, state.outcome_timestamp = self._outcome(state.attempt_number, error), now
         state.upcoming_sleep = pause

@@ -18,8 +18,11 @@ from peerdiscover import _forks
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
+from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS, _exchange
-from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT
+from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT, _exchanges
+from peerdiscover.sources.dns._server_stats import ServerStats
+from peerdiscover.sources.dns._types import Batch, Question, RecordType
 from tests.waiting import LONG
 
 from ._lookups import NAME
@@ -79,6 +82,13 @@ def test_a_batch_may_be_larger_than_what_is_asked_at_once(look: Look) -> None:
     assert len(answer.endpoints) == 12
     # By their texts: on a busy machine one is sent again, with another id.
     assert len({query[2:] for _, query, _ in server.queries}) == 25
+
+
+def test_what_was_never_answered_gets_its_share_of_the_time() -> None:
+    a, aaaa = Question(NAME, RecordType.A), Question(NAME, RecordType.AAAA)
+    batch = Batch((a, aaaa), share=0.5, time_shares={aaaa: 0.25})
+    asked = _exchanges(batch, [Nameserver("10.0.0.1")], ServerStats(), began=10, timeout=8, now=10)
+    assert [(exchange.question, exchange.until) for exchange in asked] == [(a, 14), (aaaa, 11)]
 
 
 def test_junk_a_wrong_id_a_wrong_question_and_a_wrong_source_come_first(look: Look) -> None:
