@@ -108,7 +108,7 @@ def steps(
             except ConfigurationError:  # no later round mends that
                 raise
             except Exception as raised:  # noqa: BLE001 - the next round decides what now
-                failure, why = raised, f"{type(decision).__name__.lower()} raised {quoted(raised)}"
+                failure, why = raised, f"{type(decision).__name__.lower()} failed: {quoted(raised, 300)}"
                 log.warning("%s: %s; asking again", me.name, why)
             finally:
                 contact.end(entered)
@@ -211,10 +211,11 @@ class _Patience:
         """Seconds until the next round; `NotFormedError` if there is none."""
         me, state, now = self._me.name, self._state, self._now()
         self._seen.update(peer.key for peer in peers)
+        hint = self._hint(peers)
         if why != self._why:
             self._why, self._since = why, now
-            log.info("%s: %s", me, why)
-        shown = f"{why}, {now - self._since:.0f} s{self._hint(peers)}"
+            log.info("%s: %s%s", me, why, hint)
+        shown = f"{why}, {now - self._since:.0f} s{hint}"
         error = NotFormedError(f"{me} is in no cluster: {shown}", why=shown, heard=heard, silent=silent)
         error.__cause__ = failure
         state.outcome, state.outcome_timestamp = self._future(state.attempt_number), now
