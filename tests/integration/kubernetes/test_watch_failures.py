@@ -28,7 +28,7 @@ from peerdiscover import (
     ResolutionTimeoutError,
     resolve,
 )
-from peerdiscover.sources.kubernetes import _backoff, _phases, _reflector
+from peerdiscover.sources.kubernetes import _phases, _reflector
 from tests.tools.cluster import Cluster
 from tests.waiting import eventually
 
@@ -97,18 +97,18 @@ def without(cluster: Cluster, part: str, how: str = "stop") -> Iterator[None]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What watches ask for, and `410` where they are told that their version is too old."""
     targets: list[str] = []
-    path, expired = _phases.request_path, _reflector.Reflector._expired
+    path, server_failed = _phases.request_path, _reflector.Reflector._server_failed
 
     def noted(*arguments: Any, **options: Any) -> str:
         targets.append(path(*arguments, **options))
         return targets[-1]
 
-    def noted_410(self: _reflector.Reflector, now: float) -> list[Any]:
-        targets.append("410")
-        return expired(self, now)
+    def noted_410(self: _reflector.Reflector, code: object, *arguments: Any) -> Any:
+        targets.extend(["410"] if code == 410 else [])
+        return server_failed(self, code, *arguments)
 
     monkeypatch.setattr(_reflector, "request_path", noted)
-    monkeypatch.setattr(_reflector.Reflector, "_expired", noted_410)
+    monkeypatch.setattr(_reflector.Reflector, "_server_failed", noted_410)
     return targets
 
 
@@ -155,7 +155,7 @@ def test_a_version_that_is_too_old(
 ) -> None:
     """A connection breaks, and when it is made anew the history since then is gone."""
     with through(cluster.server) as way:
-        monkeypatch.setattr(_backoff, "FIRST_WAIT", 0.01)
+        monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
         there = Kubernetes(way.server, cluster.ca, cluster.admin_token)
         with Discovery(made.service, source=there) as web:
             way.swallow()
@@ -349,7 +349,7 @@ def test_closing_while_nothing_comes(made: Made, source: Kubernetes) -> None:
 def test_closing_while_nobody_is_reached(
     cluster: Cluster, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_backoff, "FIRST_WAIT", 20.0)
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 20.0)
     with black_hole(cluster) as hole:
         source = hole if where == "connecting" else Kubernetes("https://127.0.0.1:9", cluster.ca, "t")
         said = "no answer yet" if where == "connecting" else "Connection refused"

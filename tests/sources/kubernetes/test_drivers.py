@@ -26,7 +26,7 @@ from peerdiscover import ConfigurationError, Kubernetes, Outcome, ServiceName
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.sources._calling import Cancellation
 from peerdiscover.sources.environment import Environment, ResolvConf
-from peerdiscover.sources.kubernetes import _backoff
+from peerdiscover.sources.kubernetes import _reflector
 from tests.discovery.test_fork import Child
 from tests.waiting import LONG, eventually
 
@@ -186,7 +186,7 @@ SYNCED = chunk(added("10.0.0.1"), END)
 
 
 def test_a_stream_that_ends_is_taken_up(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_backoff, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
     with Fake(
         says(OK, SYNCED, LAST),
         says(OK, chunk(added("10.0.0.2", 44))),  # and breaks
@@ -205,7 +205,7 @@ def test_a_stream_that_ends_is_taken_up(take: Take, monkeypatch: pytest.MonkeyPa
 
 def test_too_many_requests(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     """The API server is not to be had so busy: it says when to come again."""
-    monkeypatch.setattr(_backoff, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
     busy = whole("429 Too Many Requests", {"message": "busy"}, "Retry-After: 1", "Connection: close")
     with Fake(says(busy), stays(OK, SYNCED)) as fake:
         failed, found = take(Kubernetes(fake.url), 2)
@@ -396,7 +396,7 @@ def test_a_server_that_sends_interim_responses_without_pause(take: Take) -> None
 def test_a_stream_that_never_pauses_is_read_again_when_its_time_ends(
     take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_backoff, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
     with Fake(floods(raw(b" "), OK, SYNCED), stays(OK, chunk(added("10.0.0.2"), END))) as fake:
         answers = take(Kubernetes(fake.url, timeout_seconds=1), 2)
     assert [there(answer) for answer in answers] == [{"10.0.0.1"}, {"10.0.0.2"}]

@@ -226,13 +226,14 @@ def test_a_list_that_never_ends(how: str) -> None:
 
 
 def test_a_set_that_grows_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_endpointslices, "MAX_ENDPOINTS", 100)
+    monkeypatch.setattr(_endpointslices, "MAX_ENDPOINTS", 200)
     watch = Watch()
     watch.synced("10.0.0.1")
-    for n in range(2, 101):
+    for n in range(2, 101):  # each slice has an endpoint and a port
         watch.data(added(f"10.0.0.{n}"))
+    assert all(answer.is_evidence for answer in watch.answers)
     *_, answer = watch.data(added("10.0.0.101"))
-    assert "more than 100 endpoints: no cluster holds so many" in str(answer.error)
+    assert "more than 200 endpoints and ports: no cluster holds so many" in str(answer.error)
     assert "resourceVersion" not in watch.query()
     monkeypatch.setattr(_endpointslices, "MAX_SLICES", 50)
     watch.head()
@@ -255,6 +256,27 @@ def test_the_set_may_change_for_ever_as_long_as_it_stays_small(monkeypatch: pyte
     for n in range(1, 200):
         watch.data(added(f"10.0.0.{n}"), {"type": "DELETED", "object": item(f"10.0.0.{n - 1}")})
     assert all(answer.is_evidence for answer in watch.answers)
+
+
+@pytest.mark.parametrize("what", ["ports", "uid"])
+def test_one_slice_cannot_hold_more_than_a_set_may(what: str) -> None:
+    """What is kept of an event of 8 MB, for each of 10,000 slices, has a bound, too."""
+    event = added("10.0.0.1")
+    if what == "uid":
+        event["object"]["endpoints"][0]["targetRef"] = {"uid": "x" * 1_000_000}
+    else:
+        event["object"]["ports"] = [{"name": f"p{n}", "port": 80} for n in range(150_000)]
+    watch = Watch()
+    watch.synced("10.0.0.2")
+    watch.data(event)
+    slices = watch.reflector._set._slices
+    assert slices is not None
+    if what == "uid":
+        assert all(len(uid) < 254 for one in slices._slices.values() for uid in one.pods)
+        return
+    event["object"]["metadata"]["name"] = "another"
+    *_, answer = watch.data(event)
+    assert "more than 200,000 endpoints and ports" in str(answer.error)
 
 
 def test_malformed_ports_are_counted() -> None:

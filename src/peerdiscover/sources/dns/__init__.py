@@ -1,4 +1,4 @@
-"""Pods from DNS. `_source` says what is asked, and which module does which part."""
+"""Pods from DNS. `_source` is where to begin, `_lookup` says what is asked, `_exchange` of whom."""
 
 from __future__ import annotations
 

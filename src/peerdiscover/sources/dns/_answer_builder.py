@@ -9,13 +9,11 @@ Invariants:
   the preferred family only, since nothing ties their other addresses to them.
 * Pods without hostnames cannot be paired over DNS. Those of IPv4 count, or those of IPv6 if there is no
   IPv4, so that no pod is in the set twice.
-* `family="ipv4"` or "ipv6" looks at that family alone.
 * Each rejected record is noted in one line. The TTL of an answer is the lowest of the replies behind it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +21,7 @@ from typing import Literal
 
 from peerdiscover._labels import dashed_address
 from peerdiscover.answers import Answer, Endpoint, family_of
-from peerdiscover.errors import ConfigurationError, Outcome
+from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network, rejection_reason
@@ -56,20 +54,12 @@ class NameHistory:
 
 @dataclass(frozen=True, slots=True)
 class LookupConfig:
-    """What a lookup needs besides the request.
-
-    `name`: the service's absolute name.
-    `service`: the name as the user wrote it.
-    `family`: which families are asked for; "any" by default.
-    `networks`: addresses outside of these are rejected; None accepts all.
-    `any_target`: whether SRV targets may lie outside of the service; False by default.
-    `local_namespace`: the namespace that this program runs in, if known.
-    `cluster_domain`: "cluster.local" by default.
-    `history`: what earlier lookups of this name found.
-    """
+    """What a lookup needs besides the request. `DNS` explains those that users set."""
 
     name: str
+    """The service's absolute name."""
     service: ServiceName
+    """The name as the user wrote it."""
     family: Family = "any"
     networks: tuple[Network, ...] | None = None
     any_target: bool = False
@@ -86,10 +76,6 @@ class LookupConfig:
     def in_cluster(self) -> bool:
         """Whether this is a Service's name: as it was written, or by its form, SERVICE.NAMESPACE.svc.…"""
         return not self.service.is_external or self.name.split(".")[2:3] == ["svc"]
-
-    @property
-    def preferred(self) -> int:
-        return self.families[0]
 
 
 @dataclass(slots=True)
@@ -154,7 +140,7 @@ class AnswerBuilder:
         return Answer.failed(error).replace(**self._notes())
 
     def all_rejected(self) -> Answer:
-        """There were records and all were rejected. That is no evidence that there are no pods."""
+        """All records were rejected. That is no evidence that there are no pods."""
         reasons = list(self.dropped)
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         return self.failed(f"every record was rejected: {'; '.join(reasons[:3])}{more}")
@@ -214,7 +200,8 @@ class AnswerBuilder:
         # A target whose address could not be asked counts here: it proves a pod of its family.
         there = [t for t in targets.values() if t.addresses or not t.resolved]
         dashed = {family_of(t.dashed) for t in there if t.dashed}
-        preferred = self.config.preferred if self.config.preferred in dashed else 6
+        preferred = self.config.families[0] if self.config.families[0] in dashed else 6
+        instance = number is None and not self.config.in_cluster
         found = []
         for target in targets.values():
             if target.dashed and family_of(target.dashed) != preferred:
@@ -223,17 +210,18 @@ class AnswerBuilder:
             if not self._pairs_ports(target, ports):
                 continue
             for port, priority in ports.items():
-                instance = number is None and not self.config.in_cluster
-                found += self.pods(
-                    target.addresses, port, target.hostname, target.name, priority, is_instance=instance
-                )
+                found += [
+                    Endpoint(
+                        group, port, target.hostname, target.name, priority=priority, is_instance=instance
+                    )
+                    for group in one_for_each_pod(target.addresses)
+                ]
         return found
 
     def _pairs_ports(self, target: Target, ports: Iterable[int]) -> bool:
         """Whether it is known which port belongs to which address; else no peer is made up."""
         numbers = sorted(ports)
-        families = Counter(map(family_of, target.addresses))
-        if len(numbers) <= 1 or max(families.values(), default=0) <= 1:
+        if len(numbers) <= 1 or not _have_siblings(target.addresses):
             return True
         self.dropped[
             f"SRV {self.config.name} {target.name}: it has {len(target.addresses)} addresses and the ports "
@@ -241,31 +229,6 @@ class AnswerBuilder:
         ] = None
         self.unresolved.add(target.label)
         return False
-
-    def pods(
-        self,
-        addresses: Iterable[str],
-        port: int,
-        hostname: str | None,
-        fqdn: str | None,
-        priority: int = 0,
-        *,
-        is_instance: bool = False,
-    ) -> list[Endpoint]:
-        """The pods behind one name: one with all addresses, or one per address if pods share the name."""
-        by_family: dict[int, list[str]] = {self.config.preferred: []}
-        for address in dict.fromkeys(addresses):
-            by_family.setdefault(family_of(address), []).append(address)
-        if all(len(some) <= 1 for some in by_family.values()):
-            together = tuple(address for some in by_family.values() for address in some)
-            groups = [together] if together else []
-        else:
-            first = next(some for some in by_family.values() if some)
-            groups = [(address,) for address in first]
-        return [
-            Endpoint(group, port, hostname, fqdn, priority=priority, is_instance=is_instance)
-            for group in groups
-        ]
 
     # Verdicts
 
@@ -284,7 +247,7 @@ class AnswerBuilder:
         """The target ".": that is a clear "no"."""
         self.count_ttl(srv)
         hint = 'its SRV record says that the service is not offered (target ".")'
-        return self.answer(Outcome.NOT_FOUND).replace(hint=hint)
+        return self.answer(Outcome.NOT_FOUND, hint=hint)
 
     def kind(self, targets: Mapping[str, Target]) -> str:
         """What SRV shows the service to be: see `PeerSet.kind`."""
@@ -292,13 +255,12 @@ class AnswerBuilder:
         if not labels:
             return "unknown"
         if any(labels):
-            beneath = all("." not in label for label in labels)
-            return "headless" if beneath else "external"
-        addresses = [a for target in targets.values() for a in target.addresses]
-        if max((sum(family_of(a) == f for a in addresses) for f in (4, 6)), default=0) > 1:
-            return "unknown" if self.config.in_cluster else "external"
+            return "external" if any("." in label for label in labels) else "headless"
         if not self.config.in_cluster:
             return "external"
+        addresses = [a for target in targets.values() for a in target.addresses]
+        if _have_siblings(addresses):
+            return "unknown"
         self.warnings[
             f"{self.config.name} is a ClusterIP Service: one virtual address ({', '.join(addresses)}), "
             "behind which kube-proxy picks the pods. For discovery, set clusterIP: None (a headless Service)"
@@ -315,16 +277,19 @@ class AnswerBuilder:
                 f" {number} is used all the same; a headless Service translates no ports"
             ] = None
 
-    def several_ports_error(self, ports: list[int]) -> ConfigurationError:
-        shown = ", ".join(map(str, ports))
-        examples = " or ".join(f"{self.config.service}:{port}" for port in ports[:2])
-        return ConfigurationError(f"{self.config.service} has several ports ({shown}): write one, {examples}")
 
-    def no_ports_error(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"{self.config.service}: {self.config.name} has no SRV records, so its port is unknown: "
-            f"write it, such as {self.config.service}:8080"
-        )
+def _have_siblings(addresses: Iterable[str]) -> bool:
+    """Whether there are several of one family."""
+    families = [family_of(address) for address in addresses]
+    return len(set(families)) < len(families)
+
+
+def one_for_each_pod(addresses: Iterable[str]) -> list[tuple[str, ...]]:
+    """The addresses behind one name, for each pod: one pod has them all, or some share the name."""
+    together = sorted(dict.fromkeys(addresses), key=family_of)
+    if _have_siblings(together):
+        return [(address,) for address in together if family_of(address) == family_of(together[0])]
+    return [tuple(together)] if together else []
 
 
 def without_service_labels(name: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import Outcome
 
-from ._answer_builder import Target
+from ._answer_builder import Target, one_for_each_pod
 from ._by_srv import MAX_OWN_NAMES, SrvLookup
 from ._types import Plan, Reply, ReplyStatus
 
@@ -87,7 +87,8 @@ class AddressLookup(SrvLookup):
         for label, addresses in known.items():
             kept = [a for a in addresses if a in there or family_of(a) in failed | cut]
             if there.intersection(kept):
-                endpoints += self._builder.pods(kept, number, label, self._own_name(label))
+                name = self._own_name(label)
+                endpoints += [Endpoint(some, number, label, name) for some in one_for_each_pod(kept)]
             elif not kept or cut.intersection(map(family_of, kept)):
                 absent.append(label)
         return endpoints, absent

@@ -19,7 +19,7 @@ from peerdiscover.answers import family_of
 from peerdiscover.errors import Outcome
 
 from ._answer_builder import Target
-from ._own_names import OwnNameQueries
+from ._queries import QueryMixin
 from ._types import Batch, Plan, Reply, ReplyStatus
 
 MAX_OWN_NAMES = 16
@@ -28,7 +28,7 @@ _SHOWN = 10
 """How many unresolved targets an answer lists."""
 
 
-class SrvLookup(OwnNameQueries):
+class SrvLookup(QueryMixin):
     """From SRV targets to an answer."""
 
     def _by_targets(self, srv: Reply, targets: dict[str, Target], number: int | None = None) -> Plan:

@@ -38,23 +38,15 @@ def _exchanges(
     batch: Batch, servers: Sequence[Server], stats: ServerStats, began: float, timeout: float, now: float
 ) -> list[Exchange]:
     until = min(began + timeout * batch.share, now + batch.limit)
-    return [
-        *(
-            Exchange(
-                question,
-                servers,
-                stats,
-                now=now,
-                until=now + (until - now) * batch.time_shares.get(question, 1.0),
-                bypass_cache=batch.bypass_cache,
-            )
-            for question in batch.questions
-        ),
-        *(
-            Exchange(question, servers, stats.snapshot(), now=now, until=min(until, now + OPTIONAL_TIMEOUT))
-            for question in batch.optional
-        ),
-    ]
+    exchanges = []
+    for question in batch.questions:
+        own = now + (until - now) * batch.time_shares.get(question, 1.0)
+        exchanges.append(
+            Exchange(question, servers, stats, now=now, until=own, bypass_cache=batch.bypass_cache)
+        )
+    soon = min(until, now + OPTIONAL_TIMEOUT)
+    beside = [Exchange(q, servers, stats.snapshot(), now=now, until=soon) for q in batch.optional]
+    return exchanges + beside
 
 
 def _step(plan: Plan, replies: list[Reply] | None) -> Batch | Answer:

@@ -1,28 +1,25 @@
 """The exchange of one question: which server to ask next, how, and for how long. No socket, no clock.
 
+An `Exchange` says which `Transmission` comes next; a driver sends it and reports what happened.
+
 Invariants:
 
-* An `Exchange` says which `Transmission` comes next; a driver sends it and reports what happened. Each has
-  a new socket and a new random id: a retry from the same port can hit a stale conntrack entry, and two
-  queries on one socket race in it.
-* UDP with EDNS comes first. A lost datagram is repeated soon: after 0.4 s in the first round, after twice
-  as long in each following one, until the time is up. A late answer still counts: a slow server is not
-  a dead one.
-* A server that does not understand EDNS is asked without it; if it does not understand that either, it has
-  refused. A server that was silent for two rounds is asked once over TCP and once without EDNS: datagrams,
-  or those with EDNS, may be lost on the way. What it answers over TCP alone, it is asked over TCP next time.
+* Each transmission has a new socket and a new random id: a retry from the same port can hit a stale
+  conntrack entry, and two queries on one socket race in it.
+* UDP with EDNS comes first. A lost datagram is repeated after 0.4 s, then after twice as long each time,
+  until the time is up. A late answer still counts: a slow server is not a dead one.
+* A server that does not understand EDNS is asked without it. One that was silent for two rounds is asked
+  once over TCP and once without EDNS, since datagrams, or those with EDNS, may be lost on the way; if only
+  TCP helps, TCP comes first next time.
 * `options use-vc` asks over TCP first, `timeout:` bounds the wait for a datagram, and `attempts:` says how
   often a server is asked that refuses (resolv.conf(5)).
 * After `MAX_GUESSES` datagrams with a wrong id only TCP counts: someone is guessing ids. (Letters of random
   case in the question would be another guard; servers that compare names by case would deny the name.)
-* A truncated reply is fetched over TCP, from
-  at most two servers; if TCP does not work, the reply counts as it is, with a note.
-* What was too long for UDP last time is asked over TCP at once, until it is shorter or TCP fails: making a
-  server truncate a thousand records is wasted work.
-* NXDOMAIN and NODATA are answers and end the exchange. SERVFAIL, REFUSED and an unreachable server
-  are not: the next server is asked. Each such server is asked at most twice, with a pause in between.
-* What does not answer our question is ignored, and the wait goes on.
-* Servers that answered last time are asked first.
+* A truncated reply is fetched over TCP, from at most two servers; if TCP does not work, the reply counts as
+  it is, with a note. What was too long last time is asked over TCP at once, until it is shorter or TCP fails.
+* NXDOMAIN and NODATA are answers and end the exchange. SERVFAIL, REFUSED and an unreachable server are not:
+  the next server is asked, and each such server at most twice, with a pause in between.
+* What does not answer our question is ignored. Servers that answered last time are asked first.
 """
 
 from __future__ import annotations
@@ -48,38 +45,29 @@ TCP_RETRY_TIMEOUT = 0.5
 SILENT_ROUNDS = 2
 """After so many rounds without a reply a server is asked in other ways."""
 MAX_GUESSES = 20
-_EXPLAINED = {
-    "FORMERR": "FORMERR (it does not understand the question)",
-    "NOTIMP": "NOTIMP (it does not support the question)",
-}
 ROUND_INTERVAL = 0.2
 """Seconds between the starts of two rounds: CoreDNS refuses for about 0.3 s when it restarts."""
 MAX_REFUSALS = 2
 """How often a server may refuse before it is left out, unless resolv.conf says so."""
 MIN_TIMEOUT = 0.01
 """Seconds below which no transmission is worth a socket."""
+_EXPLAINED = {
+    "FORMERR": "FORMERR (it does not understand the question)",
+    "NOTIMP": "NOTIMP (it does not support the question)",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Transmission:
-    """One question, sent once to one server.
-
-    `server`: where to send it.
-    `tcp`: over TCP, else over UDP.
-    `wire`: the message.
-    `starts_at`: when to send it: now, or after a pause.
-    `ends_at`: how long to wait for the reply.
-    `message_id`: the id that the reply has to repeat.
-    `final`: whether what comes for earlier ones counts no more.
-    """
+    """One question, sent once to one server, over TCP or UDP."""
 
     server: Server
     tcp: bool
     wire: bytes
-    starts_at: float
-    ends_at: float
-    message_id: int
-    final: bool = False
+    starts_at: float  # now, or after a pause
+    ends_at: float  # until then a driver waits for the reply
+    message_id: int  # the reply has to repeat it
+    final: bool = False  # what comes for earlier ones counts no more
 
 
 class Exchange:
@@ -99,8 +87,7 @@ class Exchange:
         self.reply: Reply | None = None
         self.current: Transmission | None = None
         self._servers = stats.order(tuple(dict.fromkeys(servers)), rotate=bypass_cache)
-        self.until = until
-        """Late answers count until then."""
+        self.until = until  # late answers count until then
         self._stats = stats
         self._now = now
         self._bypass_cache = bypass_cache
@@ -113,43 +100,41 @@ class Exchange:
         self._errors: dict[Server, str] = {}
         self._mismatches: dict[Server, Counter[str]] = {}
         self._transmissions = self._run()
-        self._advance()
+        self._advance(now)
 
     # What a driver reports
 
     def received(self, wire: bytes, now: float, transmission: Transmission) -> bool:
         """A message came for this transmission, maybe a late one. Returns whether that is done."""
-        current = self.current
+        current, server = self.current, transmission.server
         if current is None or (current is not transmission and current.final):
             return True  # too late: it is settled, or a better transmission is in flight
-        if not transmission.tcp and self._is_guessed(transmission.server):
+        if not transmission.tcp and self._is_guessed(server):
             return True
         try:
             reply = read(wire, self.question, transmission.message_id)
         except MismatchedReply as mismatch:
-            self._mismatches.setdefault(transmission.server, Counter())[str(mismatch)] += 1
+            self._mismatches.setdefault(server, Counter())[str(mismatch)] += 1
             if not transmission.tcp:
                 return self._count_guess(wire, transmission, now)
-            self._attempt_failed(transmission, f"over TCP: {mismatch}", now)
+            self._attempt_failed(server, f"over TCP: {mismatch}", now)
         except RcodeError as refused:
             if current is transmission:
                 self._rcode = str(refused)
-                self._attempt_failed(transmission, _EXPLAINED.get(self._rcode, self._rcode), now)
+                self._attempt_failed(server, _EXPLAINED.get(self._rcode, self._rcode), now)
         else:
-            self._stats.mark_up(transmission.server)
-            self._now = now
+            self._stats.mark_up(server)
             if transmission.tcp:
-                self._stats.no_tcp.pop(transmission.server, None)
+                self._stats.no_tcp.pop(server, None)
                 if len(wire) > EDNS_SIZE:
                     self._stats.mark_too_long(self.question)
                 else:
                     self._stats.too_long.pop(self.question, None)
             if reply.truncated and not transmission.tcp:
-                self._cut = replace(reply, server=transmission.server)
+                self._cut = replace(reply, server=server)
             else:
-                asked = dict.fromkeys((*self._asked, transmission.server))
-                self.reply = replace(reply, server=transmission.server, asked=tuple(asked))
-            self._advance()
+                self.reply = replace(reply, server=server, asked=self._asked(server))
+            self._advance(now)
         return True
 
     def _is_guessed(self, server: Server) -> bool:
@@ -162,20 +147,16 @@ class Exchange:
         if not self._is_guessed(transmission.server):
             return False
         if self.current is transmission:
-            self._now = now
-            self._advance()
+            self._advance(now)
         return True
 
     def timed_out(self, now: float) -> None:
         """No valid reply came for the current transmission."""
-        transmission = self.current
-        assert transmission is not None
-        self._silent_for[transmission.server] = self._silent_for.get(transmission.server, 0.0) + (
-            transmission.ends_at - transmission.starts_at
-        )
-        self._stats.mark_down(transmission.server)
-        self._now = now
-        self._advance()
+        assert self.current is not None
+        server, seconds = self.current.server, self.current.ends_at - self.current.starts_at
+        self._silent_for[server] = self._silent_for.get(server, 0.0) + seconds
+        self._stats.mark_down(server)
+        self._advance(now)
 
     def failed(self, error: OSError, now: float) -> None:
         """The current transmission could not be sent, or broke off."""
@@ -183,29 +164,25 @@ class Exchange:
         assert transmission is not None
         what = "connection refused" if isinstance(error, ConnectionRefusedError) else None
         what = what or error.strerror or str(error) or type(error).__name__
-        self._attempt_failed(transmission, f"{what} (TCP)" if transmission.tcp else what, now)
+        self._attempt_failed(transmission.server, f"{what} (TCP)" if transmission.tcp else what, now)
 
     # What follows
 
-    @property
-    def _asked(self) -> tuple[Server, ...]:
-        return tuple(
-            dict.fromkeys(
-                (*self._silent_for, *self._errors, *((self.current.server,) if self.current else ()))
-            )
-        )
+    def _asked(self, *more: Server) -> tuple[Server, ...]:
+        current = (self.current.server,) if self.current else ()
+        return tuple(dict.fromkeys((*self._silent_for, *self._errors, *current, *more)))
 
-    def _attempt_failed(self, transmission: Transmission, why: str, now: float) -> None:
-        self._errors[transmission.server] = why
-        self._refusals[transmission.server] += 1
-        self._stats.mark_down(transmission.server)
+    def _attempt_failed(self, server: Server, why: str, now: float) -> None:
+        self._errors[server] = why
+        self._refusals[server] += 1
+        self._stats.mark_down(server)
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
         self._now = now
-        self._advance()
-
-    def _advance(self) -> None:
         following = next(self._transmissions, None)
         if following is None and self.reply is None:
-            self.reply = Reply.failed(self.question, self._failure_summary(), self._asked)
+            self.reply = Reply.failed(self.question, self._failure_summary(), self._asked())
         elif following is None and self.reply is not None and self._mismatches:
             self.reply = replace(self.reply, ignored=self._ignored())
         self.current = following
@@ -216,108 +193,89 @@ class Exchange:
         for turn in itertools.count():
             began = self._now
             for server in self._servers:
-                if self._refusals[server] < self._max_refusals:
-                    if turn == SILENT_ROUNDS and server in self._silent_for:
-                        yield from self._other_ways(server, longest)
-                    if self.reply is None and (turn == 0 or self.until - self._now >= MIN_TIMEOUT):
-                        seconds = min(FIRST_TIMEOUT * 2**turn, longest)
-                        yield from self._one_server(server, seconds, max(self._now, began))
-                    if self.reply is not None:
-                        return
-                    if self.until - self._now < MIN_TIMEOUT:
-                        return
-            if all(self._refusals[server] >= self._max_refusals for server in self._servers):
+                if self._is_out(server):
+                    continue
+                if turn == SILENT_ROUNDS and server in self._silent_for:
+                    yield from self._other_ways(server, longest)
+                if self.reply is None and (turn == 0 or self.until - self._now >= MIN_TIMEOUT):
+                    yield from self._one_server(server, min(FIRST_TIMEOUT * 2**turn, longest))
+                if self.reply is not None or self.until - self._now < MIN_TIMEOUT:
+                    return
+            if all(map(self._is_out, self._servers)):
                 return
             self._now = max(self._now, began + ROUND_INTERVAL)
 
-    def _one_server(self, server: Server, seconds: float, starts: float) -> Iterator[Transmission]:
+    def _is_out(self, server: Server) -> bool:
+        return self._refusals[server] >= self._max_refusals
+
+    def _one_server(self, server: Server, seconds: float) -> Iterator[Transmission]:
         if self._is_guessed(server):
-            yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True)
+            yield self._over_tcp(server)
             return
         if self._bypass_cache or self._stats.prefers_tcp(server, self.question):
             # Some time is left for UDP, since a firewall may drop TCP silently.
-            refusals = self._refusals[server]
+            self._rcode = ""
             edns = server not in self._stats.udp_silent  # it may be EDNS that is lost
-            yield self._transmission(server, self._tcp_seconds(server), starts, tcp=True, edns=edns)
-            if self.reply is not None or self._server_refused(server, refusals):
-                return
+            yield self._over_tcp(server, edns=edns)
+            if self.reply is not None or self._rcode not in {"", *FORMERR_LIKE}:
+                return  # an answer, or a refusal that would come over UDP as well
             self._stats.no_tcp[server] = True
             self._stats.too_long.pop(self.question, None)
             self._stats.udp_silent.pop(server, None)
-            starts = self._now
         for edns in True, False:
             self._rcode = ""
-            refusals = self._refusals[server]
-            yield self._transmission(server, seconds, starts, edns=edns)
+            yield self._over_udp(server, seconds, edns=edns)
             if self._cut is not None:
-                yield from self._retry_truncated(edns=edns)
+                yield from self._retry_truncated(self._cut, edns=edns)
             if self.reply is None and self._is_guessed(server):
-                yield self._transmission(server, self._tcp_seconds(server), self._now, tcp=True, final=True)
+                yield self._over_tcp(server, final=True)
                 return
             if self.reply is not None or self._rcode not in FORMERR_LIKE:
                 return
             if edns:
-                self._refusals[server] = refusals  # asking without EDNS may help: no refusal yet
-            starts = self._now
+                self._refusals[server] -= 1  # asking without EDNS may help: no refusal yet
 
     def _other_ways(self, server: Server, longest: float) -> Iterator[Transmission]:
         """Over UDP the server was silent: ask over TCP, then without EDNS, in the time that is left."""
-        yield self._transmission(server, self._tcp_seconds(server), self._now, tcp=True, edns=False)
+        yield self._over_tcp(server, edns=False)
         if self.reply is not None:
             if self.reply.server == server:
                 self._stats.udp_silent[server] = True
             return
         self._stats.no_tcp[server] = True
-        seconds = min(FIRST_TIMEOUT * 2, longest, (self.until - self._now) / 2)
-        yield self._transmission(server, seconds, self._now, edns=False)
+        yield self._over_udp(
+            server, min(FIRST_TIMEOUT * 2, longest, (self.until - self._now) / 2), edns=False
+        )
         if self._cut is not None:
-            yield from self._retry_truncated(edns=False)
+            yield from self._retry_truncated(self._cut, edns=False)
 
-    def _server_refused(self, server: Server, refusals: int) -> bool:
-        """Whether the server itself refused, as it would over UDP as well."""
-        code, self._rcode = self._rcode, ""
-        return self._refusals[server] > refusals and bool(code) and code not in FORMERR_LIKE
-
-    def _retry_truncated(self, *, edns: bool) -> Iterator[Transmission]:
+    def _retry_truncated(self, cut: Reply, *, edns: bool) -> Iterator[Transmission]:
         """Fetch a truncated reply over TCP, from the same server or from one other."""
-        cut, self._cut = self._cut, None
-        assert cut is not None
-        assert cut.server is not None
-        server = cut.server
-        others = [s for s in self._servers if s != server]
-        for candidate in [server, *others][:2]:
-            seconds = self._tcp_seconds(candidate)
-            yield self._transmission(candidate, seconds, self._now, tcp=True, edns=edns, final=True)
+        server, self._cut = cut.server, None
+        assert server is not None
+        for candidate in [server, *(s for s in self._servers if s != server)][:2]:
+            yield self._over_tcp(candidate, edns=edns, final=True)
             if self.reply is not None:
                 return
             self._stats.no_tcp[candidate] = True
         self._stats.mark_up(server)  # over UDP it answers
         why = self._errors.get(server, "no answer")
-        self.reply = replace(
-            cut,
-            asked=(*self._asked, *(() if server in self._asked else (server,))),
-            note=f"nameserver {server} truncated its answer, and TCP does not work there ({why}): "
-            "open TCP port 53 to it, or the pods past the cut stay unknown",
+        note = (
+            f"nameserver {server} truncated its answer, and TCP does not work there ({why}): "
+            "open TCP port 53 to it, or the pods past the cut stay unknown"
         )
+        self.reply = replace(cut, asked=self._asked(server), note=note)
 
-    def _tcp_seconds(self, server: Server) -> float:
-        limit = TCP_RETRY_TIMEOUT if server in self._stats.no_tcp else TCP_TIMEOUT
-        return min(limit, (self.until - self._now) * 0.6)
-
-    def _transmission(
-        self,
-        server: Server,
-        seconds: float,
-        starts: float,
-        *,
-        tcp: bool = False,
-        edns: bool = True,
-        final: bool = False,
-    ) -> Transmission:
+    def _over_udp(self, server: Server, seconds: float, *, edns: bool) -> Transmission:
         message_id = int.from_bytes(os.urandom(2))
         wire = write(self.question, message_id, edns=edns)
-        ends = min(starts + seconds, self.until)
-        return Transmission(server, tcp, wire, starts, max(ends, starts), message_id, final)
+        ends_at = max(self._now, min(self._now + seconds, self.until))
+        return Transmission(server, False, wire, self._now, ends_at, message_id)
+
+    def _over_tcp(self, server: Server, *, edns: bool = True, final: bool = False) -> Transmission:
+        limit = TCP_RETRY_TIMEOUT if server in self._stats.no_tcp else TCP_TIMEOUT
+        seconds = min(limit, (self.until - self._now) * 0.6)
+        return replace(self._over_udp(server, seconds, edns=edns), tcp=True, final=final)
 
     def _ignored(self) -> tuple[str, ...]:
         """What was ignored. For a failed reply, `_failure_summary` has it."""
@@ -335,8 +293,7 @@ class Exchange:
             if server in self._silent_for:
                 seconds = f"{self._silent_for[server]:.1f}"
                 did.append("no time was left to ask it" if seconds == "0.0" else f"no answer in {seconds} s")
-            if mismatches := self._mismatches.get(server):
-                kinds = ", ".join(mismatches)
-                did.append(f"{mismatches.total()} replies ignored: {kinds}")
+            if kinds := self._mismatches.get(server):
+                did.append(f"{kinds.total()} replies ignored: {', '.join(kinds)}")
             parts.append(f"{server}: {', '.join(did)}")
         return "; ".join(parts) or ("no time was left to ask" if self._servers else "no nameserver is known")

@@ -17,7 +17,7 @@ from ._types import Question, RecordType, Reply, ReplyStatus
 def hint_questions(config: LookupConfig) -> list[Question]:
     """What may explain it: other ports, no SRV at all, another namespace, or a name outside the cluster."""
     service = config.service
-    address = RecordType.AAAA if config.preferred == 6 else RecordType.A
+    address = RecordType.AAAA if config.families == (6,) else RecordType.A
     found = dict[Question, None]()
     if isinstance(service.port, str):
         found[Question(config.name, RecordType.SRV)] = None

@@ -22,14 +22,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from peerdiscover.answers import LookupRequest
-from peerdiscover.errors import Outcome
+from peerdiscover.errors import ConfigurationError, Outcome
 
 from . import _hints
 from ._answer_builder import LookupConfig, Target
 from ._by_address import AddressLookup
 from ._by_srv import MAX_OWN_NAMES
 from ._target_rules import is_not_offered
-from ._types import Plan, ReplyStatus
+from ._types import Batch, Plan, ReplyStatus
 from ._zonal import Zonal, zonal_questions
 
 SRV_SHARE = 0.5
@@ -39,25 +39,21 @@ HINT_TIMEOUT = 1.0
 
 def plan_lookup(request: LookupRequest, config: LookupConfig) -> Plan:
     """The plan for one request."""
-    return Lookup(request, config).run()
+    return Lookup(config, request.known, second_opinion=request.second_opinion).run(request.zone)
 
 
 class Lookup(AddressLookup):
     """One lookup, from the request to the answer."""
 
-    def __init__(self, request: LookupRequest, config: LookupConfig) -> None:
-        super().__init__(config, request.known, second_opinion=request.second_opinion)
-        self._zone = request.zone
-        self._service = config.service
-
-    def run(self) -> Plan:
-        if self._zone is None or self._second_opinion or not self._config.in_cluster:
+    def run(self, zone: str | None) -> Plan:
+        """The plan. `zone`: the local one, if it is known."""
+        if zone is None or self._second_opinion or not self._config.in_cluster:
             return (yield from self._lookup())
-        zonal = self._config.history.zonal.setdefault(self._zone, Zonal())
+        zonal = self._config.history.zonal.setdefault(zone, Zonal())
         if zonal.is_due():
-            self._optional = zonal_questions(self._zone, self._name, self._config.families)
+            self._optional = zonal_questions(zone, self._name, self._config.families)
         answer = yield from self._lookup()
-        return zonal.apply(self._zone, answer, self._optional_replies) if self._optional_replies else answer
+        return zonal.apply(zone, answer, self._optional_replies) if self._optional_replies else answer
 
     def _lookup(self) -> Plan:
         port = self._service.port
@@ -69,8 +65,8 @@ class Lookup(AddressLookup):
             answer = yield from self._named(port)
         has_no_port = answer.outcome is Outcome.EMPTY and isinstance(port, str)
         if self._second_opinion and (answer.outcome is Outcome.NOT_FOUND or has_no_port):
-            questions = _hints.hint_questions(self._config)
-            replies = yield from self._ask(questions, limit=HINT_TIMEOUT)
+            questions = tuple(_hints.hint_questions(self._config))
+            replies = yield from self._ask(Batch(questions, limit=HINT_TIMEOUT))
             return answer.replace(hint=answer.hint or _hints.hint(self._config, replies))
         return answer
 
@@ -123,9 +119,14 @@ class Lookup(AddressLookup):
             if srv.status is ReplyStatus.FAILED:
                 return self._builder.failed(f"which port to use could not be confirmed: {srv.error}")
             if srv.is_negative:
-                return self._builder.failed(self._builder.no_ports_error())
+                why = f"{self._name} has no SRV records, so its port is unknown: write it, such as"
+                return self._builder.failed(
+                    ConfigurationError(f"{self._service}: {why} {self._service}:8080")
+                )
             if ports := self._ambiguous(targets):
-                return self._builder.failed(self._builder.several_ports_error(ports))
+                examples = " or ".join(f"{self._service}:{port}" for port in ports[:2])
+                why = f"has several ports ({', '.join(map(str, ports))}): write one, {examples}"
+                return self._builder.failed(ConfigurationError(f"{self._service} {why}"))
         if not targets and not srv.truncated:
             return self._builder.all_rejected()
         return (yield from self._by_targets(srv, targets))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from contextlib import suppress
 
 from peerdiscover import _forks
@@ -27,7 +26,7 @@ class PendingQuery:
         self.transmission = transmission
         self.writing = transmission.tcp
         self._received = bytearray()
-        self._to_send = b""
+        self._to_send = len(transmission.wire).to_bytes(2) + transmission.wire
         server = transmission.server
         family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
         kind = socket.SOCK_STREAM if transmission.tcp else socket.SOCK_DGRAM
@@ -36,12 +35,10 @@ class PendingQuery:
         try:
             self.socket.setblocking(False)
             if transmission.tcp:
-                self._to_send = struct.pack("!H", len(transmission.wire)) + transmission.wire
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with suppress(BlockingIOError):
-                    self.socket.connect((server.host, server.port))
-            else:
+            with suppress(BlockingIOError):
                 self.socket.connect((server.host, server.port))
+            if not transmission.tcp:
                 self.socket.send(transmission.wire)
         except BaseException:
             self.socket.close()
@@ -53,9 +50,7 @@ class PendingQuery:
             if self.writing:
                 self._write()
                 return None
-            if not self.transmission.tcp:
-                return self.socket.recv(65535)
-            return self._read()
+            return self._read() if self.transmission.tcp else self.socket.recv(65535)
         except BlockingIOError:
             return None
 
@@ -67,17 +62,12 @@ class PendingQuery:
         self.writing = bool(self._to_send)
 
     def _read(self) -> bytes | None:
-        expected = 2 if len(self._received) < 2 else 2 + struct.unpack_from("!H", self._received)[0]
         chunk = self.socket.recv(65537)
+        self._received += chunk
+        expected = 2 if len(self._received) < 2 else 2 + int.from_bytes(self._received[:2])
         if not chunk:
             raise ConnectionResetError(f"closed after {len(self._received)} of {expected} bytes")
-        self._received += chunk
-        if len(self._received) < 2:
-            return None
-        (length,) = struct.unpack_from("!H", self._received)
-        if len(self._received) < 2 + length:
-            return None
-        return bytes(self._received[2 : 2 + length])
+        return bytes(self._received[2:expected]) if len(self._received) >= expected else None
 
     def fileno(self) -> int:
         return self.socket.fileno()

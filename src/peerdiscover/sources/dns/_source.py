@@ -1,25 +1,5 @@
 """DNS: the source that asks a cluster's nameservers (Kubernetes DNS specification 1.1.0).
 
-The layers below it, lowest first:
-
-    _types          question, batch, reply
-    _wire_names     names in messages
-    _parser         ordinary messages from bytes, fast
-    _messages       writes questions, reads any reply
-    _server_stats   which servers answer, and how they have to be asked
-    _exchange       one question: which server next, UDP or TCP, how long        no socket, no clock
-    _target_rules   which SRV targets are accepted
-    _zonal          which pods are in the local zone
-    _answer_builder from records to pods
-    _queries        questions asked together, CNAMEs followed to their end
-    _own_names      single pods, asked for by their own names
-    _by_srv         what an SRV answer means
-    _by_address     what A and AAAA answers mean
-    _lookup         one lookup: which questions, and what follows from them      no socket, no clock
-    _hints          why a name may not exist
-    _sockets        one transmission on one socket
-    _drivers        the waiting, once in threads and once awaited
-
 Invariants:
 
 * A lookup never raises what the network, the servers or the environment cause: that is a failed answer.

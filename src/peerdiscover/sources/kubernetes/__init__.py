@@ -1,4 +1,4 @@
-"""Pods from the EndpointSlices of the API server. `_source` says which module does which part."""
+"""Pods from the EndpointSlices of the API server. `_source` is where to begin; `_reflector` decides."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from ._slices import SHOWN, Json, Naming, Slice, name_of, read_slice
 
 MAX_SLICES = 10_000
 MAX_ENDPOINTS = 200_000
-"""Of one Service. A cluster has at most 150,000 pods (kubernetes.io: considerations for large clusters)."""
+"""Of one Service, its slices' ports among them. A cluster has at most 150,000 pods (kubernetes.io:
+considerations for large clusters)."""
 
 
 class Slices:
@@ -42,7 +43,7 @@ class Slices:
         """What there is too much of; "" if the set is one that a cluster can have."""
         if len(self._slices) > MAX_SLICES:
             return f"more than {MAX_SLICES:,} EndpointSlices"
-        return f"more than {MAX_ENDPOINTS:,} endpoints" if self._endpoints > MAX_ENDPOINTS else ""
+        return f"more than {MAX_ENDPOINTS:,} endpoints and ports" if self._endpoints > MAX_ENDPOINTS else ""
 
     def put(self, item: Json) -> None:
         """A slice was added or modified."""

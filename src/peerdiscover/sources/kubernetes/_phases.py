@@ -70,7 +70,7 @@ _QUERY: Mapping[Phase, Mapping[str, str]] = {
 
 
 def request_path(
-    phase: Phase, namespace: str, service: str, *, version: str = "", next_page: str = "", seconds: int = 0
+    phase: Phase, namespace: str, service: str, version: str, next_page: str, seconds: int
 ) -> str:
     """Path and query of a phase's request. `seconds`: for how long a watch is open."""
     if phase is Phase.SERVICE:

@@ -24,7 +24,6 @@ from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 
 from . import _events
-from ._backoff import Backoff
 from ._commands import Command, Find, Get, ServerState, Target, Wait
 from ._events import Body, Event, EventReader, MalformedError, message_of
 from ._phases import MAX_PAGES, NEXT, Phase, Signal, request_path
@@ -33,6 +32,8 @@ from ._rbac import refusal
 from ._redaction import Redactor
 from ._slices import Naming
 
+FIRST_WAIT, LONGEST_WAIT = 0.8, 30.0
+LONGEST_RETRY_AFTER = 60.0
 LASTED = 5.0
 """Seconds after which a stream was a good one."""
 GRACE = 10.0
@@ -46,7 +47,6 @@ QUIET_TRIES = 2
 class Reflector:
     """One watch of one Service's slices. It never ends by itself.
 
-    `service`: what is watched
     `state`: what is known of the server; shared by all watches of a source
     `random`: returns a number from 0 to 1, for jitter
     `timeout`: seconds that a response may take
@@ -76,7 +76,7 @@ class Reflector:
         self._next_page = ""
         self._pages, self._list_began = 0, -math.inf
         self._sync_due = math.inf
-        self._backoff = Backoff(random)
+        self._failures, self._due = 0, -math.inf  # attempts that failed in a row; when the next may begin
         self._reconnect = True
         self._reload_token = False
         self._begin(-math.inf)
@@ -99,17 +99,14 @@ class Reflector:
 
     def step(self, now: float) -> Command:
         """What to do now."""
-        if now < self._backoff.due:
-            return Wait(self._backoff.due - now)
+        if now < self._due:
+            return Wait(self._due - now)
         if self._target is None:
             return Find()
         if self._phase is Phase.WATCH and now >= self._sync_due:
             self._advance(Signal.STALE)
         if self._phase is Phase.SYNC and self._state.no_watch_list:
             self._advance(Signal.UNSUPPORTED)
-        return self._get(self._target, now)
-
-    def _get(self, target: Target, now: float) -> Get:
         self._begin(now)
         seconds = self._timeout_seconds * (0.75 + 0.15 * self._random())
         if self._phase is Phase.WATCH:
@@ -118,18 +115,12 @@ class Reflector:
             self.deadline = now + min(1.0, self._timeout / 4)
         elif not self._next_page:
             self._pages, self._list_began = 0, now
-            self._set.begin_sync(Naming(self._service, target.name, (target.server,)))
+            self._set.begin_sync(Naming(self._service, self._target.name, (self._target.server,)))
         if self._phase is Phase.SYNC:
             self.deadline = now + self._timeout / 2
         self._asked_seconds = math.ceil(seconds)
-        path = request_path(
-            self._phase,
-            target.namespace,
-            self._service.service,
-            version=self._version,
-            next_page=self._next_page,
-            seconds=self._asked_seconds,
-        )
+        of = self._target.namespace, self._service.service
+        path = request_path(self._phase, *of, self._version, self._next_page, self._asked_seconds)
         reconnect, self._reconnect = self._reconnect, False
         return Get(path, reconnect, self._reload_token)
 
@@ -200,7 +191,7 @@ class Reflector:
             return self._fail("the stream ended before the set was complete", now)
         if now - self._began >= self._asked_seconds - 1:
             self._advance(Signal.STALE)
-            self._backoff.reset()
+            self._failures = 0
             return []
         return self._retry(Signal.BROKEN, "the stream ended early", now, quiet=True)
 
@@ -293,8 +284,6 @@ class Reflector:
         status = self._status
         if self._phase is Phase.SERVICE:
             return self._checked(status)
-        if status == 410:
-            return self._expired(now)
         if status == 401:
             self._reload_token = not self._reload_token
             if self._reload_token:
@@ -305,18 +294,20 @@ class Reflector:
             return []
         message = message_of(_events.parse_status(self._body.content))
         why = refusal(status, message, self._service.service, self._target)
-        return self._broken(status, why, now, _events.seconds_of(self._retry_after))
+        return self._server_failed(status, why, now, _events.seconds_of(self._retry_after))
 
     def _error(self, status: object, now: float) -> list[Answer]:
         """The stream says why it ends."""
         code = status.get("code") if isinstance(status, dict) else None
-        if code == 410:
-            return self._expired(now)
         why = f"the watch ended with an error: {message_of(status)}"
-        return self._broken(code, why, now, _events.retry_after_in(status))
+        return self._server_failed(code, why, now, _events.retry_after_in(status))
 
-    def _broken(self, code: object, why: str | ConfigurationError, now: float, after: float) -> list[Answer]:
+    def _server_failed(
+        self, code: object, why: str | ConfigurationError, now: float, after: float
+    ) -> list[Answer]:
         """The server reports an error. Unless it is only busy, its version may be what is wrong."""
+        if code == 410:  # it has forgotten what happened since the version: a sync, the first time at once
+            return self._retry(Signal.STALE, "410: the version is too old", now, quiet=True, at_once=True)
         if isinstance(why, ConfigurationError) or code in (429, 503):
             return self._fail(why, now, after=after)
         return self._retry(Signal.STALE, why, now, after=after)
@@ -326,10 +317,6 @@ class Reflector:
         return self._set.changes() if self._phase is Phase.WATCH else []
 
     # What follows
-
-    def _expired(self, now: float) -> list[Answer]:
-        """The server has forgotten what happened since the version: a sync, at once if this is the first."""
-        return self._retry(Signal.STALE, "410: the version is too old", now, quiet=True, at_once=True)
 
     def _fail(self, why: str | ConfigurationError, now: float, *, after: float = 0.0) -> list[Answer]:
         """An attempt failed, and the version is still good."""
@@ -350,9 +337,12 @@ class Reflector:
         self.done = self._reconnect = True
         self._advance(signal)
         if now - self._streaming_since >= LASTED:
-            self._backoff.reset()
-        self._backoff.failed(now, after=after, at_once=at_once)
-        if quiet and self._backoff.tries <= QUIET_TRIES:
+            self._failures = 0
+        longest = min(FIRST_WAIT * 2.0 ** min(self._failures, 16), LONGEST_WAIT)
+        wait = max(longest * (0.05 + 0.95 * self._random()), min(after, LONGEST_RETRY_AFTER))
+        self._due = now if at_once and not self._failures else now + wait
+        self._failures += 1
+        if quiet and self._failures <= QUIET_TRIES:
             return []
         self._set.failure_reported = True
         name, servers = ("", ()) if self._target is None else (self._target.name, (self._target.server,))

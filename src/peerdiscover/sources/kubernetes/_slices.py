@@ -61,8 +61,8 @@ class Slice:
 
     @property
     def size(self) -> int:
-        """How many endpoints it holds."""
-        return len(self.pods) + len(self.named)
+        """How much it holds: endpoints and ports."""
+        return len(self.pods) + len(self.named) + len(self.ports)
 
 
 class _Rejected(ValueError):
@@ -159,7 +159,7 @@ class _Reader:
                 _text(endpoint.get("nodeName")),
             )
             if uid or pod.hostname is None:
-                read.pods[str(uid or address)] = pod
+                read.pods[str(uid or address)[:253]] = pod
             else:
                 read.named.append(pod)
 

@@ -1,21 +1,5 @@
 """The source that watches EndpointSlices over the API, and reports each change as it happens.
 
-The modules of this package, from the top:
-
-    _drivers          the waiting, once in threads and once awaited
-    _network          connections whose waiting ends at once when the caller cancels
-    _reflector        list and watch: what to ask next, and what follows       no socket, no clock
-    _events           reading what the server sends                             no socket, no clock
-    _phases           which phase of a watch follows which, and what each asks    no socket, no clock
-    _publication      the set, and what of it was reported                      no socket, no clock
-    _backoff          waits between attempts                                    no socket, no clock
-    _commands         the words between these: find, get, wait; what is remembered
-    _endpointslices   from EndpointSlices to an answer                          no socket, no clock
-    _slices           reading one of them                                       no socket, no clock
-    _rbac             what to say if we may not read
-    _redaction        our credentials, taken out of what the server says
-    _config           where the API server is, and which credentials it is shown
-
 Invariants:
 
 * Nothing is read and no server is asked before the watch begins. What is wrong then is a failed answer.
@@ -26,8 +10,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -106,13 +91,15 @@ class Kubernetes:
         """Whole answers, as they come, for a thread. It ends by itself only when the caller cancels."""
         from ._drivers import drive
 
-        return drive(self._reflector(request), self._finder(request), request, trust_env=self._trust_env)
+        find = partial(self._find, request)
+        return drive(self._reflector(request), find, request, trust_env=self._trust_env)
 
     def awatch(self, request: LookupRequest) -> AsyncIterator[Answer]:
         """The same, awaited, under asyncio and trio. It never ends by itself."""
         from ._drivers import adrive
 
-        return adrive(self._reflector(request), self._finder(request), trust_env=self._trust_env)
+        find = partial(self._find, request)
+        return adrive(self._reflector(request), find, trust_env=self._trust_env)
 
     def _reflector(self, request: LookupRequest) -> Reflector:
         from ._reflector import Reflector
@@ -125,25 +112,22 @@ class Kubernetes:
             timeout_seconds=self._timeout_seconds,
         )
 
-    def _finder(self, request: LookupRequest) -> Callable[[], tuple[ClusterConfig, Target]]:
-        def find() -> tuple[ClusterConfig, Target]:
-            from ._commands import Target
-            from ._config import find_cluster
+    def _find(self, request: LookupRequest) -> tuple[ClusterConfig, Target]:
+        from ._commands import Target
+        from ._config import find_cluster
 
-            config = find_cluster(*self._given, environment=self._environment)
-            namespace = request.service.namespace or self._namespace or self._environment.namespace()
-            domain = self._cluster_domain or self._environment.cluster_domain()
-            name = request.service.absolute(namespace, domain)
-            return config, Target(
-                server=urlsplit(config.server).netloc,
-                credentials=config.describe(),
-                namespace=namespace or "",
-                name=name,
-                pod_namespace=self._pod_namespace(),
-                redactor=config.redactor,
-            )
-
-        return find
+        config = find_cluster(*self._given, environment=self._environment)
+        namespace = request.service.namespace or self._namespace or self._environment.namespace()
+        domain = self._cluster_domain or self._environment.cluster_domain()
+        name = request.service.absolute(namespace, domain)
+        return config, Target(
+            server=urlsplit(config.server).netloc,
+            credentials=config.describe(),
+            namespace=namespace or "",
+            name=name,
+            pod_namespace=self._pod_namespace(),
+            redactor=config.redactor,
+        )
 
     def _pod_namespace(self) -> str | None:
         with suppress(ConfigurationError):
