@@ -1,4 +1,4 @@
-"""The command line: `peerdiscover resolve | watch | wait | demo`.
+"""The command line: `peerdiscover resolve | watch | wait | demo | render | doctor`.
 
 Modules:
 
@@ -7,6 +7,7 @@ Modules:
     _wait_self   `wait --self`: what DNS says about this pod
     _output      sets and changes on stdout: JSON, plain text, a table
     _stderr      messages on stderr, the library's log included
+    _doctor      what is wrong with a headless Service
     _demo        the library at work on an embedded headless Service
 
 Invariants:
@@ -95,6 +96,10 @@ def _run(command: str, arguments: Namespace) -> int:
         from . import _render  # as above
 
         return _render.run(arguments)
+    if command == "doctor":
+        from . import _doctor  # as above
+
+        return _doctor.run(arguments)
     from . import _commands  # see the invariants
 
     return _commands.run(command, arguments)

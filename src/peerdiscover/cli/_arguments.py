@@ -107,6 +107,26 @@ examples:
 exit status: 0, or 2 for usage or configuration
 """
 
+_DOCTOR = """\
+Says what is wrong with a headless Service, and what to write instead: 27 checks. With a NAME it asks
+DNS, the API server if it may, and opens one connection to each pod. With -f it reads manifests and
+asks nothing; NAME then means that Service alone. It writes nothing.
+"""
+_DOCTOR_EXAMPLES = """\
+examples:
+  peerdiscover doctor web-headless.prod:8080
+  helm template web ./chart | peerdiscover doctor -f -
+  kubectl get svc,sts,deploy,ds,job,po,netpol,endpointslices,sa,role,rolebinding -n prod -o json |
+      peerdiscover doctor -f - web-headless.prod:http
+  peerdiscover doctor --explain PD302
+
+exit status:
+  0    no error
+  1    an error; with --strict also a warning, or something that could not be checked
+  2    usage, or a file that cannot be read
+  3    nothing could be asked
+"""
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the arguments of one command. Usage errors exit with 2, `--help` with 0 (`SystemExit`)."""
@@ -181,6 +201,23 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--namespace", metavar="NS", help="the namespace of names without one")
     add("--cluster-domain", metavar="DOMAIN", help="the cluster's domain, usually cluster.local")
     _verbose(render)
+
+    doctor = command(
+        "doctor",
+        "what is wrong with a Service, and what to write",
+        _DOCTOR,
+        f"{_ENVIRONMENT}\n{_DOCTOR_EXAMPLES}",
+    )
+    _name(doctor, nargs="?")
+    add = doctor.add_argument
+    add("-f", metavar="PATH", dest="files", action="append", help="a file, a folder, or - for stdin")
+    add("--explain", metavar="CODE", help="what a check means, and what mends it")
+    add("-o", "--output", choices=("text", "json", "sarif"), default="text", help="default: text")
+    add("--strict", action="store_true", help="end with 1 for warnings and what could not be checked")
+    add("--ignore", metavar="CODE,…", help="leave these checks out")
+    add("--all", action="store_true", help="show notes, too")
+    add("--no-connect", action="store_true", help="open no connection to the pods")
+    _lookup_options(doctor, "in total (default: 15)", namespace=("-n", "--namespace"))
     return top.parse_args(argv)
 
 
@@ -204,13 +241,18 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _name(parser: argparse.ArgumentParser) -> None:
+def _name(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     parser.add_argument(
-        "name", metavar="NAME", help="such as web-headless.prod:8080; `peerdiscover --help` lists all forms"
+        "name",
+        metavar="NAME",
+        nargs=nargs,
+        help="such as web-headless.prod:8080; `peerdiscover --help` lists all forms",
     )
 
 
-def _lookup_options(parser: argparse.ArgumentParser, meaning: str) -> None:
+def _lookup_options(
+    parser: argparse.ArgumentParser, meaning: str, namespace: tuple[str, ...] = ("--namespace",)
+) -> None:
     add: Callable[..., object] = parser.add_argument
     add(
         "--nameserver",
@@ -218,7 +260,7 @@ def _lookup_options(parser: argparse.ArgumentParser, meaning: str) -> None:
         action="append",
         help="a nameserver, such as 10.96.0.10, 127.0.0.1:5353 or [::1]:5353; may be repeated",
     )
-    add("--namespace", metavar="NS", help="the namespace, if NAME has none")
+    add(*namespace, metavar="NS", help="the namespace, if NAME has none")
     add("--cluster-domain", metavar="DOMAIN", help="the cluster's domain, usually cluster.local")
     add("--family", choices=("any", "ipv4", "ipv6"), help="the kind of addresses (default: any)")
     add("--timeout", metavar="S", type=_seconds, help=f"seconds {meaning}")

@@ -1,0 +1,27 @@
+"""What is wrong with a headless Service, and what to write instead: `peerdiscover doctor`.
+
+The modules, from the top:
+
+    _asking      DNS, the API server, this pod and a connection to each pod: what is heard
+    _reading     manifests from files, folders and stdin
+    _output      lines for people, JSON, SARIF                              pure
+    _report      runs checks; what passed, and what could not be looked at  pure
+    _names       checks of what was heard                                   pure
+    _services    checks of Services: whether headless, what they select     pure
+    _ports       checks of their ports                                      pure
+    _policies    checks of network policies                                 pure
+    _rights      the check of rights                                        pure
+    _workloads   checks of workloads: DNS, names, probes, how they start    pure
+    _words       what a container's command says of us                      pure
+    _world       what a check looks at                                      pure
+    _codes       the 27 checks, in words                                    pure
+    _objects     Kubernetes objects, and what follows from several of them  pure
+
+Invariants:
+
+* Checks know no socket and no file, so manifests and a cluster cannot be judged differently.
+* A finding says what was seen, and is true as a sentence. What may not be read stands under "not checked":
+  it never passes silently.
+* Nothing is written, started or run: at most 20 questions a nameserver, one GET a kind, and one connection a
+  pod, a second one if the first failed.
+"""

@@ -1,0 +1,128 @@
+"""Running the checks: what was found, what could not be looked at, and what passed. Pure.
+
+Invariants:
+
+* A check that needs a kind that may not be read is not run, and stands under "not checked".
+* No code is both found and not checked, and none passed that is either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from ._codes import Finding, NotChecked
+from ._policies import CHECKS_OF_POLICIES
+from ._ports import CHECKS_OF_PORTS
+from ._rights import pd501
+from ._services import CHECKS_OF_SERVICES
+from ._workloads import CHECKS_OF_WORKLOADS
+from ._world import CheckFunction, World
+
+__all__ = ["Report", "code_of", "of_manifests"]
+
+CHECKS_OF_MANIFESTS: tuple[CheckFunction, ...] = (
+    *CHECKS_OF_SERVICES,
+    *CHECKS_OF_PORTS,
+    *CHECKS_OF_POLICIES,
+    *CHECKS_OF_WORKLOADS,
+    pd501,
+)
+_PODS = ("Pod", "StatefulSet", "Deployment", "DaemonSet")
+_PORTS = (("Service", *_PODS),)
+NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "PD101": (("NetworkPolicy", *_PODS),),
+    "PD102": (_PODS,),
+    "PD105": (("EndpointSlice",), ("Service", "StatefulSet")),
+    "PD106": (("Service",),),
+    "PD107": (("NetworkPolicy", *_PODS),),
+    "PD202": (("NetworkPolicy", "Service", *_PODS),),
+    "PD205": (("Service", "StatefulSet"),),
+    "PD301": _PORTS,
+    "PD302": (("EndpointSlice",), *_PORTS),
+    "PD303": _PORTS,
+    "PD304": _PORTS,
+    "PD305": _PORTS,
+    "PD306": (("Service",),),
+    "PD307": (("EndpointSlice",),),
+    "PD308": (("Service", "Job", "CronJob"),),
+    "PD401": (("Service", "StatefulSet"),),
+    "PD402": _PORTS,
+    "PD403": _PORTS,
+    "PD404": (("StatefulSet",),),
+    "PD501": (("Role", "RoleBinding", "ServiceAccount", *_PODS),),
+}
+"""The kinds without which a check of manifests says nothing: one of these sets is enough."""
+SAID_BY_DNS = {"PD105", "PD106"}
+"""What DNS says as well as the API does."""
+
+
+@dataclass
+class Report:
+    """What came out."""
+
+    ignored: Collection[str] = ()
+    findings: list[Finding] = field(default_factory=list)
+    not_checked: list[NotChecked] = field(default_factory=list)
+    checked: set[str] = field(default_factory=set)
+
+    def run(self, checks: Iterable[CheckFunction], world: World) -> list[Finding]:
+        """Run these checks; what they found."""
+        found: list[Finding] = []
+        for check in checks:
+            code = code_of(check)
+            self.checked.add(code)
+            for result in check(world):
+                if isinstance(result, NotChecked):
+                    self.not_checked.append(result)
+                elif not result.is_ignored and code not in self.ignored:
+                    found.append(result)
+        self.findings += found
+        return found
+
+    @property
+    def found(self) -> set[str]:
+        return {finding.code for finding in self.findings}
+
+    @property
+    def missing(self) -> list[NotChecked]:
+        """What could not be looked at, each reason once, without what was found in another way."""
+        by_reason: dict[str, set[str]] = {}
+        for one in self.not_checked:
+            by_reason.setdefault(one.why, set()).update(set(one.codes) - self.found - set(self.ignored))
+        return [NotChecked(tuple(sorted(codes)), why) for why, codes in by_reason.items() if codes]
+
+    @property
+    def passed(self) -> list[str]:
+        missing = {code for one in self.missing for code in one.codes}
+        return sorted(self.checked - self.found - missing - set(self.ignored))
+
+    def count(self, level: str) -> int:
+        return sum(finding.level == level for finding in self.findings)
+
+    def sorted(self) -> list[Finding]:
+        """Errors first, then by code and object."""
+        order = ("error", "warning", "note")
+        return sorted(self.findings, key=lambda one: (order.index(one.level), one.code, str(one.about)))
+
+
+def of_manifests(report: Report, world: World) -> list[Finding]:
+    """Run all checks of objects that may be read."""
+    unread = world.objects.unread
+    is_heard = world.heard is not None and world.heard.answer.is_evidence
+    checks: list[CheckFunction] = []
+    for check in CHECKS_OF_MANIFESTS:
+        code = code_of(check)
+        if code == "PD404" and world.heard is None:
+            continue  # it needs a TTL
+        lacks = min(([kind for kind in kinds if kind in unread] for kinds in NEEDS[code]), key=len)
+        if not lacks or (is_heard and code in SAID_BY_DNS):
+            checks.append(check)
+        else:
+            report.not_checked += [NotChecked((code,), unread[kind]) for kind in lacks]
+    return report.run(checks, world)
+
+
+def code_of(check: CheckFunction) -> str:
+    """The code of a check, which is its name."""
+    return check.__name__.upper()

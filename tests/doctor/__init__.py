@@ -1,0 +1,1 @@
+"""Does `peerdiscover doctor` find each mistake, and nothing else?"""

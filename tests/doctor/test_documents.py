@@ -1,0 +1,66 @@
+"""The checks' texts: docs/doctor.md has what `--explain` shows, and codes never go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from peerdiscover.doctor._codes import CHECKS, page
+from peerdiscover.doctor._report import CHECKS_OF_MANIFESTS, NEEDS, code_of
+
+from ._objects import Json, codes
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "doctor.md").read_text()
+BLOCK = re.compile(r"(?:<!-- doctor: (.*?) -->\n)?^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A comment before a block names the codes that it shows."""
+RELEASED = [
+    *("PD101", "PD102", "PD103", "PD104", "PD105", "PD106", "PD107", "PD108", "PD109"),
+    *("PD201", "PD202", "PD203", "PD204", "PD205"),
+    *("PD301", "PD302", "PD303", "PD304", "PD305", "PD306", "PD307", "PD308"),
+    *("PD401", "PD402", "PD403", "PD404", "PD501"),
+]
+"""A code stays for ever: only add to these."""
+
+
+def test_the_document_has_a_heading_for_each_check_and_its_words() -> None:
+    checks = DOCUMENT.partition("# The 27 checks\n\n")[2]
+    assert checks == "\n".join(map(page, CHECKS))
+
+
+def test_no_code_is_missing() -> None:
+    assert list(CHECKS) == RELEASED
+
+
+def test_each_check_of_manifests_knows_what_it_needs() -> None:
+    assert {code_of(check) for check in CHECKS_OF_MANIFESTS} == NEEDS.keys() <= CHECKS.keys()
+
+
+def blocks() -> list[object]:
+    return [
+        pytest.param(
+            match[2], (match[1] or "").split(), id=f"{path.name}:{text.count(chr(10), 0, match.start())}"
+        )
+        for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+        for text in [path.read_text()]
+        for match in BLOCK.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize(("text", "shown"), blocks())
+def test_manifests_in_documents_are_clean_or_say_what_they_show(text: str, shown: list[str]) -> None:
+    objects: list[Json] = [one for one in yaml.safe_load_all(text) if isinstance(one, dict)]
+    assert codes(objects) == shown
+
+
+EXAMPLES = sorted((ROOT / "examples" / "manifests").glob("*.yaml"))
+SHOWN = {"trap.yaml": ["PD303", "PD304"]}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_manifests(path: Path) -> None:
+    objects: list[Json] = list(yaml.safe_load_all(path.read_text()))
+    assert codes(objects) == SHOWN.get(path.name, [])

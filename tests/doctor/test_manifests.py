@@ -1,0 +1,337 @@
+"""Each mistake, made in one place of good manifests: its code and no other, and the change makes it go."""
+
+from __future__ import annotations
+
+import copy
+import textwrap
+from typing import Any
+
+import pytest
+import yaml
+
+from peerdiscover.doctor._output import change_of
+
+from ._objects import Json, Manifests, Spoil, applied, codes, findings
+
+WAIT = ["sh", "-c", "peerdiscover wait web-headless:http --min 3 && exec web"]
+
+
+def test_good_ones_have_none() -> None:
+    assert findings(Manifests().all, notes=True) == []
+    for name in (
+        "web-headless.prod:http",
+        "web-headless.prod:9090",
+        "web-headless.prod",
+        "k8s:web-headless.prod",
+    ):
+        assert findings(Manifests().all, name, notes=True) == []
+
+
+def spec(what: Json, **fields: object) -> Json:
+    what["spec"] |= fields
+    return what
+
+
+def ring(m: Manifests) -> None:
+    """Another Service names the pods; the headless one has pods of others, too."""
+    m.copy_of(m.service, "web-vip").get("spec", {}).pop("clusterIP")
+    spec(m.statefulset, serviceName="web-vip")
+    another = m.copy_of(m.statefulset, "another")
+    spec(another, serviceName="web-vip")
+
+
+def projected(m: Manifests) -> Manifests:
+    source = {"serviceAccountToken": {"path": "token"}}
+    m.pod["volumes"] = [{"name": "token", "projected": {"sources": [source]}}]
+    return m
+
+
+def uses_the_api(m: Manifests, *, role: bool = True, **account: object) -> Manifests:
+    m.container["args"] = ["--peers=k8s:web-headless:http"]
+    m.more.append({"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "prod"}, **account})
+    rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
+    m.more.append({"kind": "Role", "metadata": {"name": "r", "namespace": "prod"}, "rules": [rule]})
+    if role:
+        subjects = [{"kind": "ServiceAccount", "name": "default"}]
+        reference = {"kind": "Role", "name": "r"}
+        binding = {"kind": "RoleBinding", "metadata": {"name": "b", "namespace": "prod"}}
+        m.more.append({**binding, "roleRef": reference, "subjects": subjects})
+    return m
+
+
+TOLERATE = {"service.alpha.kubernetes.io/tolerate-unready-endpoints": "true"}
+MADE: dict[str, tuple[str, str, Spoil]] = {
+    # what it is: the code, the level, the mistake
+    "no DNS": ("PD101", "warning", lambda m: spec(m.policy, egress=[{"ports": [{"port": 443}]}])),
+    "no egress at all": ("PD101", "warning", lambda m: spec(m.policy, egress=[])),
+    "host network": ("PD102", "warning", lambda m: m.pod.update(hostNetwork=True)),
+    "the node's DNS": ("PD102", "warning", lambda m: m.pod.update(dnsPolicy="Default")),
+    "a DNS of its own": ("PD102", "warning", lambda m: m.pod.update(dnsPolicy="None", dnsConfig={})),
+    "not headless": ("PD105", "warning", lambda m: m.service["spec"].pop("clusterIP")),
+    "clusterIP is empty": ("PD105", "warning", lambda m: spec(m.service, clusterIP="")),
+    "clusterIP is null": ("PD105", "warning", lambda m: spec(m.service, clusterIP=None)),
+    "a gossip ring": ("PD105", "note", ring),
+    "UDP alone": (
+        "PD107",
+        "warning",
+        lambda m: spec(m.policy, egress=[{"ports": [{"protocol": "UDP", "port": 53}]}]),
+    ),
+    "the port is closed": (
+        "PD202",
+        "warning",
+        lambda m: spec(m.policy, ingress=[{"ports": [{"port": 9090}]}]),
+    ),
+    "two sets": ("PD205", "note", lambda m: m.copy_of(m.statefulset, "another")),
+    "the wrong selector": ("PD301", "error", lambda m: spec(m.service, selector={"app": "web-app"})),
+    "a label set at run time": (
+        "PD301",
+        "warning",
+        lambda m: spec(m.service, selector={"app": "web", "role": "primary"}),
+    ),
+    "no selector": ("PD301", "warning", lambda m: m.service["spec"].pop("selector")),
+    "a name in no container": (
+        "PD302",
+        "warning",
+        lambda m: m.service["spec"]["ports"][0].update(targetPort="web"),
+    ),
+    "no name leads anywhere": (
+        "PD302",
+        "error",
+        lambda m: spec(m.service, ports=[{"name": "http", "port": 8080, "targetPort": "web"}]),
+    ),
+    "80 and 8080": ("PD303", "warning", lambda m: m.service["spec"]["ports"][0].update(port=80)),
+    "a port that is not declared": (
+        "PD304",
+        "warning",
+        lambda m: m.service["spec"]["ports"][1].update(port=7000),
+    ),
+    "no ports": ("PD305", "note", lambda m: m.service["spec"].pop("ports")),
+    "the old annotation": ("PD306", "error", lambda m: m.service["metadata"].update(annotations=TOLERATE)),
+    "a Job": ("PD308", "warning", lambda m: m.job(app="web")),
+    "a CronJob": ("PD308", "warning", lambda m: m.job("CronJob", app="web")),
+    "a Service that is not there": ("PD401", "error", lambda m: spec(m.statefulset, serviceName="web")),
+    "no serviceName": ("PD401", "error", lambda m: m.statefulset["spec"].pop("serviceName")),
+    "a Service of others": (
+        "PD401",
+        "error",
+        lambda m: (
+            m.copy_of(m.service, "db", clusterIP="10.96.0.7", selector={"app": "db"}),
+            spec(m.statefulset, serviceName="db"),
+        ),
+    ),
+    "no probe": ("PD402", "warning", lambda m: m.container.pop("readinessProbe")),
+    "waits for itself": ("PD403", "error", lambda m: m.container.update(command=WAIT)),
+    "waits one after the other": (
+        "PD403",
+        "error",
+        lambda m: (spec(m.service, publishNotReadyAddresses=True), m.container.update(command=WAIT)),
+    ),
+    "no right to read": ("PD501", "warning", lambda m: uses_the_api(m, role=False)),
+    "no token": ("PD501", "warning", lambda m: uses_the_api(m, automountServiceAccountToken=False)),
+}
+BESIDE = {"the wrong selector": ["PD401"], "no selector": []}
+"""What a mistake brings along: a selector that selects nothing leaves the StatefulSet without its Service."""
+IN_WORDS = {
+    "no ports",
+    "two sets",
+    "a gossip ring",
+    "no selector",
+    "a name in no container",
+    "a Job",
+    "a CronJob",
+    "no name leads anywhere",
+    "a port that is not declared",
+    "no right to read",
+    "a label set at run time",
+}
+"""Mistakes of which there is not one change, or one whose effect is elsewhere."""
+
+
+def spoiled(mistake: str) -> Manifests:
+    m = Manifests()
+    MADE[mistake][2](m)
+    return m
+
+
+@pytest.mark.parametrize("mistake", MADE)
+def test_each_mistake_has_its_code_and_no_other(mistake: str) -> None:
+    code, level, _ = MADE[mistake]
+    found = findings(spoiled(mistake).all, notes=True)
+    assert {one.code for one in found} == {code, *BESIDE.get(mistake, [])}
+    assert {one.level for one in found if one.code == code} == {level}
+
+
+@pytest.mark.parametrize("mistake", [one for one in MADE if one not in IN_WORDS])
+def test_the_change_makes_it_go(mistake: str) -> None:
+    """Each change is applied until none is left; what is printed is what was applied."""
+    objects = spoiled(mistake).all
+    for _ in range(3):
+        for finding in findings(objects):
+            printed = change_of(finding).partition("\n")[2]
+            assert yaml.safe_load(textwrap.dedent(printed)) == finding.change
+            objects = applied(objects, finding)
+            break
+    assert findings(objects) == []
+
+
+def test_a_role_is_to_be_applied_as_it_is_printed() -> None:
+    m = spoiled("no right to read")
+    (finding,) = findings(m.all)
+    m.more += list(yaml.safe_load_all(change_of(finding)))
+    assert findings(m.all) == []
+
+
+# What is not said
+
+
+def nothing(m: Manifests, name: str | None = None) -> bool:
+    return codes(m.all, name) == []
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        lambda m: spec(m.policy, egress=[{}]),
+        lambda m: spec(
+            m.policy, egress=[{"ports": [{"protocol": "UDP", "port": 1, "endPort": 99}, {"port": 53}]}]
+        ),
+        lambda m: spec(m.policy, egress=[{"ports": [{"protocol": p, "port": 5353} for p in ("UDP", "TCP")]}]),
+        lambda m: spec(
+            m.policy, egress=[{"ports": [{"protocol": p, "port": "dns"} for p in ("UDP", "TCP")]}]
+        ),
+        lambda m: m.policy["spec"].update(policyTypes=["Ingress"], egress=[]),
+        lambda m: m.policy["spec"].update(podSelector={"matchLabels": {"app": "db"}}, ingress=[], egress=[]),
+        lambda m: m.policy["spec"].update(
+            podSelector={"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]},
+            ingress=[],
+        ),
+        lambda m: m.pod.update(hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet"),
+        lambda m: m.pod.update(dnsPolicy="None", dnsConfig={"searches": ["prod.svc.cluster.local"]}),
+        lambda m: spec(m.service, selector={"app": "web", "statefulset.kubernetes.io/pod-name": "web-0"}),
+        lambda m: m.pod.update(
+            initContainers=[{**m.container, "restartPolicy": "Always"}], containers=[{"name": "m"}]
+        ),
+        lambda m: (
+            m.container.pop("ports"),
+            m.service["spec"]["ports"].pop(0),
+            m.policy["spec"].pop("ingress"),
+            m.policy["spec"].update(policyTypes=["Egress"]),
+        ),
+        lambda m: (m.container.pop("readinessProbe"), m.pod.update(readinessGates=[{"conditionType": "x"}])),
+        lambda m: (m.container.pop("readinessProbe"), spec(m.service, publishNotReadyAddresses=True)),
+        lambda m: m.service["metadata"].update(annotations={**TOLERATE, "peerdiscover/ignore": "PD306"}),
+        lambda m: (
+            m.service["metadata"].update(annotations=TOLERATE),
+            spec(m.service, publishNotReadyAddresses=True),
+        ),
+        lambda m: (
+            m.container.update(command=WAIT),
+            spec(m.service, publishNotReadyAddresses=True),
+            spec(m.statefulset, podManagementPolicy="Parallel"),
+        ),
+        lambda m: m.container.update(command=["sh", "-c", "peerdiscover wait other:80; echo 'not closed"]),
+        lambda m: m.container.update(command=["peerdiscover", "wait", "db.other:80", "--min", "2"]),
+        lambda m: (
+            m.copy_of(m.service, "e", type="ExternalName").get("spec", {}).pop("clusterIP"),
+            spec(m.statefulset, serviceName="e"),
+        ),
+        uses_the_api,
+        lambda m: (uses_the_api(m, automountServiceAccountToken=False), projected(m)),
+        lambda m: (
+            uses_the_api(m, automountServiceAccountToken=False),
+            m.pod.update(automountServiceAccountToken=True),
+        ),
+        lambda m: (spec(m.statefulset, replicas=1), m.service["spec"].pop("clusterIP")),
+    ],
+)
+def test_what_is_right_is_not_found(harmless: Spoil) -> None:
+    m = Manifests()
+    harmless(m)
+    assert nothing(m)
+
+
+def test_the_change_of_a_port_keeps_the_others() -> None:
+    (finding,) = findings(spoiled("80 and 8080").all)
+    assert change_of(finding) == textwrap.dedent("""\
+        Service prod/web-headless
+          spec:
+            ports:
+              - name: http
+                port: 8080
+                targetPort: http
+              - name: grpc
+                port: 9090""")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "level"),
+    [
+        ("web-headless.prod:metrics", "PD106", "error"),
+        ("web-headless.prod:80", "PD106", "warning"),
+        ("_http._udp.web-headless.prod", None, ""),  # no port of that protocol: SRV is not served
+    ],
+)
+def test_the_port_of_the_name(name: str, code: str | None, level: str) -> None:
+    found = findings(Manifests().all, name)
+    assert [(one.code, one.level) for one in found] == ([(code, level)] if code else [])
+
+
+def test_a_name_makes_some_things_matter() -> None:
+    name = "web-headless.prod:http"
+    assert codes(spoiled("no ports").all, name) == ["PD305"]
+    assert codes(spoiled("two sets").all, name) == ["PD205"]
+    (finding,) = findings(spoiled("a name in no container").all, name)
+    assert finding.level == "error"
+    (finding,) = findings(spoiled("not headless").all, name)
+    assert (finding.code, finding.level) == ("PD105", "error")
+
+
+def test_a_name_is_about_that_service_alone() -> None:
+    m = Manifests()
+    m.copy_of(m.service, "other", selector={"app": "none"})
+    assert codes(m.all) == ["PD301"]
+    assert codes(m.all, "web-headless.prod:http") == []
+
+
+def slice_of(*ports: str, headless: bool = True, serving: bool = True) -> Json:
+    labels = {"kubernetes.io/service-name": "web-headless"}
+    if headless:
+        labels["service.kubernetes.io/headless"] = ""
+    endpoint = {"addresses": ["10.0.0.1"], "conditions": {"ready": True, "serving": serving}}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": f"web-{len(ports)}", "namespace": "prod", "labels": labels, "uid": "1"},
+        "addressType": "IPv4",
+        "ports": [{"name": name, "port": 8080} for name in ports],
+        "endpoints": [endpoint],
+    }
+
+
+def test_slices_alone_show_some_mistakes() -> None:
+    """To who may read nothing else, and of the Service that was asked for."""
+    name = "web-headless.prod:http"
+    assert codes([slice_of("http")], name) == []
+    assert codes([slice_of("http", headless=False)], name) == ["PD105"]
+    assert codes([slice_of("http", serving=False)], name) == ["PD307"]
+    m = Manifests()
+    m.statefulset["metadata"]["name"] = "elsewhere"
+    m.statefulset["metadata"]["namespace"] = "elsewhere"
+    both: list[Any] = [m.service, slice_of("http", "grpc"), slice_of("http")]
+    assert codes(both, name) == ["PD301", "PD302"]
+
+
+def test_pods_count_as_well_as_templates() -> None:
+    """Of a cluster: a label that something set at run time, and pods that nothing known has made."""
+    m = spoiled("a label set at run time")
+    labels = {"app": "web", "role": "primary"}
+    pod = {"kind": "Pod", "metadata": {"name": "web-0", "namespace": "prod", "labels": labels, "uid": "1"}}
+    assert codes([*m.all, {**pod, "spec": copy.deepcopy(m.pod)}]) == []
+
+
+def test_what_something_else_may_make_is_not_an_error() -> None:
+    m = spoiled("the wrong selector")
+    alone = [m.service]
+    assert findings(alone) == []
+    custom = {"apiVersion": "example.com/v1", "kind": "Web", "metadata": {"name": "web", "namespace": "prod"}}
+    assert codes([*m.all, custom]) == ["PD401"]
