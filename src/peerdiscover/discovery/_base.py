@@ -146,20 +146,23 @@ class _BaseDiscovery(_PickerMixin[R]):
         """
         if not self.is_open:
             return
-        _check_peer("report_failure", peer)
+        if not isinstance(peer, Peer):
+            raise _no_peer("report_failure", peer)
         log.debug("%s: the application could not reach %r: %r", self._service, peer, error)
         with self._runtime.lock:
             self._runtime.report_failure(peer, type(error).__name__ if error else "")
 
     def report_success(self, peer: Peer) -> None:
         """The application reached `peer`: its failures are forgotten. Costs next to nothing."""
-        if not self.is_open:
+        runtime = self._runtime
+        if runtime.state is not State.OPEN:
             return
-        _check_peer("report_success", peer)
-        if not self._runtime.core.is_blamed(peer):
+        if not isinstance(peer, Peer):
+            raise _no_peer("report_success", peer)
+        if not runtime.core.is_blamed(peer):
             return
-        with self._runtime.lock:
-            self._runtime.report_success(peer)
+        with runtime.lock:
+            runtime.report_success(peer)
 
     def on_change(self, callback: Callback) -> Callable[[], None]:
         """Have `callback(change)` called for each change from now on; returns a function that ends that.
@@ -233,6 +236,5 @@ class _BaseDiscovery(_PickerMixin[R]):
         return ChangeReader(lambda: self.peers, lambda: self._runtime.state is State.CLOSED)
 
 
-def _check_peer(call: str, peer: object) -> None:
-    if not isinstance(peer, Peer):
-        raise ConfigurationError(f"{call}({peer!r}): expected a Peer, such as a picker returns")
+def _no_peer(call: str, peer: object) -> ConfigurationError:
+    return ConfigurationError(f"{call}({peer!r}): expected a Peer, such as a picker returns")

@@ -47,8 +47,9 @@ class AsyncPodTransport(_Base):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
         pools = self._state.pools
-        for pool in pools.closable():
-            await pool.aclose()
+        if pools.leaving:
+            for pool in pools.closable():
+                await pool.aclose()
         now = anyio.current_time()
         dispatch = HttpxDispatch(self._state, request, now)
         while True:

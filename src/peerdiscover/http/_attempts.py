@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from peerdiscover.peers import Peer
 
 __all__ = ["CURRENT_ATTEMPT", "Abortable", "Attempt", "PodPool", "release"]
-
 
 _FAILURE_MEMORY = 0.05
 """Seconds for which a failure to connect to a pod counts for other requests, too."""
@@ -44,64 +44,52 @@ class Abortable(Protocol):
         """Give it up in the child of a fork, without a word to the pod: it is the parent's."""
 
 
+@dataclass(slots=True, eq=False)
 class PodPool:
-    """One pod, and the connections to it.
+    """One pod, and the connections to it."""
 
-    * `peer`: the pod.
-    * `connect_timeout`: seconds that its kernel has to respond at all.
-    * `multiplexed`: whether several requests may share a connection (HTTP/2).
-    * `max_connections`: how many there may be.
-    * `core`: httpcore or httpcore2, whose errors the connections raise.
-    * `clock`: the time that attempts are measured in.
-    """
+    peer: Peer
+    connect_timeout: float
+    """Seconds that its kernel has to respond at all."""
+    multiplexed: bool
+    """Whether several requests may share a connection (HTTP/2)."""
+    max_connections: int | None
+    core: Any
+    """httpcore or httpcore2, whose errors the connections raise."""
+    clock: Callable[[], float]
+    """The time that attempts are measured in."""
+    before_tls: Callable[[], object] = lambda: None
+    """Called before each TLS handshake."""
+    name: str = field(init=False)
+    """The pod's own name, or its address, as certificates have it."""
+    authority: bytes = field(init=False)
+    """The same with its port, as the header `Host` has it."""
+    pool: Any = None
+    """The pool of connections, of the library beneath."""
+    connections: set[Abortable] = field(default_factory=set)
+    attempts: set[Attempt] = field(default_factory=set)
+    """Those in flight, until their response has been read."""
+    last_connect_failure: float = -math.inf
+    """When a request could not connect to it; a connection made since then clears it."""
+    has_failed: bool = False
+    """Whether an attempt ended with an error: without one no connection is lost."""
+    writes: int = 0
+    """How often its connections were written to."""
+    abort_at: float | None = None
+    """The pod left the set; when requests that are in flight are cut (`time.monotonic`)."""
+    aborted: bool = False
+    """Whether that was done."""
 
-    __slots__ = (
-        "abort_at",
-        "aborted",
-        "attempts",
-        "before_tls",
-        "clock",
-        "connect_timeout",
-        "connections",
-        "core",
-        "last_connect_failure",
-        "max_connections",
-        "multiplexed",
-        "peer",
-        "pool",
-        "writes",
-    )
+    def __post_init__(self) -> None:
+        peer = self.peer
+        self.name = peer.fqdn.rstrip(".") if peer.fqdn else peer.address
+        self.authority = (f"{self.name}:{peer.port}" if peer.fqdn else peer.hostport).encode("ascii")
 
-    def __init__(
-        self,
-        peer: Peer,
-        connect_timeout: float,
-        multiplexed: bool,
-        max_connections: int | None,
-        core: Any,
-        clock: Callable[[], float],
-    ) -> None:
-        self.peer: Peer = peer
-        self.connect_timeout: float = connect_timeout
-        self.multiplexed: bool = multiplexed
-        self.max_connections: float = math.inf if max_connections is None else max_connections
-        self.core: Any = core
-        self.clock: Callable[[], float] = clock
-        self.pool: Any = None
-        """The `ConnectionPool` of httpcore, of either kind."""
-        self.before_tls: Callable[[], object] = lambda: None
-        """Called before each TLS handshake."""
-        self.connections: set[Abortable] = set()
-        self.attempts: set[Attempt] = set()
-        """Those in flight, until their response has been read."""
-        self.last_connect_failure: float = -math.inf
-        """When a request could not connect to it; a connection made since then clears it."""
-        self.writes: int = 0
-        """How often its connections were written to."""
-        self.abort_at: float | None = None
-        """The pod left the set; when requests that are in flight are cut (`time.monotonic`)."""
-        self.aborted: bool = False
-        """Whether that was done."""
+    def is_free(self, now: float) -> bool:
+        """Whether it is neither `is_connecting` nor `is_full`."""
+        if not self.attempts:
+            return now >= self.last_connect_failure + _FAILURE_MEMORY
+        return not (self.is_connecting(now) or self.is_full)
 
     def is_connecting(self, now: float) -> bool:
         """Whether a request could not connect a moment ago, or is about to: there is no connection yet.
@@ -119,7 +107,7 @@ class PodPool:
     @property
     def is_full(self) -> bool:
         """Whether another request would have to wait for a connection."""
-        if len(self.attempts) < self.max_connections:
+        if self.max_connections is None or len(self.attempts) < self.max_connections:
             return False
         return not (self.multiplexed and any(c.is_available() for c in self.pool.connections))
 
@@ -130,7 +118,7 @@ class PodPool:
         httpcore 1.0.9 loses those of requests that are cancelled while they wait for one: they stay
         CONNECTING for ever (encode/httpcore#1093).
         """
-        if self.max_connections == math.inf:
+        if not self.has_failed or self.max_connections is None:
             return 0
         connections = self.pool.connections
         if len(connections) < self.max_connections:
@@ -159,68 +147,43 @@ class PodPool:
             connection.abort()
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """One attempt of a request on one pod.
+    """One attempt of a request on one pod."""
 
-    * `pod`: the pod.
-    * `started_at`, `deadline`: in the time of the pod's `clock`.
-    * `connect_timeout`: seconds for connecting.
-    * `lease`: what is released when the attempt ends, if the picker counts; else None.
-    * `is_small`: whether the pod's kernel takes the request whole, though the pod may be slow to read it.
-    """
-
-    __slots__ = (
-        "_writes_before",
-        "connect_timeout",
-        "connecting",
-        "connection",
-        "deadline",
-        "is_new_connection",
-        "is_small",
-        "lease",
-        "pod",
-        "received",
-        "started_at",
-        "written",
-    )
-
-    def __init__(
-        self,
-        pod: PodPool,
-        started_at: float,
-        deadline: float,
-        connect_timeout: float,
-        lease: Any,
-        is_small: bool,
-    ) -> None:
-        self.pod: PodPool = pod
-        self.started_at: float = started_at
-        self.deadline: float = deadline
-        self.connect_timeout: float = connect_timeout
-        self.lease: Any = lease
-        self.is_small: bool = is_small
-        self.connection: Abortable | None = None
-        """The one it wrote to last."""
-        self.written: bool = False
-        self.connecting: bool = False
-        """Whether it is connecting, or could not."""
-        self.is_new_connection: bool = False
-        self.received: bool = False
-        """Whether it has read anything."""
-        self._writes_before = pod.writes
+    pod: PodPool
+    started_at: float
+    deadline: float
+    """In the time of the pod's `clock`, as `started_at`."""
+    connect_timeout: float
+    """Seconds for connecting."""
+    lease: Any
+    """What is released when the attempt ends, if the picker counts; else None."""
+    is_small: bool
+    """Whether the pod's kernel takes the request whole, though the pod may be slow to read it."""
+    writes_before: int
+    """What `writes` of the pod was when it began, or began to connect."""
+    connection: Abortable | None = None
+    """The one it wrote to last."""
+    written: bool = False
+    connecting: bool = False
+    """Whether it is connecting, or could not."""
+    is_new_connection: bool = False
+    received: bool = False
+    """Whether it reads what the pod sends: then an error may be in that."""
 
     @property
     def sent(self) -> bool:
         """Whether a byte of it may have been handed to a socket."""
         pod = self.pod
-        return self.written or (not self.connecting and pod.multiplexed and pod.writes != self._writes_before)
+        return self.written or (not self.connecting and pod.multiplexed and pod.writes != self.writes_before)
 
     def on_connect(self) -> None:
         """It begins to connect: a connection that it had before did not take it."""
         self.connection = None
         self.written = False
         self.connecting = True
-        self._writes_before = self.pod.writes
+        self.writes_before = self.pod.writes
 
     def on_connected(self) -> None:
         """It has a new connection."""
@@ -232,11 +195,6 @@ class Attempt:
         """It is about to write."""
         self.connection = connection
         self.written = True
-
-    @property
-    def expired(self) -> bool:
-        """Whether its deadline has passed. A pod that sends without pause never makes a socket time out."""
-        return self.deadline < math.inf and self.pod.clock() >= self.deadline
 
     def within(self, timeout: float | None) -> float | None:
         """Return what is left of `timeout` seconds; never quite 0, which would mean not to wait at all."""

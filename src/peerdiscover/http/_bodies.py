@@ -11,67 +11,56 @@ from typing import Any
 
 __all__ = ["CONSUMED", "ReadOnce", "body_of", "body_options", "with_body"]
 
-
-class _Consumed:
-    """What the error says if a stream was to be read a second time."""
-
-    def __str__(self) -> str:
-        return "the connection ended before the request was processed"
+CONSUMED = "the connection ended before the request was processed"
+"""The argument of the error that a stream raises the second time; known by being this very object."""
 
 
-CONSUMED = _Consumed()
+class _Body:
+    """A stream to send, which begins as its class says."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def _begin(self) -> Any:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._begin())
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._begin())
 
 
-class ReadOnce:
-    """The body of a request that cannot be sent again."""
+class ReadOnce(_Body):
+    """A stream that cannot be sent again."""
 
     def __init__(self, stream: Any, core: Any) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._core = core
         self.consumed: bool = False
 
-    def _consume(self) -> None:
+    def _begin(self) -> Any:
         if self.consumed:
             raise self._core.RemoteProtocolError(CONSUMED)
         self.consumed = True
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._consume()
-        iterator: Iterator[bytes] = iter(self._stream)
-        return iterator
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._consume()
-        iterator: AsyncIterator[bytes] = aiter(self._stream)
-        return iterator
+        return self._stream
 
 
-class _Rewound:
+class _Rewound(_Body):
     """A stream over one file, which begins where the file stood."""
 
     def __init__(self, stream: Any, file: Any) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._file = file
         self._start = file.tell()
 
-    def __iter__(self) -> Iterator[bytes]:
+    def _begin(self) -> Any:
         self._file.seek(self._start)
-        iterator: Iterator[bytes] = iter(self._stream)
-        return iterator
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._file.seek(self._start)
-        iterator: AsyncIterator[bytes] = aiter(self._stream)
-        return iterator
+        return self._stream
 
 
-def body_of(stream: Any, api: Any, core: Any) -> tuple[Any, bool]:
-    """Return the body to send for the `stream` of a request, and whether it can be sent again.
-
-    `api` and `core` are the library of the request.
-    """
-    if isinstance(stream, api.ByteStream):
-        return stream, True
+def body_of(stream: Any, core: Any) -> tuple[Any, bool]:
+    """Return what to send for a stream that is not bytes, and whether it can be sent again."""
     fields = getattr(stream, "fields", None)
     if fields is not None:  # multipart: httpx rewinds the files itself
         files = [getattr(field, "file", b"") for field in fields]
@@ -104,8 +93,5 @@ def with_body(options: Mapping[str, Any], request: Any, body: bytes) -> dict[str
     headers = type(request.headers)(options.get("headers"))
     if kind := request.headers.get("content-type"):
         headers.setdefault("content-type", kind)
-    return {
-        **{name: options[name] for name in options if name not in _BODY},
-        "content": body,
-        "headers": headers,
-    }
+    others = {name: options[name] for name in options if name not in _BODY}
+    return {**others, "content": body, "headers": headers}

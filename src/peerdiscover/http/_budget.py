@@ -29,7 +29,8 @@ class RetryBudget:
 
     def add_request(self, now: float) -> None:
         """Count a new request."""
-        self._decay(now)
+        if now > self._decayed_at + _DECAY_STEP:
+            self._decay(now)
         self._requests += 1
 
     def try_spend(self, now: float) -> bool:
@@ -42,8 +43,7 @@ class RetryBudget:
         return True
 
     def _decay(self, now: float) -> None:
-        if now > self._decayed_at + _DECAY_STEP:
-            kept = math.exp((self._decayed_at - now) / _WINDOW)
-            self._requests *= kept
-            self._retries *= kept
-            self._decayed_at = now
+        kept = math.exp(min(self._decayed_at - now, 0.0) / _WINDOW)
+        self._requests *= kept
+        self._retries *= kept
+        self._decayed_at = max(now, self._decayed_at)

@@ -21,11 +21,12 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ._attempts import CURRENT_ATTEMPT, Abortable, Attempt, PodPool
 from ._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
@@ -33,146 +34,127 @@ from ._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 if TYPE_CHECKING:
     import httpcore
 
-__all__ = ["AsyncPodBackend", "AsyncPodStream", "PodBackend", "PodStream"]
-
-AnyPodStream = TypeVar("AnyPodStream", "PodStream", "AsyncPodStream")
+__all__ = ["AsyncPodBackend", "PodBackend"]
 
 
 class _BasePodStream(Abortable):
-    """What both kinds of connection share."""
+    """A new connection, which the current attempt made; what both kinds share."""
 
-    __slots__ = ("_aborted", "_has_user_timeout", "_pod", "_stream", "get_extra_info", "tls_handshaking")
+    tls_handshaking = False
 
     def __init__(self, stream: Any, pod: PodPool) -> None:
         self._stream = stream
         self._pod = pod
+        self._socket = stream.get_extra_info("socket")
         self._has_user_timeout = False
         self._aborted = False
-        self.tls_handshaking: bool = False
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
+        pod.connections.add(self)
+        _current_attempt().on_connected()
 
     def abort(self) -> None:
         self._aborted = True
-        sock = self._stream.get_extra_info("socket")
         with suppress(OSError):
-            if isinstance(sock, socket.socket):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # past TLS, which would take part in it
+            if isinstance(self._socket, socket.socket):
+                socket.socket.shutdown(
+                    self._socket, socket.SHUT_RDWR
+                )  # past TLS, which would take part in it
             else:
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def before_tls(self) -> None:
-        self._pod.before_tls()
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     @property
     def is_closed_by_pod(self) -> bool:
-        return is_closed_by_other_side(self._stream.get_extra_info("socket"))
+        return is_closed_by_other_side(self._socket)
 
-    def _set_user_timeout(self, enabled: bool) -> None:
-        """Set whether what is written has to be acknowledged within twice the connect timeout."""
-        self._has_user_timeout = enabled
-        seconds = 2 * self._pod.connect_timeout if enabled else 0
-        set_user_timeout(self._stream.get_extra_info("socket"), seconds)
+    # An attempt on another pod may read or write here, too: its body is a response of this one.
 
     def _before_write(self, timeout: float | None) -> float | None:
         """Note it on the attempt, before the first byte; return what is left of `timeout`."""
-        pod, attempt = self._pod, self._attempt()
-        if attempt is None:
+        pod, attempt = self._pod, CURRENT_ATTEMPT.get()
+        if attempt is None or attempt.pod is not pod:
             pod.writes += 1
             return timeout
         is_first = not (attempt.written or attempt.is_new_connection or pod.multiplexed)
-        if is_first and self.is_closed_by_pod:
+        if is_first and is_closed_by_other_side(self._socket):
             raise pod.core.WriteError("the pod closed this connection before anything was written")
-        attempt.on_write(self)
+        attempt.connection = self
+        attempt.written = True
         pod.writes += 1
         if attempt.is_small is not self._has_user_timeout:
-            self._set_user_timeout(attempt.is_small)
+            self._has_user_timeout = attempt.is_small
+            set_user_timeout(self._socket, 2 * pod.connect_timeout if attempt.is_small else 0)
         return attempt.within(timeout)
 
     def _before_read(self, timeout: float | None) -> float | None:
         """Return what is left of `timeout`; httpcore's `ReadTimeout` if there is nothing left."""
-        attempt = self._attempt()
-        if attempt is None:
+        pod, attempt = self._pod, CURRENT_ATTEMPT.get()
+        if attempt is None or attempt.pod is not pod:
             return timeout
-        if attempt.expired:
-            raise self._pod.core.ReadTimeout("the time for this attempt has expired")
+        attempt.received = True
+        if attempt.deadline == math.inf:
+            return timeout
+        if pod.clock() >= attempt.deadline:
+            raise pod.core.ReadTimeout("the time for this attempt has expired")
         return attempt.within(timeout)
 
-    def _after_read(self, data: bytes) -> bytes:
-        """Note on the attempt that something was read."""
-        if not data and self._aborted:
+    def _ended(self) -> bytes:
+        """Return what is read at the end of the connection: nothing, or an error if the end was ours."""
+        if self._aborted:
             raise self._pod.core.RemoteProtocolError("this connection was cut")
-        if (attempt := self._attempt()) is not None:
-            attempt.received = True
-        return data
+        return b""
 
-    def _attempt(self) -> Attempt | None:
-        """Return the current attempt if it is on this pod: its body may be read from another's connection."""
-        attempt = CURRENT_ATTEMPT.get()
-        return attempt if attempt is not None and attempt.pod is self._pod else None
+    def _before_tls(self, timeout: float | None) -> float:
+        """Note that a TLS handshake begins, a part of connecting; return what is left of `timeout`."""
+        self.tls_handshaking = True
+        self._pod.before_tls()
+        attempt = _current_attempt()
+        attempt.on_connect()
+        return attempt.connect_within(timeout, 2)
 
 
-def _before_connect(timeout: float | None) -> float | None:
-    """Note on the current attempt that it connects; return what is left of `timeout`."""
+def _current_attempt() -> Attempt:
     attempt = CURRENT_ATTEMPT.get()
-    if attempt is None:
-        return timeout
+    assert attempt is not None, "pools connect for attempts alone"
+    return attempt
+
+
+def _to_pod(pod: PodPool, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a backend's `connect_tcp`, for this pod and the time that the attempt has."""
+    address, port = pod.peer.sockaddr
+    attempt = _current_attempt()
     attempt.on_connect()
-    return attempt.connect_within(timeout)
-
-
-def _before_tls(stream: _BasePodStream, timeout: float | None) -> float | None:
-    """Note that a TLS handshake begins, which is a part of connecting; return what is left of `timeout`."""
-    stream.tls_handshaking = True
-    stream.before_tls()
-    attempt = CURRENT_ATTEMPT.get()
-    if attempt is None:
-        return timeout
-    attempt.connecting = True
-    return attempt.connect_within(timeout, 2)
-
-
-def _after_connect(stream: AnyPodStream, pod: PodPool) -> AnyPodStream:
-    """Note on the current attempt that it has a new connection."""
-    pod.connections.add(stream)
-    attempt = CURRENT_ATTEMPT.get()
-    if attempt is not None:
-        attempt.on_connected()
-    return stream
+    timeout = attempt.connect_within(options["timeout"])
+    return {**options, "host": address, "port": port, "timeout": timeout, "socket_options": KEEPALIVE}
 
 
 class PodStream(_BasePodStream):
     """A connection to a pod, for threads: httpcore's `NetworkStream`."""
 
-    __slots__ = ()
-
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._after_read(self._stream.read(max_bytes, self._before_read(timeout)))
+        return self._stream.read(max_bytes, self._before_read(timeout)) or self._ended()
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not buffer and not self._pod.multiplexed:
-            return  # the end of a request without a body
-        timeout = self._before_write(timeout)
-        self._stream.write(buffer, timeout)
+        if buffer or self._pod.multiplexed:  # else the end of a request without a body
+            self._stream.write(buffer, self._before_write(timeout))
 
     def close(self) -> None:
         self._pod.connections.discard(self)
         self._stream.close()
 
     def detach(self) -> None:
-        """Give up the descriptor in the child of a fork, without a word to the pod: it is the parent's."""
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> PodStream:
-        timeout = _before_tls(self, timeout)
+        timeout = self._before_tls(timeout)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             self.close()
             raise
         self._pod.connections.discard(self)
-        return _after_connect(PodStream(stream, self._pod), self._pod)
+        return PodStream(stream, self._pod)
 
 
 class PodBackend:
@@ -182,34 +164,20 @@ class PodBackend:
         self._backend: httpcore.NetworkBackend = core.SyncBackend()
         self._pod = pod
 
-    def connect_tcp(
-        self,
-        host: str,  # noqa: ARG002 - httpcore's interface; the connection goes to the pod's address
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> PodStream:
-        timeout = _before_connect(timeout)
-        address, port = self._pod.peer.sockaddr
-        stream = self._backend.connect_tcp(
-            address, port, timeout, local_address, [*KEEPALIVE, *(socket_options or ())]
-        )
-        return _after_connect(PodStream(stream, self._pod), self._pod)
+    def connect_tcp(self, **options: Any) -> PodStream:
+        stream = self._backend.connect_tcp(**_to_pod(self._pod, options))
+        return PodStream(stream, self._pod)
 
 
 class AsyncPodStream(_BasePodStream):
     """A connection to a pod, for asyncio and trio: httpcore's `AsyncNetworkStream`."""
 
-    __slots__ = ()
-
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         timeout = self._before_read(timeout)
         try:
-            data: bytes = await self._stream.read(max_bytes, timeout)
+            return await self._stream.read(max_bytes, timeout) or self._ended()
         except ssl.SSLError as error:  # an alert; httpcore translates it for threads only
             raise self._pod.core.ReadError(str(error)) from error
-        return self._after_read(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer and not self._pod.multiplexed:
@@ -230,16 +198,15 @@ class AsyncPodStream(_BasePodStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncPodStream:
-        timeout = _before_tls(self, timeout)
+        timeout = self._before_tls(timeout)
         try:
             stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
-            self._pod.connections.discard(self)
             with suppress(Exception):
-                await self._stream.aclose()
+                await self.aclose()
             raise
         self._pod.connections.discard(self)
-        return _after_connect(AsyncPodStream(stream, self._pod), self._pod)
+        return AsyncPodStream(stream, self._pod)
 
 
 class AsyncPodBackend:
@@ -249,17 +216,6 @@ class AsyncPodBackend:
         self._backend: httpcore.AsyncNetworkBackend = core.AnyIOBackend()  # under trio, too
         self._pod = pod
 
-    async def connect_tcp(
-        self,
-        host: str,  # noqa: ARG002 - httpcore's interface; the connection goes to the pod's address
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> AsyncPodStream:
-        timeout = _before_connect(timeout)
-        address, port = self._pod.peer.sockaddr
-        stream = await self._backend.connect_tcp(
-            address, port, timeout, local_address, [*KEEPALIVE, *(socket_options or ())]
-        )
-        return _after_connect(AsyncPodStream(stream, self._pod), self._pod)
+    async def connect_tcp(self, **options: Any) -> AsyncPodStream:
+        stream = await self._backend.connect_tcp(**_to_pod(self._pod, options))
+        return AsyncPodStream(stream, self._pod)

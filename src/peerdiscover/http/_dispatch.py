@@ -40,20 +40,6 @@ class Dispatch:
     * `replayable`: whether its body can be sent again.
     """
 
-    __slots__ = (
-        "_cause",
-        "_cut_at",
-        "_deadline",
-        "_generation",
-        "_is_small",
-        "_last_error",
-        "_peer",
-        "_replayable",
-        "_retry_state",
-        "_started_at",
-        "_state",
-    )
-
     def __init__(
         self,
         state: TransportState,
@@ -67,7 +53,6 @@ class Dispatch:
     ) -> None:
         self._state = state
         self._last_error: Exception | None = None
-        self._cause: Exception | None = None
         self._generation: int | None = None  # of the set that it paused with
         self._started_at = now
         self._peer = peer
@@ -134,9 +119,8 @@ class Dispatch:
 
     def next(self, now: float) -> Attempt | Pause:
         """Return what to do now; raises if there is no pod to try and no time to wait."""
-        state, retry = self._state, self._retry_state
-        connect_timeout = state.settings.connect_timeout
-        lease: Any = None
+        state, retry, settings = self._state, self._retry_state, self._state.settings
+        connect_timeout, lease = settings.connect_timeout, None
         if self._peer is not None:
             peer = self._peer
         elif retry is None:
@@ -144,7 +128,7 @@ class Dispatch:
                 peer, lease = state.pick()
             except NoPeersError:
                 return self._pause(now)
-            if state.pools.is_connecting(peer, now) or state.pools.is_full(peer):
+            if not state.pools.is_free(peer, now):
                 release(lease)
                 found, lease = self._choose(now)
                 peer = found or peer
@@ -158,24 +142,26 @@ class Dispatch:
                 return self._pause(now)
             peer, connect_timeout = found, connect_timeout * retry.connect_timeout_factor
             self._generation = None
-        deadline = state.attempt_deadline(now, self._cut_at)
+        deadline = self._cut_at
+        if settings.attempt_timeout is not None:
+            deadline = min(deadline, now + settings.attempt_timeout)
         return state.pools.start_attempt(peer, now, deadline, connect_timeout, lease, self._is_small)
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
         """Return a pod to try now, and the lease on it if the picker chose it."""
-        picked, lease = None, None
+        state, picked, lease = self._state, None, None
 
         def pick() -> Peer:
             nonlocal picked, lease
             release(lease)
             lease = None
-            picked, lease = self._state.pick()
+            picked, lease = state.pick()
             return picked
 
-        state = self._state
         is_connecting = partial(state.pools.is_connecting, now=now)
-        others = lambda: state.discovery.peers.others  # noqa: E731 - read when it is needed
-        peer = self._retry.choose(pick, others, is_connecting, state.pools.is_full)
+        peer = self._retry.choose(
+            pick, lambda: state.discovery.peers.others, is_connecting, state.pools.is_full
+        )
         if peer is picked:
             return peer, lease
         release(lease)
@@ -199,15 +185,15 @@ class Dispatch:
 
     def failed(self, attempt: Attempt, error: BaseException, now: float) -> BaseException | None:
         """The attempt ended with this error. Return what the caller gets; None: go on."""
-        state = self._state
+        state, pod = self._state, attempt.pod
+        pod.has_failed = True
         state.pools.end_attempt(attempt)
         error = self._known(error)
         if not isinstance(error, Exception) or (kind := self._error_class(error)) is None:
             return error  # cancelled, interrupted, or the request's own body raised it
-        peer = attempt.pod.peer
         outcome = self._classify(attempt, error)
         if attempt.connecting and now < attempt.deadline and outcome is not AttemptOutcome.NO_DESCRIPTORS:
-            attempt.pod.last_connect_failure = now
+            pod.last_connect_failure = now
         if not outcome.sent and not self._replayable and self._body_is_consumed():
             outcome = AttemptOutcome.REFUSED  # the library began to send it and could not
         if (
@@ -215,17 +201,16 @@ class Dispatch:
             and not self._is_ours(error)
             and counts_as_pod_failure(attempt, outcome, self._is_timeout(error))
         ):
-            state.discovery.report_failure(peer, error)
+            state.discovery.report_failure(pod.peer, error)
         message = self._message(attempt, error)
         what = f"{kind.__name__}: {message}" if message else kind.__name__
-        failed = FailedAttempt(peer, what, now - attempt.started_at, outcome.sent)
-        self._last_error, self._cause = kind(message or what), error
+        failed = FailedAttempt(pod.peer, what, now - attempt.started_at, outcome.sent)
+        self._last_error = kind(message or what)
+        self._last_error.__cause__ = error
         why = self._retry.record(failed, outcome, now)
         if self._peer is not None:
             why = "it was sent to this pod alone"
-        if why is None:
-            return None
-        return self._with_history(why, now)
+        return None if why is None else self._with_history(why, now)
 
     def _had_too_little_time(self, attempt: Attempt, now: float) -> bool:
         """Whether `total_timeout` cut it before a pod had its connect timeout: the pod is not to blame."""
@@ -257,14 +242,15 @@ class Dispatch:
 
     def history(self, attempt: Attempt) -> History:
         """Return what became of the request, whose response came in this attempt."""
-        failed = self._retry_state.failed if self._retry_state else []
-        return {"peer": attempt.pod.peer, "attempts": len(failed) + 1, "failed": tuple(failed)}
+        failed = tuple(self._retry_state.failed) if self._retry_state else ()
+        return {"peer": attempt.pod.peer, "attempts": len(failed) + 1, "failed": failed}
 
     def body_failed(self, attempt: Attempt, error: BaseException) -> Exception | None:
         """The body of a response ended with this error: it cannot be had again, and the pod failed.
 
         Return what the caller gets; None: the error is not the library's.
         """
+        attempt.pod.has_failed = True
         error = self._known(error)
         kind = self._error_class(error)
         if kind is None or not isinstance(error, Exception):
@@ -293,6 +279,4 @@ class Dispatch:
 
     def _with_history(self, why: str, now: float) -> Exception:
         assert self._last_error is not None
-        error = with_history(self._last_error, self._retry.failed, now - self._started_at, why)
-        error.__cause__ = self._cause
-        return error
+        return with_history(self._last_error, self._retry.failed, now - self._started_at, why)

@@ -26,14 +26,12 @@ class History(TypedDict):
 
 
 def with_history(error: Exception, failed: Sequence[FailedAttempt], seconds: float, why: str) -> Exception:
-    """Return an error of the same class that says how often and where it was tried, and why not again.
-
-    Its notes are the attempts.
-    """
+    """Return the error with how often and where it was tried, and why not again; each attempt is a note."""
     n = len(failed)
     pods = ", ".join(dict.fromkeys(attempt.peer.key for attempt in failed))
     attempts = f"{n} attempt{'s' * (n != 1)} in {seconds:.3f} s on {pods}"
     described = type(error)(f"{error} ({attempts}; not retried: {why})")
+    described.__cause__ = error.__cause__
     notes = [f"attempt {number}: {attempt}" for number, attempt in enumerate(failed, 1)]
     if n > _MAX_NOTES:
         notes[_MAX_NOTES // 2 : -_MAX_NOTES // 2] = [f"… {n - _MAX_NOTES} attempts more …"]

@@ -6,7 +6,7 @@ A request says by its class which of the two made it: one transport serves eithe
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,20 +20,33 @@ _CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 
 class HttpxFlavor:
-    """One of the two, with the library beneath it.
+    """One of the two (`api`), with the library beneath it (`core`), and classes of ours over its own.
 
-    `api` is httpx or httpx2, `core` httpcore or httpcore2. `Stream` and `AsyncStream` are the classes of
-    response bodies, `no_peers` is the error for having no pod, `wrong_host` that for a URL of another host.
+    `Stream` and `AsyncStream` are the bodies of responses. `no_peers` is the error for having no pod,
+    `wrong_host` that for a URL of another host.
     """
 
     def __init__(self, name: str) -> None:
-        self.name: str = name
         self.api: Any = import_module(name)
         self.core: Any = import_module(_CORES[name])
-        self.no_peers: type[Exception] = _no_peers(self.api)
-        self.wrong_host: type[Exception] = _wrong_host(self.api)
-        self.Stream, self.AsyncStream = _streams(self)
+        self.Stream: type[Any] = type("Stream", (_Stream, self.api.SyncByteStream), {})
+        self.AsyncStream: type[Any] = type("AsyncStream", (_AsyncStream, self.api.AsyncByteStream), {})
+        self.no_peers = self._error(
+            "NoPeersError", NoPeersError, "ConnectError", "There is no pod to send a request to"
+        )
+        self.wrong_host = self._error(
+            "WrongHostError",
+            ConfigurationError,
+            "RequestError",
+            "A URL, or a redirect, leads to another host",
+        )
         self._classes: dict[type[BaseException], type[Exception] | None] = {}
+
+    def _error(self, name: str, ours: type[Exception], theirs: str, meaning: str) -> type[Exception]:
+        doc = f"{meaning}; also a `{self.api.__name__}.{theirs}`."
+        bases = (ours, getattr(self.api, theirs))
+        name = self.api.__name__.capitalize() + name
+        return type(name, bases, {"__module__": "peerdiscover.http", "__doc__": doc})
 
     def map_exception(self, error: BaseException) -> type[Exception] | None:
         """Return the class of `api` for this error of `core`; None if it is not one of `core`'s.
@@ -63,93 +76,57 @@ def library_of(request: object) -> HttpxFlavor:
 
 
 def libraries() -> list[HttpxFlavor]:
-    """Return those that are loaded; if none is, the one that is installed, httpx before httpx2."""
-    return [named(name) for name in _CORES if sys.modules.get(name)] or [preferred()]
+    """Return those that are loaded; if none is, the one that is installed. httpx comes before httpx2."""
+    loaded = [name for name in _CORES if sys.modules.get(name)]
+    if not loaded:
+        loaded = [next((name for name in _CORES if find_spec(name)), "httpx")]
+    return [named(name) for name in loaded]
 
 
 def preferred() -> HttpxFlavor:
-    """Return the one that is loaded, else the one that is installed; httpx before httpx2."""
-    loaded = (name for name in _CORES if sys.modules.get(name))
-    return named(next(loaded, None) or next((n for n in _CORES if find_spec(n) is not None), "httpx"))
+    """Return the first of `libraries`."""
+    return libraries()[0]
 
 
-def _no_peers(api: Any) -> type[Exception]:
-    return type(
-        f"{api.__name__.capitalize()}NoPeersError",
-        (NoPeersError, api.ConnectError),
-        {
-            "__module__": "peerdiscover.http",
-            "__doc__": f"There is no pod to send a request to; also a `{api.__name__}.ConnectError`.",
-        },
-    )
+class _Body:
+    """The body of a response, whose errors are those of the client's library."""
+
+    def __init__(
+        self, body: Any, map_error: Callable[[BaseException], Exception | None], on_close: Callable[[], Any]
+    ) -> None:
+        self._body = body
+        self._map_error = map_error
+        self._on_close = on_close
 
 
-def _wrong_host(api: Any) -> type[Exception]:
-    return type(
-        f"{api.__name__.capitalize()}WrongHostError",
-        (ConfigurationError, api.RequestError),
-        {
-            "__module__": "peerdiscover.http",
-            "__doc__": f"A URL, or a redirect, leads to another host; also a `{api.__name__}.RequestError`.",
-        },
-    )
+class _Stream(_Body):
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._body
+        except Exception as error:
+            if (mapped := self._map_error(error)) is None:
+                raise
+            raise mapped from error
+
+    def close(self) -> None:
+        try:
+            self._body.close()
+        finally:
+            self._on_close()
 
 
-def _streams(library: HttpxFlavor) -> tuple[type[Any], type[Any]]:
-    """Return the two classes of response bodies: both libraries expect their own classes there."""
+class _AsyncStream(_Body):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._body:
+                yield part
+        except Exception as error:
+            if (mapped := self._map_error(error)) is None:
+                raise
+            raise mapped from error
 
-    sync_base: Any = library.api.SyncByteStream
-    async_base: Any = library.api.AsyncByteStream
-
-    class Stream(sync_base):  # type: ignore[misc]  # whichever library it is
-        def __init__(
-            self,
-            body: Any,
-            map_error: Callable[[BaseException], Exception | None],
-            on_close: Callable[[], None],
-        ) -> None:
-            self._body = body
-            self._map_error = map_error
-            self._on_close = on_close
-
-        def __iter__(self) -> Iterator[bytes]:
-            try:
-                yield from self._body
-            except Exception as error:
-                if (mapped := self._map_error(error)) is None:
-                    raise
-                raise mapped from error
-
-        def close(self) -> None:
-            try:
-                self._body.close()
-            finally:
-                self._on_close()
-
-    class AsyncStream(async_base):  # type: ignore[misc]  # as above
-        def __init__(
-            self,
-            body: Any,
-            map_error: Callable[[BaseException], Exception | None],
-            on_close: Callable[[], Awaitable[None]],
-        ) -> None:
-            self._body = body
-            self._map_error = map_error
-            self._on_close = on_close
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for part in self._body:
-                    yield part
-            except Exception as error:
-                if (mapped := self._map_error(error)) is None:
-                    raise
-                raise mapped from error
-
-        async def aclose(self) -> None:
-            try:
-                await self._body.aclose()
-            finally:
-                await self._on_close()
-
-    return Stream, AsyncStream
+    async def aclose(self) -> None:
+        try:
+            await self._body.aclose()
+        finally:
+            await self._on_close()

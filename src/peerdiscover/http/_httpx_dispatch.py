@@ -12,7 +12,6 @@ from peerdiscover.peers import Peer
 
 from ._attempts import Attempt
 from ._bodies import body_of
-from ._conversion import core_request
 from ._dispatch import SMALL, Dispatch
 from ._httpx_outcomes import as_core_error, classify_httpx, is_lost_count
 from ._retry import AttemptOutcome, is_idempotent
@@ -28,31 +27,30 @@ if TYPE_CHECKING:
 class HttpxDispatch(Dispatch):
     """One request of a client of httpx."""
 
-    __slots__ = ("_body", "_core_request", "_host", "_port", "_request", "library")
-
     def __init__(self, state: HttpxState, request: httpx.Request, now: float) -> None:
         self.library: HttpxFlavor = state.library_of(request)
         library, url, extensions = self.library, request.url, request.extensions
         self._request = request
-        self._host, self._port = url.raw_host, url.port
-        named = state.validate(url, url.scheme, self._host.decode("ascii"), self._port, library.wrong_host)
+        self._host, port = url.raw_host.decode("ascii"), url.port
+        named = state.validate(url, url.scheme, self._host, port, library.wrong_host)
         peer: Peer | None = extensions.get("peer", named)
         if peer is not None and not isinstance(peer, Peer):
             raise ConfigurationError(f"extensions={{'peer': {peer!r}}}: expected a Peer, as in `peers`")
         timeout = extensions.get("total_timeout", state.settings.total_timeout)
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise ConfigurationError(f"extensions={{'total_timeout': {timeout!r}}}: expected seconds above 0")
-        self._core_request: httpcore.Request | None = None
-        stream: Any = request.stream
-        self._body, replayable = body_of(stream, library.api, library.core)
-        is_bytes = isinstance(stream, library.api.ByteStream)
+        self._body: Any = request.stream
+        if is_bytes := isinstance(self._body, library.api.ByteStream):
+            replayable = True
+        else:
+            self._body, replayable = body_of(self._body, library.core)
         super().__init__(
             state,
             now,
             peer=peer,
             total_timeout=timeout,
             connect_timeout=extensions.get("timeout", {}).get("connect"),
-            is_small=is_bytes and len(next(iter(stream))) <= SMALL,
+            is_small=is_bytes and len(next(iter(self._body))) <= SMALL,
             replayable=replayable,
         )
 
@@ -89,13 +87,24 @@ class HttpxDispatch(Dispatch):
 
     def request_for(self, attempt: Attempt) -> httpcore.Request:
         """Return the request as the pool takes it."""
-        uses_pod_names = self._state.uses_pod_names(self._host.decode("ascii"))
-        if self._core_request is None or uses_pod_names or attempt.deadline < math.inf:
-            peer = attempt.pod.peer if uses_pod_names else None
-            self._core_request = core_request(
-                self.library.core, self._request, (self._host, self._port), self._body, peer, attempt
-            )
-        return self._core_request
+        request, core, pod = self._request, self.library.core, attempt.pod
+        url, headers, extensions = request.url, request.headers.raw, request.extensions
+        if self._state.uses_pod_names(self._host):
+            headers = [(b"Host", pod.authority)] + [(k, v) for k, v in headers if k.lower() != b"host"]
+            extensions = {"sni_hostname": pod.name, **extensions}
+        if attempt.deadline < math.inf:  # the pool limits the wait for a connection
+            timeouts = extensions.get("timeout") or {}
+            left, pool = attempt.deadline - attempt.started_at, timeouts.get("pool")
+            timeouts = {**timeouts, "pool": left if pool is None else min(pool, left)}
+            extensions = {**extensions, "timeout": timeouts}
+        converted: httpcore.Request = core.Request(
+            request.method,
+            core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=headers,
+            content=self._body,
+            extensions=extensions,
+        )
+        return converted
 
     def response(
         self, attempt: Attempt, response: httpcore.Response, stream: type[Any], on_close: Callable[[], Any]

@@ -44,14 +44,8 @@ def classify_httpx(attempt: Attempt, error: Exception, core: Any) -> AttemptOutc
     return outcome
 
 
-class _LostCount:
-    """What the error says if httpcore lost count of the streams of an HTTP/2 connection."""
-
-    def __str__(self) -> str:
-        return "the HTTP library lost count of the streams of its connection, after a cancellation"
-
-
-_LOST_COUNT = _LostCount()
+_LOST_COUNT = "the HTTP library lost count of the streams of its connection, after a cancellation"
+"""The argument of the error of `as_core_error`; known by being this very object."""
 
 
 def as_core_error(error: BaseException, core: Any) -> BaseException:

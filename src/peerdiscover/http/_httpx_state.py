@@ -53,17 +53,11 @@ class HttpxState(TransportState):
 
     def _pod(self, peer: Peer) -> PodPool:
         assert self._library is not None
-        core, settings = self._library.core, self.settings
-        pod = PodPool(
-            peer,
-            settings.connect_timeout,
-            settings.http2,
-            self._pool_options["max_connections"],
-            core,
-            self._clock,
-        )
+        settings, core, options = self.settings, self._library.core, self._pool_options
+        limit = options["max_connections"]
+        pod = PodPool(peer, settings.connect_timeout, settings.http2, limit, core, self._clock)
         pod.before_tls = self._tls.refresh
-        pod.pool = self._make_pool(core, pod, self._pool_options)
+        pod.pool = self._make_pool(core, pod, options)
         return pod
 
     def _bind(self, library: HttpxFlavor) -> HttpxFlavor:

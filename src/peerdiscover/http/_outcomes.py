@@ -18,17 +18,7 @@ __all__ = ["causes_of", "classify", "counts_as_pod_failure", "message_of"]
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 # What OpenSSL calls an answer to its hello that is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
-_NOT_THE_PODS_FAULT = frozenset(
-    (
-        AttemptOutcome.LOCAL_ERROR,
-        AttemptOutcome.REFUSED,
-        AttemptOutcome.POOL_TIMEOUT,
-        AttemptOutcome.NO_DESCRIPTORS,
-        AttemptOutcome.CLIENT_CERTIFICATE,
-        AttemptOutcome.NOT_TLS,
-        AttemptOutcome.HEAD_TOO_LARGE,
-    )
-)
+_THE_PODS_FAULT = (AttemptOutcome.UNSENT, AttemptOutcome.BAD_CERTIFICATE, AttemptOutcome.MAYBE_PROCESSED)
 
 
 def classify(attempt: Attempt, error: BaseException) -> AttemptOutcome:
@@ -46,7 +36,7 @@ def counts_as_pod_failure(attempt: Attempt, outcome: AttemptOutcome, is_timeout:
     speak http), nor for what it refused in good order, nor for what we cut. A kept connection that ended as
     it was used says only that the pod closes idle ones, as servers do.
     """
-    if outcome in _NOT_THE_PODS_FAULT or attempt.pod.aborted:
+    if outcome not in _THE_PODS_FAULT or attempt.pod.aborted:
         return False
     return attempt.is_new_connection or attempt.connecting or is_timeout
 

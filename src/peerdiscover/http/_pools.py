@@ -59,29 +59,34 @@ class PodPools:
         self._drain = drain
         self._lock = threading.RLock()
         self._pods: dict[Peer, PodPool] = {}
-        self._leaving: list[PodPool] = []
-        self._unsubscribe: Callable[[], None] | None = None
+        self.leaving: list[PodPool] = []
+        self.unsubscribe: Callable[[], None] | None = None
+        """Ends what `subscribe` began; None if it does not follow the set."""
         self._timer: threading.Timer | None = None
         self._closed = False
-        self._replaced = False
+        self._has_warned = False
         self.in_flight = 0
         """How many attempts there are, on all pods together."""
 
     def subscribe(self) -> None:
         """Follow the set from now on; `ClosedError` if the discovery is not open."""
-        if self._unsubscribe is None:
-            unsubscribe = self._discovery.on_change(lambda _: self.sync_pools())
-            with self._lock:
-                if self._unsubscribe is None:
-                    self._unsubscribe, unsubscribe = unsubscribe, lambda: None
-                self._closed = False
-            unsubscribe()  # another thread was first
-            _forks.opened(self)
+        unsubscribe = self._discovery.on_change(lambda _: self.sync_pools())
+        with self._lock:
+            if self.unsubscribe is None:
+                self.unsubscribe, unsubscribe = unsubscribe, lambda: None
+            self._closed = False
+        unsubscribe()  # another thread was first
+        _forks.opened(self)
 
     @property
     def any(self) -> bool:
         """Whether there is a pool."""
-        return bool(self._pods or self._leaving)
+        return bool(self._pods or self.leaving)
+
+    def is_free(self, peer: Peer, now: float) -> bool:
+        """Whether a request should go there: neither of the two that follow."""
+        pod = self._pods.get(peer)
+        return pod is None or pod.is_free(now)
 
     def is_connecting(self, peer: Peer, now: float) -> bool:
         """Whether another request finds out if the pod is there; this one should go elsewhere, or wait."""
@@ -99,8 +104,7 @@ class PodPools:
         """Return an attempt on this peer, as `Attempt` describes it."""
         with self._lock:
             pod = self._pods.get(peer)
-            if pod is not None and ((lost := pod.lost_connections) or pod.is_closed_by_pod):
-                self._replace(pod, lost)
+            if pod is not None and (pod.has_failed or pod.multiplexed) and self._replaced(pod):
                 pod = None
             if pod is None:
                 pod = self._make_pool(peer)
@@ -108,30 +112,33 @@ class PodPools:
                     self._pods[peer] = pod
                 else:  # it left after it was picked
                     pod.abort_at = time.monotonic() + self._drain
-                    self._leaving.append(pod)
-            attempt = Attempt(pod, now, deadline, connect_timeout, lease, is_small)
+                    self.leaving.append(pod)
+            attempt = Attempt(pod, now, deadline, connect_timeout, lease, is_small, pod.writes)
             pod.attempts.add(attempt)
             self.in_flight += 1
             if pod.abort_at is not None:
                 self._start_timer(time.monotonic())
         return attempt
 
-    def _replace(self, pod: PodPool, lost: int) -> None:
-        """Let the pool of a pod end once its responses were read. Call it with the lock."""
+    def _replaced(self, pod: PodPool) -> bool:
+        """Let a pool that cannot be used end once its responses were read. Call it with the lock."""
+        lost = pod.lost_connections
+        if not lost and not pod.is_closed_by_pod:
+            return False
         del self._pods[pod.peer]
         pod.abort_at = math.inf
-        self._leaving.append(pod)
-        if not lost:
-            return
-        level, self._replaced = (logging.DEBUG if self._replaced else logging.WARNING), True
-        _logger.log(
-            level,
-            "%s: replaced the connection pool of %s: it was full, with %d connections that no request uses "
-            "(cancelled requests leave them, encode/httpcore#1093)",
-            self._discovery.peers.service,
-            pod.peer.key,
-            lost,
-        )
+        self.leaving.append(pod)
+        if lost:
+            level, self._has_warned = (logging.DEBUG if self._has_warned else logging.WARNING), True
+            _logger.log(
+                level,
+                "%s: replaced the connection pool of %s: it was full, with %d connections that no request "
+                "uses (cancelled requests leave them, encode/httpcore#1093)",
+                self._discovery.peers.service,
+                pod.peer.key,
+                lost,
+            )
+        return True
 
     def end_attempt(self, attempt: Attempt) -> bool:
         """An attempt failed, or its response was read. Return whether there may be pools to close."""
@@ -157,8 +164,8 @@ class PodPools:
             for peer in [peer for peer in self._pods if peer not in peers]:
                 pod = self._pods.pop(peer)
                 pod.abort_at = now + self._drain
-                self._leaving.append(pod)
-            for pod in list(self._leaving):
+                self.leaving.append(pod)
+            for pod in list(self.leaving):
                 self._sync_leaving(pod, pod.peer in peers, now)
             self._start_timer(now)
 
@@ -171,14 +178,14 @@ class PodPools:
         elif pod.peer in self._pods:
             pod.abort_at = math.inf  # new requests use a newer pool; those in flight may go on here
         else:
-            self._leaving.remove(pod)
+            self.leaving.remove(pod)
             pod.abort_at, self._pods[pod.peer] = None, pod
 
     def _start_timer(self, now: float) -> None:
         """Have `sync_pools` called when the next pod is to be cut. Call it with the lock."""
         due = [
             abort_at
-            for pod in self._leaving
+            for pod in self.leaving
             if pod.attempts and (abort_at := pod.abort_at) and now < abort_at < math.inf
         ]
         if due and self._timer is None:
@@ -193,7 +200,7 @@ class PodPools:
 
     def closable(self) -> Iterator[Any]:
         """Yield the pools that the driver is to close now: of pods that left, with nothing in flight."""
-        if self._leaving:
+        if self.leaving:
             yield from self._take(lambda pod: not pod.attempts)
 
     def close(self) -> Iterator[Any]:
@@ -203,9 +210,9 @@ class PodPools:
             self._closed = True
             for pod in self._pods.values():
                 pod.abort_at = math.inf
-                self._leaving.append(pod)
+                self.leaving.append(pod)
             self._pods = {}
-            unsubscribe, self._unsubscribe = self._unsubscribe, None
+            unsubscribe, self.unsubscribe = self.unsubscribe, None
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -216,10 +223,10 @@ class PodPools:
     def _take(self, which: Callable[[PodPool], bool]) -> Iterator[Any]:
         while True:
             with self._lock:
-                pod = next(filter(which, self._leaving), None)
+                pod = next(filter(which, self.leaving), None)
                 if pod is None:
                     return
-                self._leaving.remove(pod)
+                self.leaving.remove(pod)
             yield pod.pool
 
     # For `_forks`
@@ -233,11 +240,11 @@ class PodPools:
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
         self._timer = None  # its thread is the parent's
-        for pod in [*self._pods.values(), *self._leaving]:
+        for pod in [*self._pods.values(), *self.leaving]:
             for connection in pod.connections:
                 with suppress(Exception):
                     connection.detach()
-        self._pods, self._leaving = {}, []
+        self._pods, self.leaving = {}, []
 
     def _at_exit(self) -> None:
         """The connections end with the process."""

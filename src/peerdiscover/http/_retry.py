@@ -111,22 +111,6 @@ def is_idempotent(method: str, headers: Iterable[tuple[bytes, bytes]], marked: o
 class RetryState:
     """One request, from its first attempt to its last."""
 
-    __slots__ = (
-        "_attempts",
-        "_budget",
-        "_exhausted_rounds",
-        "_hopeless",
-        "_is_idempotent",
-        "_paused",
-        "_pauses",
-        "_replayable",
-        "_tried",
-        "_waiting_since",
-        "deadline",
-        "end_reason",
-        "failed",
-    )
-
     def __init__(
         self,
         budget: RetryBudget,

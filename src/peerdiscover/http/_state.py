@@ -57,7 +57,8 @@ class TransportState:
             self._check(url, host, port, error)
             if len(self._hosts) < _MAX_HOSTS:
                 self._hosts.add((host, port))
-        self.pools.subscribe()
+        if self.pools.unsubscribe is None:
+            self.pools.subscribe()
         return peer
 
     def uses_pod_names(self, host: str) -> bool:
@@ -96,8 +97,3 @@ class TransportState:
             return picker.pick(), None
         held = lease()
         return held.__enter__(), held
-
-    def attempt_deadline(self, now: float, deadline: float) -> float:
-        """Return when an attempt that begins now is cut, in a request that is cut at `deadline`."""
-        alone = self.settings.attempt_timeout
-        return deadline if alone is None else min(deadline, now + alone)

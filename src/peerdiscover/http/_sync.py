@@ -71,8 +71,9 @@ class PodTransport(_Base):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
         pools = self._state.pools
-        for pool in pools.closable():
-            pool.close()
+        if pools.leaving:
+            for pool in pools.closable():
+                pool.close()
         now = time.monotonic()
         dispatch = HttpxDispatch(self._state, request, now)
         while True:

@@ -146,7 +146,8 @@ class Membership:
 
     def is_blamed(self, peer: Peer) -> bool:
         """Whether a failure of `peer` is remembered."""
-        return peer in self.health.failure_records
+        records = self.health.failure_records
+        return bool(records) and peer in records
 
     # When to ask, and what
 
