@@ -20,9 +20,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from peerdiscover import ConfigurationError, Kubernetes, Outcome, ServiceName
+from peerdiscover import (
+    AsyncDiscovery,
+    ConfigurationError,
+    Discovery,
+    Kubernetes,
+    Outcome,
+    Policy,
+    ServiceName,
+)
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.sources._calling import Cancellation
 from peerdiscover.sources.environment import Environment, ResolvConf
@@ -413,6 +422,34 @@ def test_a_thread_is_woken_wherever_it_waits(script: Script) -> None:
         began = time.monotonic()
         cancellation.cancel()
     assert time.monotonic() - began < 30, "it does not wait for its time"
+
+
+FLOODS = [floods(EARLY_HINTS), floods(raw(b" "), OK, SYNCED)]
+
+
+@pytest.mark.parametrize("script", FLOODS)
+def test_closing_while_a_server_sends_without_pause(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+    """In the head of its response, and in the body."""
+    policy = Policy(timeout=4 * LONG)
+    with Fake(script) as fake:
+        web = Discovery("web.prod:http", source=Kubernetes(fake.url), policy=policy).start(wait=False)
+        eventually(lambda: fake.lines)
+        began = time.monotonic()
+        web.close()
+        assert time.monotonic() - began < LONG, "it does not wait for the server's time"
+    assert "left behind" not in caplog.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("script", FLOODS)
+async def test_closing_while_a_server_sends_without_pause_awaited(script: Script) -> None:
+    with Fake(script) as fake, anyio.fail_after(LONG):
+        source = Kubernetes(fake.url)
+        web = AsyncDiscovery("web.prod:http", source=source, policy=Policy(timeout=4 * LONG))
+        await web.start(wait=False)
+        while not fake.lines:
+            await anyio.lowlevel.checkpoint()
+        await web.aclose()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are looked at in /proc")
