@@ -6,25 +6,24 @@ Invariants:
   for the result, so the change is complete when the call returns.
 * The answers are decided elsewhere: a protocol takes complete requests from the bytes received so far
   and returns the bytes to send.
-* A forked child has no such thread, so it closes its copies of the sockets: otherwise a pod that ended
-  in the parent would still accept connections.
+* A forked child has no such thread, and its copies of the sockets are closed (`_forks`): otherwise a pod
+  that ended in the parent would still accept connections.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-T = TypeVar("T")
+from peerdiscover import _forks
 
-_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+T = TypeVar("T")
 
 
 class ConnectionProtocol(Protocol):
@@ -46,7 +45,8 @@ class Loop:
         self._sockets: set[socket.socket] = set()
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
         self._thread = threading.Thread(target=self._serve, name="peerdiscover-testing", daemon=True)
-        _loops.add(self)
+        _forks.owns(self._wake_in)
+        _forks.owns(self._wake_out)
 
     def start(self) -> None:
         self._thread.start()
@@ -54,43 +54,34 @@ class Loop:
     def close(self) -> None:
         """Close everything that is registered and end the thread. Raise the first error of a handler."""
         if self._thread.is_alive():
-            self.run(self._stop)
+            self.run(lambda: setattr(self, "_stopping", True))
             self._thread.join()
-        self._close_sockets()
+        for sock in (*self._sockets, self._wake_in, self._wake_out):
+            sock.close()
+        self._sockets.clear()
         self._selector.close()
         if self._errors:
             raise self._errors[0]
 
     def run(self, function: Callable[[], T]) -> T:
         """Call `function` in the loop's thread; return what it returns, or raise what it raises."""
-        done = threading.Event()
-        result: list[T] = []
-        errors: list[BaseException] = []
+        result: Future[T] = Future()
 
         def call() -> None:
             try:
-                result.append(function())
+                result.set_result(function())
             except BaseException as error:  # noqa: BLE001  raised in the caller's thread
-                errors.append(error)
-            done.set()
+                result.set_exception(error)
 
         self._calls.append(call)
         self._wake_out.send(b"\0")
-        done.wait()
-        if errors:
-            raise errors[0]
-        return result[0]
+        return result.result()
 
-    def add(
-        self,
-        sock: socket.socket,
-        ready: Callable[[int], None],
-        events: int = selectors.EVENT_READ,
-    ) -> None:
-        """In the loop's thread: call `ready(events)` whenever the socket is ready."""
+    def add(self, sock: socket.socket, ready: Callable[[int], None]) -> None:
+        """In the loop's thread: call `ready(events)` whenever the socket can be read."""
+        self.keep(sock)
         sock.setblocking(False)
-        self._sockets.add(sock)
-        self._selector.register(sock, events, ready)
+        self._selector.register(sock, selectors.EVENT_READ, ready)
 
     def listen(self, sock: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
         """In the loop's thread: call `accepted` with each new connection."""
@@ -122,10 +113,8 @@ class Loop:
 
     def keep(self, sock: socket.socket) -> None:
         """In the loop's thread: do not serve it, but close it with the loop."""
+        _forks.owns(sock)
         self._sockets.add(sock)
-
-    def _stop(self) -> None:
-        self._stopping = True
 
     def _woken(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -141,11 +130,6 @@ class Loop:
                         key.data(events)
                     except Exception as error:  # noqa: BLE001  the thread continues, and `close` raises it
                         self._errors.append(error)
-
-    def _close_sockets(self) -> None:
-        for sock in (*self._sockets, self._wake_in, self._wake_out):
-            sock.close()
-        self._sockets.clear()
 
 
 class Connection:
@@ -204,14 +188,3 @@ class Connection:
             self.close()
             return
         self._loop.wait_for(self.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if self._to_send else 0))
-
-
-def _after_fork_in_child() -> None:
-    for loop in list(_loops):
-        # The selector may be shared with the parent (epoll is): nothing is unregistered in it.
-        loop._close_sockets()  # noqa: SLF001  the same module
-    _loops.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -19,6 +19,7 @@ from peerdiscover.errors import ConfigurationError
 
 from ._messages import (
     RCODES,
+    RR,
     TYPES,
     MalformedError,
     Question,
@@ -137,14 +138,10 @@ class Nameserver:
         match rule.mode if rule else None:
             case "timeout":
                 return None
-            case "servfail":
-                return Reply(RCODES["SERVFAIL"])
-            case "refused":
-                return Reply(RCODES["REFUSED"])
-            case "nxdomain":
-                return zone.negative(question.name, RCODES["NXDOMAIN"])
-            case "nodata":
-                return zone.negative(question.name, RCODES["NOERROR"])
+            case "servfail" | "refused" as code:
+                return Reply(RCODES[code.upper()])
+            case "nxdomain" | "nodata" as code:
+                return zone.negative(question.name, RCODES["NXDOMAIN" if code == "nxdomain" else "NOERROR"])
             case "truncated":
                 return _half(self._shuffled(zone, question))
             case _:
@@ -154,17 +151,14 @@ class Nameserver:
         """Shuffle as CoreDNS's `loadbalance` does: addresses in a random order, behind everything else."""
         turn = self._rng.randrange(1 << 16) if self._shuffle else 0
         reply = zone.reply(question.name, question.type, turn)
-        if not self._shuffle or reply.rcode:
-            return reply
-        for section in ("answer", "additional"):
-            records = getattr(reply, section)
-            if len(records) > 1:
-                addresses = [record for record in records if record.type in _ADDRESSES]
-                if addresses:
-                    self._rng.shuffle(addresses)
-                    rest = [record for record in records if record.type not in _ADDRESSES]
-                    setattr(reply, section, rest + addresses)
+        if self._shuffle:
+            reply.answer, reply.additional = map(self._mixed, (reply.answer, reply.additional))
         return reply
+
+    def _mixed(self, records: Sequence[RR]) -> list[RR]:
+        addresses = [record for record in records if record.type in _ADDRESSES]
+        self._rng.shuffle(addresses)
+        return [record for record in records if record.type not in _ADDRESSES] + addresses
 
 
 def _half(reply: Reply) -> Reply:

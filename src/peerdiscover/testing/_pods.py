@@ -13,6 +13,7 @@ import select
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 from ._addresses import Binding, listener
@@ -42,10 +43,10 @@ class Pod:
     def ports(self) -> Mapping[str, int]:
         return self.binding.ports
 
-    def serve(self, loop: Loop) -> None:
-        """Accept connections and answer on them."""
+    def serve(self, loop: Loop, accept: Callable[[Loop, socket.socket], None] | None = None) -> None:
+        """Accept connections and answer on them; a virtual address leaves that to `accept`."""
         for sock in self.binding.sockets:
-            loop.listen(sock, lambda accepted: self.accept(loop, accepted))
+            loop.listen(sock, partial(accept or self.accept, loop))
 
     def accept(self, loop: Loop, sock: socket.socket) -> None:
         """Answer the requests on this connection."""

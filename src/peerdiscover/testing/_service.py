@@ -13,7 +13,8 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 from peerdiscover.errors import ClosedError, ConfigurationError
@@ -113,12 +114,15 @@ class HeadlessService:
         self._replicas = replicas
         self._first = start
         self._ttl = ttl
-        self._family: Family = family
         self._kind = kind
         self._listen = pods
-        self._addresses = tuple(addresses)
-        self._shared = shared
-        self._pod_names = endpoint_pod_names
+        self._new_allocator: Callable[[], Allocator]
+        if not pods:
+            self._new_allocator = partial(AddressesOnly, self.ports, family, tuple(addresses))
+        elif shared:
+            self._new_allocator = partial(SharedAddress, tuple(self.ports), family)
+        else:
+            self._new_allocator = partial(OwnAddresses, self.ports)
         self._publication = Publication(
             name=self.service,
             namespace=self.namespace,
@@ -139,17 +143,10 @@ class HeadlessService:
         self._received = threading.Condition()
         self.queries: list[Query] = []
         """The questions that the nameserver received, oldest first. May be cleared."""
-        zone = Zone(self.cluster_domain, self._ttl, pod_names=self._pod_names)
+        zone = Zone(self.cluster_domain, self._ttl, pod_names=self._publication.pod_names)
         self.dns: Nameserver = Nameserver(zone)
         """The nameserver without its sockets. More Services can be added to `dns.zone`."""
         self._nameserver = ""
-
-    def _new_allocator(self) -> Allocator:
-        if not self._listen:
-            return AddressesOnly(self.ports, self._family, self._addresses)
-        if self._shared:
-            return SharedAddress(tuple(self.ports), self._family)
-        return OwnAddresses(self.ports)
 
     # Lifecycle
 
@@ -316,17 +313,11 @@ class HeadlessService:
         before, after = set(self._pods), set(pods)
         self._pods = sorted(pods, key=lambda pod: pod.index) if self._hostnames is True else pods
 
-        def serve() -> None:
-            for pod in after - before:
-                pod.serve(loop)
-
-        def stop() -> None:
-            for pod in before - after:
-                pod.stop(loop)
-
-        loop.run(serve)
+        for pod in after - before:
+            loop.run(partial(pod.serve, loop))
         self._publish()
-        loop.run(stop)
+        for pod in before - after:
+            loop.run(partial(pod.stop, loop))
 
     def _publish(self) -> None:
         if self._kind == "cluster-ip" and self._vip is None:
@@ -338,16 +329,11 @@ class HeadlessService:
     def _open_vip(self) -> Pod:
         vip = Pod(-1, self.service, None, self._allocator.open())
         loop = self._running()
-
-        def accepted(sock: socket.socket) -> None:
-            if self._pods:
-                random.choice(self._pods).accept(loop, sock)
-            else:
-                sock.close()
-
-        def serve() -> None:
-            for sock in vip.binding.sockets:
-                loop.listen(sock, accepted)
-
-        loop.run(serve)
+        loop.run(lambda: vip.serve(loop, self._accept_for_any))
         return vip
+
+    def _accept_for_any(self, loop: Loop, sock: socket.socket) -> None:
+        if self._pods:
+            random.choice(self._pods).accept(loop, sock)
+        else:
+            sock.close()

@@ -30,16 +30,12 @@ from peerdiscover import _forks
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
-def _keepalive() -> tuple[tuple[int, int, int], ...]:
-    """After 30 s of silence a probe every 10 s, three of them, if the platform lets one set that."""
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, value in ("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3):
-        if hasattr(socket, name):
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return tuple(options)
-
-
-KEEPALIVE = _keepalive()
+_PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *((socket.IPPROTO_TCP, getattr(socket, n), value) for n, value in _PROBES.items() if hasattr(socket, n)),
+)
+"""After 30 s of silence a probe every 10 s, three of them, if the platform lets one set that."""
 
 
 class CancelledError(Exception):

@@ -43,6 +43,8 @@ LIST_TIMEOUTS = 6
 QUIET_TRIES = 2
 """How many times in a row a stream may break at once before that is reported as a failure."""
 
+Reason = str | ConfigurationError
+
 
 class Reflector:
     """One watch of one Service's slices. It never ends by itself.
@@ -83,7 +85,7 @@ class Reflector:
 
     def _begin(self, now: float) -> None:
         """A request is sent now: everything that is of one response only."""
-        self._began = now
+        self._now = self._began = now
         self._status = 0
         self._retry_after: str | None = None
         self._events = EventReader(self._redactor)
@@ -139,7 +141,7 @@ class Reflector:
 
     def head(self, status: int, retry_after: str | None, now: float) -> list[Answer]:
         """A response begins."""
-        self._status, self._retry_after = status, retry_after
+        self._now, self._status, self._retry_after = now, status, retry_after
         if status != 200:
             self._body = Body(_events.MAX_ERROR_BODY, self._redactor)
             return []
@@ -147,61 +149,59 @@ class Reflector:
         if self._phase is Phase.SYNC:
             self.deadline = max(self.deadline, now + min(1.0, self._timeout / 2))
         elif self._phase is Phase.WATCH:
-            self._stream(now)
+            self._stream()
             if self._set.failure_reported:
                 return self._set.confirm()
         return []
 
     def data(self, chunk: bytes | None, now: float) -> list[Answer]:
         """Some of its body; None: it ended as it should."""
+        self._now = now
         if chunk is None:
-            return self._ended(now)
+            return self._ended()
         if self._status == 200 and self._phase in (Phase.SYNC, Phase.WATCH):
-            return self._streamed(chunk, now)
+            return self._streamed(chunk)
         try:
             self._body.add(chunk)
         except MalformedError as error:
-            if self._phase is Phase.SERVICE:
-                return self._checked(self._status)
-            return self._fail(str(error), now) if self._status == 200 else self._refused(now)
+            is_page = self._status == 200 and self._phase is Phase.LIST
+            return self._fail(str(error)) if is_page else self._refused()
         return []
 
-    def _streamed(self, chunk: bytes, now: float) -> list[Answer]:
+    def _streamed(self, chunk: bytes) -> list[Answer]:
         confirmed = False
         try:
             for event in self._events.events(chunk):
                 if event.kind == "ERROR":
-                    return [*self._changes(), *self._error(event.item, now)]
-                confirmed = self._apply(event, now) or confirmed
+                    return [*self._changes(), *self._error(event.item)]
+                confirmed = self._apply(event) or confirmed
                 if self.done:
                     return []
         except MalformedError as error:
-            return [*self._changes(), *self._retry(Signal.STALE, str(error), now)]
+            return [*self._changes(), *self._retry(Signal.STALE, str(error))]
         return self._set.confirm() if confirmed else self._changes()
 
-    def _ended(self, now: float) -> list[Answer]:
+    def _ended(self) -> list[Answer]:
         self.done = True
-        if self._status != 200:
-            return self._refused(now)
+        if self._status != 200 or self._phase is Phase.SERVICE:
+            return self._refused()
         if self._phase is Phase.LIST:
-            return self._page(now)
-        if self._phase is Phase.SERVICE:
-            return self._checked(self._status)
+            return self._page()
         if self._phase is Phase.SYNC:
-            return self._fail("the stream ended before the set was complete", now)
-        if now - self._began >= self._asked_seconds - 1:
+            return self._fail("the stream ended before the set was complete")
+        if self._now - self._began >= self._asked_seconds - 1:
             self._advance(Signal.STALE)
             self._failures = 0
             return []
-        return self._retry(Signal.BROKEN, "the stream ended early", now, quiet=True)
+        return self._retry(Signal.BROKEN, "the stream ended early", quiet=True)
 
     def failed(self, error: BaseException, now: float) -> list[Answer]:
         """There was no response, or it broke off."""
-        self.done = True
+        self._now, self.done = now, True
         if self._phase is Phase.SERVICE:
             return self._checked(0)
         if isinstance(error, ConfigurationError):
-            return self._fail(error, now)
+            return self._fail(error)
         late, streaming = isinstance(error, TimeoutError), self._status == 200
         if late and streaming and self._phase is Phase.SYNC:
             # A server that does not know `sendInitialEvents` does so; or one that is slow, this once.
@@ -215,13 +215,13 @@ class Reflector:
         if streaming and self._phase is Phase.WATCH:
             # What is between us and a server that went silent may have swallowed events, too.
             if late:
-                return self._retry(Signal.STALE, "the stream went silent", now, quiet=True)
-            return self._retry(Signal.BROKEN, why, now, quiet=True)
-        return self._fail(f"no answer in {now - self._began:.1f} s" if late else why, now)
+                return self._retry(Signal.STALE, "the stream went silent", quiet=True)
+            return self._retry(Signal.BROKEN, why, quiet=True)
+        return self._fail(f"no answer in {now - self._began:.1f} s" if late else why)
 
     # What it means
 
-    def _apply(self, event: Event, now: float) -> bool:
+    def _apply(self, event: Event) -> bool:
         """Take an event in. Returns whether it confirms the set."""
         if event.kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
             return False
@@ -231,23 +231,23 @@ class Reflector:
             return event.kind == "BOOKMARK"
         if event.ends_initial_events:
             self.done = not self._complete()
-            self._stream(now)
+            self._stream()
         return event.ends_initial_events
 
-    def _page(self, now: float) -> list[Answer]:
+    def _page(self) -> list[Answer]:
         try:
             page = _events.parse_page(self._body.content)
             for item in page.items:
                 self._set.apply(Event("ADDED", item))
         except MalformedError as error:
-            return self._fail(str(error), now)
+            return self._fail(str(error))
         self._version, self._next_page = page.version, page.next_page
         self._pages += 1
         if self._next_page:
-            if self._pages < MAX_PAGES and now - self._list_began < LIST_TIMEOUTS * self._timeout:
+            if self._pages < MAX_PAGES and self._now - self._list_began < LIST_TIMEOUTS * self._timeout:
                 return []
-            took = f"{self._pages} pages in {now - self._list_began:.0f} s"
-            return self._fail(f"a list that does not end: {took}, and the server says there are more", now)
+            took = f"{self._pages} pages in {self._now - self._list_began:.0f} s"
+            return self._fail(f"a list that does not end: {took}, and the server says there are more")
         return self._set.confirm() if self._complete() else []
 
     def _complete(self) -> bool:
@@ -261,9 +261,9 @@ class Reflector:
         self._advance(Signal.NO_SLICES if ask else Signal.COMPLETE)
         return not ask
 
-    def _stream(self, now: float) -> None:
+    def _stream(self) -> None:
         """From now on the server speaks when it has news, until the watch's time ends."""
-        self._streaming_since = now
+        self._streaming_since = self._now
         latest = min(self._asked_seconds + GRACE, self._timeout_seconds)
         self.deadline = self._began + max(latest, self._asked_seconds + 1.0)
 
@@ -277,8 +277,8 @@ class Reflector:
             self._state.forbidden.add(namespace)
         return self._set.without_slices(status, self._service.service, namespace)
 
-    def _refused(self, now: float) -> list[Answer]:
-        """A status that is no success, with its body."""
+    def _refused(self) -> list[Answer]:
+        """A status that is no success, with its body; of the Service itself any status."""
         assert self._target is not None
         self.done = True
         status = self._status
@@ -294,23 +294,21 @@ class Reflector:
             return []
         message = message_of(_events.parse_status(self._body.content))
         why = refusal(status, message, self._service.service, self._target)
-        return self._server_failed(status, why, now, _events.seconds_of(self._retry_after))
+        return self._server_failed(status, why, _events.seconds_of(self._retry_after))
 
-    def _error(self, status: object, now: float) -> list[Answer]:
+    def _error(self, status: object) -> list[Answer]:
         """The stream says why it ends."""
         code = status.get("code") if isinstance(status, dict) else None
         why = f"the watch ended with an error: {message_of(status)}"
-        return self._server_failed(code, why, now, _events.retry_after_in(status))
+        return self._server_failed(code, why, _events.retry_after_in(status))
 
-    def _server_failed(
-        self, code: object, why: str | ConfigurationError, now: float, after: float
-    ) -> list[Answer]:
+    def _server_failed(self, code: object, why: Reason, after: float) -> list[Answer]:
         """The server reports an error. Unless it is only busy, its version may be what is wrong."""
         if code == 410:  # it has forgotten what happened since the version: a sync, the first time at once
-            return self._retry(Signal.STALE, "410: the version is too old", now, quiet=True, at_once=True)
+            return self._retry(Signal.STALE, "410: the version is too old", quiet=True, at_once=True)
         if isinstance(why, ConfigurationError) or code in (429, 503):
-            return self._fail(why, now, after=after)
-        return self._retry(Signal.STALE, why, now, after=after)
+            return self._fail(why, after=after)
+        return self._retry(Signal.STALE, why, after=after)
 
     def _changes(self) -> list[Answer]:
         """What a watch shows; a sync shows nothing before it is complete."""
@@ -318,29 +316,22 @@ class Reflector:
 
     # What follows
 
-    def _fail(self, why: str | ConfigurationError, now: float, *, after: float = 0.0) -> list[Answer]:
+    def _fail(self, why: Reason, *, after: float = 0.0) -> list[Answer]:
         """An attempt failed, and the version is still good."""
         resume = self._phase is Phase.WATCH and self._state.no_watch_list  # lists know no "not older than"
-        return self._retry(Signal.BROKEN if resume else Signal.FAILED, why, now, after=after)
+        return self._retry(Signal.BROKEN if resume else Signal.FAILED, why, after=after)
 
     def _retry(
-        self,
-        signal: Signal,
-        why: str | ConfigurationError,
-        now: float,
-        *,
-        quiet: bool = False,
-        at_once: bool = False,
-        after: float = 0.0,
+        self, signal: Signal, why: Reason, *, quiet: bool = False, at_once: bool = False, after: float = 0.0
     ) -> list[Answer]:
         """Try again later. `quiet`: the first two in a row are no failure. `at_once`: the first waits not."""
         self.done = self._reconnect = True
         self._advance(signal)
-        if now - self._streaming_since >= LASTED:
+        if self._now - self._streaming_since >= LASTED:
             self._failures = 0
         longest = min(FIRST_WAIT * 2.0 ** min(self._failures, 16), LONGEST_WAIT)
         wait = max(longest * (0.05 + 0.95 * self._random()), min(after, LONGEST_RETRY_AFTER))
-        self._due = now if at_once and not self._failures else now + wait
+        self._due = self._now if at_once and not self._failures else self._now + wait
         self._failures += 1
         if quiet and self._failures <= QUIET_TRIES:
             return []
