@@ -1,0 +1,269 @@
+"""A thousand worlds in virtual time, each from a seed: for mistakes in the code, and for how long it takes.
+
+Each pod is an `abootstrap`. For half a minute DNS shows a part of the pods, old addresses, or none; probes
+and joins are lost, and late by up to ten seconds; `form` and `join` fail; pods crash. Then all that ends. A
+few of the worlds have an `AsyncDiscovery` in each pod, the others a stand-in that costs a tenth. (Rules
+that are wrong hardly ever show here: see `test_model`.)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from peerdiscover import (
+    Answer,
+    AsyncDiscovery,
+    Endpoint,
+    Identity,
+    LookupRequest,
+    Outcome,
+    Peer,
+    PeerSet,
+    Receipt,
+)
+from peerdiscover.clustering import ContactPoint, Standing, abootstrap
+from tests.discovery._clock import run_virtually
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+BOUND = 120.0
+"""Virtual seconds after the last fault until all are in one cluster: DNS is asked again after at most 30 s,
+old names are held for 30 s, and a round takes 10 s at most."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    log = logging.getLogger("peerdiscover")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(level)
+
+
+class Pod:
+    """One life."""
+
+    def __init__(self, contact: ContactPoint) -> None:
+        self.contact = contact
+        self.enters: str | None = None
+        """The cluster that it forms, or whose members took its join."""
+        self.scope = anyio.CancelScope()
+
+    @property
+    def cluster(self) -> str | None:
+        return self.contact.standing.cluster or self.enters
+
+
+class View:
+    """A stand-in for an `AsyncDiscovery`: what DNS shows changes from round to round, or does not."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+        self.peers = PeerSet("web")
+
+    async def broadcast(self, *_: object, **__: object) -> Receipt[Standing]:
+        """Each answer is made at its own moment; what takes longer than a probe may is lost."""
+        world = self._world
+        if not world.faults or world.random.random() < 0.5:
+            answer = await world.lookup()
+            if answer.outcome is not Outcome.FAILED:
+                self.peers = PeerSet("web", [self._peer(endpoint) for endpoint in answer.endpoints])
+        results: dict[Peer, Standing] = {}
+        errors: dict[Peer, BaseException] = {}
+        began = anyio.current_time()
+        delays = [(world.delay() + world.delay(), peer) for peer in self.peers.others]
+        for after, peer in sorted(delays, key=itemgetter(0)):
+            if after > 2:
+                errors[peer] = TimeoutError()
+                continue
+            await anyio.sleep(began + after - anyio.current_time())
+            if (pod := world.at(peer)) is None:
+                errors[peer] = ConnectionRefusedError()
+            else:
+                results[peer] = pod.contact.standing
+        if errors:
+            await anyio.sleep(began + 2 - anyio.current_time())
+        return Receipt(results, errors, 1, (), ())
+
+    def _peer(self, endpoint: Endpoint) -> Peer:
+        name = endpoint.hostname or ""
+        return Peer(name, endpoint.addresses[0], 80, hostname=name, is_self=name == self._name)
+
+    def report_failure(self, peer: Peer, error: BaseException) -> None: ...
+    def report_success(self, peer: Peer) -> None: ...
+
+
+class World:
+    kind = "test"
+
+    def __init__(self, seed: int, tasks: TaskGroup, real: bool) -> None:
+        self.random = random.Random(seed)
+        self.real = real
+        self.n = self.random.randint(1, 15)
+        self.founders = tuple(f"web-{i}" for i in range(self.random.randint(1, self.n)))
+        self.crashes = self.random.randint(0, 12 * self.n)
+        self.has_disks = self.random.random() < 0.5
+        self.faults = True
+        self.pods: list[Pod | None] = [None] * self.n
+        self.disks: list[str | None] = [None] * self.n
+        self._tasks = tasks
+        self.clusters: set[str] = set()
+
+    # What others see of it
+
+    async def lookup(self, request: LookupRequest | None = None) -> Answer:  # noqa: ARG002 - a source's
+        await anyio.sleep(0.01)
+        numbers = list(range(self.n))
+        addresses = list(numbers)
+        if self.faults:
+            if self.random.random() < 0.2:
+                return Answer.failed("SERVFAIL")
+            if self.random.random() < 0.3:
+                numbers = self.random.sample(numbers, self.random.randint(0, self.n))
+            if self.random.random() < 0.2:
+                self.random.shuffle(addresses)
+        return Answer.of([Endpoint((f"10.0.0.{1 + addresses[i]}",), 80, f"web-{i}") for i in numbers], ttl=5)
+
+    def at(self, peer: Peer) -> Pod | None:
+        return self.pods[int(peer.address.rpartition(".")[2]) - 1]
+
+    def delay(self) -> float:
+        """Seconds that a message takes, or a process that pauses; infinite if it is lost."""
+        chance = self.random.random() if self.faults else 1.0
+        return math.inf if chance < 0.1 else self.random.uniform(0, 10 if chance < 0.15 else 0.1)
+
+    async def send(self, peer: Peer) -> Pod:
+        """A request reaches the pod that is at the address of `peer`, late or never."""
+        await anyio.sleep(self.delay())
+        pod = self.at(peer)
+        if pod is None:
+            raise ConnectionRefusedError
+        return pod
+
+    async def probe(self, peer: Peer) -> Standing:
+        with anyio.fail_after(2):
+            standing = (await self.send(peer)).contact.standing
+            await anyio.sleep(self.delay())
+            return standing
+
+    # What a pod does
+
+    async def run(self, i: int) -> None:
+        pod = self.pods[i] = Pod(ContactPoint(f"web-{i}", self.founders, cluster=self.disks[i]))
+
+        async def form(cluster: str) -> None:
+            self.enter(i, pod, cluster)
+            with anyio.fail_after(20):
+                await anyio.sleep(self.delay())
+
+        async def join(peer: Peer, cluster: str) -> None:
+            with anyio.fail_after(5):
+                at = await self.send(peer)
+                if at.contact.standing.cluster != cluster:
+                    raise ConnectionError("not in that cluster")
+                self.enter(i, pod, cluster)
+                await anyio.sleep(self.delay())
+
+        with pod.scope:
+            if not self.real:
+                view: Any = View(self, f"web-{i}")
+                await abootstrap(view, pod.contact, form=form, join=join, probe=self.probe)
+                return
+            async with AsyncDiscovery("web", source=self, me=Identity(name=f"web-{i}")) as web:
+                await abootstrap(web, pod.contact, form=form, join=join, probe=self.probe)
+
+    def enter(self, i: int, pod: Pod, cluster: str) -> None:
+        if self.pods[i] is not pod:
+            return
+        pod.enters = cluster
+        if self.has_disks:
+            self.disks[i] = cluster
+        inside = {other.cluster for other in self.pods if other is not None} | {*self.disks}
+        assert len(inside - {None}) <= 1, inside
+
+    def start(self, i: int) -> None:
+        self._tasks.start_soon(self.run, i)
+
+    def crash(self, i: int) -> None:
+        pod = self.pods[i]
+        if pod is None:
+            return
+        keeps = self.has_disks and self.random.random() < 0.5
+        if not keeps and pod.cluster is not None:
+            # The guarantee needs one founder that remembers the cluster, if any pod does.
+            others = [j for j in range(len(self.founders)) if j != i]
+            if not any(self.remembers(j) for j in others) and any(
+                self.remembers(j) for j in range(self.n) if j != i
+            ):
+                return
+        pod.scope.cancel()
+        self.pods[i] = None
+        if not keeps:
+            self.disks[i] = None
+
+    def remembers(self, i: int) -> bool:
+        pod = self.pods[i]
+        return self.disks[i] is not None or (pod is not None and pod.contact.standing.cluster is not None)
+
+    @property
+    def whole(self) -> bool:
+        clusters = {pod.contact.standing.cluster if pod else None for pod in self.pods}
+        return len(clusters) == 1 and None not in clusters
+
+
+async def live(seed: int, real: bool) -> float:
+    """Live through one world; returns the seconds from the last fault to one cluster of all pods."""
+    async with anyio.create_task_group() as tasks:
+        world = World(seed, tasks, real)
+        end = anyio.current_time() + world.random.uniform(10, 40)
+        for i in range(world.n):
+            if world.random.random() < 0.7:
+                world.start(i)
+        while anyio.current_time() < end:
+            await anyio.sleep(world.random.expovariate(2))
+            i = world.random.randrange(world.n)
+            if world.pods[i] is None:
+                world.start(i)
+            elif world.crashes:
+                world.crashes -= 1
+                world.crash(i)
+        world.faults = False
+        for i in range(world.n):
+            if world.pods[i] is None:
+                world.start(i)
+        healed = anyio.current_time()
+        with anyio.fail_after(BOUND):
+            while not world.whole:  # noqa: ASYNC110 - it is a measurement, twice a second
+                await anyio.sleep(0.5)
+        took = anyio.current_time() - healed
+        tasks.cancel_scope.cancel()
+    return took
+
+
+@pytest.mark.parametrize("seeds", [range(n, n + 100) for n in range(0, 1000, 100)], ids=str)
+def test_never_two_clusters_and_one_in_the_end(seeds: range) -> None:
+    for seed in seeds:
+        live_through(seed, real=False)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_is_so_with_discoveries(seed: int) -> None:
+    live_through(seed, real=True)
+
+
+def live_through(seed: int, *, real: bool) -> None:
+    try:
+        run_virtually("asyncio", lambda: live(seed, real))
+    except BaseException as error:
+        error.add_note(f"seed {seed}")
+        raise
