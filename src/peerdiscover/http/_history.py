@@ -9,7 +9,7 @@ from peerdiscover.peers import Peer
 
 from ._retry import FailedAttempt
 
-__all__ = ["History", "with_history"]
+__all__ = ["History", "notes_of", "with_history"]
 
 _MAX_NOTES = 20  # attempts that an error lists, the first and the last ones: a long outage has hundreds
 
@@ -32,9 +32,14 @@ def with_history(error: Exception, failed: Sequence[FailedAttempt], seconds: flo
     attempts = f"{n} attempt{'s' * (n != 1)} in {seconds:.3f} s on {pods}"
     described = type(error)(f"{error} ({attempts}; not retried: {why})")
     described.__cause__ = error.__cause__
-    notes = [f"attempt {number}: {attempt}" for number, attempt in enumerate(failed, 1)]
-    if n > _MAX_NOTES:
-        notes[_MAX_NOTES // 2 : -_MAX_NOTES // 2] = [f"… {n - _MAX_NOTES} attempts more …"]
-    for note in notes:
+    for note in notes_of(failed):
         described.add_note(note)
     return described
+
+
+def notes_of(failed: Sequence[FailedAttempt]) -> list[str]:
+    """Return a line for each attempt; of very many, the first and the last ones."""
+    notes = [f"attempt {number}: {attempt}" for number, attempt in enumerate(failed, 1)]
+    if len(notes) > _MAX_NOTES:
+        notes[_MAX_NOTES // 2 : -_MAX_NOTES // 2] = [f"… {len(notes) - _MAX_NOTES} attempts more …"]
+    return notes

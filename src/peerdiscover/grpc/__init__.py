@@ -1,0 +1,29 @@
+"""gRPC over the pods of a service.
+
+    with Discovery("echo-headless.prod:9090") as echo, PodChannel(echo) as channel:
+        stub = EchoStub(channel)
+
+Invariants:
+
+* `_dispatch` decides, given the time: which pod is next, whether a call is made again, when it ends. It
+  follows the rules of `http._retry`, and `http._budget` limits how often.
+* `_state` keeps a gRPC channel for each pod.
+* `_requests` lets a request stream begin anew.
+* `_sync`, `_sync_methods` and `_sync_calls` are the channel, its methods and their calls for threads, and
+  their twins those for asyncio: they only do what `_dispatch` says.
+"""
+
+from __future__ import annotations
+
+try:
+    import grpc as _grpc  # noqa: F401 - to say what is missing
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "peerdiscover.grpc needs the package grpcio: pip install 'peerdiscover[grpc]'", name=error.name
+    ) from None
+
+from ._async import AsyncPodChannel
+from ._errors import AsyncGrpcNoPeersError, GrpcNoPeersError
+from ._sync import PodChannel
+
+__all__ = ["AsyncGrpcNoPeersError", "AsyncPodChannel", "GrpcNoPeersError", "PodChannel"]
