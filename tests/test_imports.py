@@ -48,7 +48,7 @@ def test_what_is_loaded_and_nothing_else(program: str, modules: set[str]) -> Non
     assert {".".join(rest) for first, *rest in names if first == "peerdiscover" and rest} == modules
 
 
-@pytest.mark.parametrize("adapter", ["requests", "aiohttp"])
+@pytest.mark.parametrize("adapter", ["requests", "aiohttp", "grpc"])
 def test_an_adapter_loads_its_library_alone(adapter: str) -> None:
     code = f"import sys, peerdiscover.{adapter}; print(*sys.modules)"
     done = subprocess.run(
@@ -59,9 +59,10 @@ def test_an_adapter_loads_its_library_alone(adapter: str) -> None:
     }
 
 
-@pytest.mark.parametrize("adapter", ["requests", "aiohttp"])
+@pytest.mark.parametrize("adapter", ["requests", "aiohttp", "grpc"])
 def test_an_adapter_says_which_package_is_missing(adapter: str) -> None:
     code = f"import sys; sys.modules[{adapter!r}] = None; import peerdiscover.{adapter}"
     done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
     last = done.stderr.splitlines()[-1]
-    assert last.endswith(f"peerdiscover.{adapter} needs {adapter}: pip install 'peerdiscover[{adapter}]'")
+    package = {"grpc": "grpcio"}.get(adapter, adapter)
+    assert last.endswith(f"peerdiscover.{adapter} needs {package}: pip install 'peerdiscover[{adapter}]'")

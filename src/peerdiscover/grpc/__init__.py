@@ -15,12 +15,10 @@ Invariants:
 
 from __future__ import annotations
 
-try:
-    import grpc as _grpc  # noqa: F401 - to say what is missing
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "peerdiscover.grpc needs the package grpcio: pip install 'peerdiscover[grpc]'", name=error.name
-    ) from None
+from importlib.util import find_spec
+
+if find_spec("grpc") is None:
+    raise ImportError("peerdiscover.grpc needs grpcio: pip install 'peerdiscover[grpc]'")
 
 from ._async import AsyncPodChannel
 from ._errors import AsyncGrpcNoPeersError, GrpcNoPeersError

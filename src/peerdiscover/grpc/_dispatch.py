@@ -9,9 +9,9 @@ UNAVAILABLE, for whatever reason else: the | if the method is `idempotent`, the 
 connection broke, or the pod says so       | no response came, and the budget allows one more
 another status, OK too                     | never: it is the answer
 
-* gRPC reports a connection that was not made by its text alone, and a pod that passes on the status of
-  another server writes the same text. But the text has the address that was tried, and no pod is told by
-  another server that the pod itself cannot be reached. So only a text with the pod's own address counts.
+* That a connection was not made shows in a status's details alone, and a pod that passes on the status of
+  another server has the same details. But they name the address that was tried, and a pod does not pass on
+  that it cannot be reached itself. So they count only with the pod's own address.
 * gRPC itself repeats a call once that a pod did not process, as HTTP/2 says (GOAWAY, REFUSED_STREAM). How
   that ends looks like a broken connection, and is treated as one.
 * A request stream begins anew while gRPC asked for its first message only: then nothing was sent.
@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import random
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
@@ -35,8 +35,9 @@ from peerdiscover.http._history import notes_of
 from peerdiscover.http._retry import AttemptOutcome, FailedAttempt, RetryState
 from peerdiscover.peers import Peer
 
-from ._requests import RequestStream
-from ._state import ChannelState, Pod
+if TYPE_CHECKING:
+    from ._requests import RequestStream
+    from ._state import ChannelState, Pod
 
 _ATTEMPTS = 3  # pods that may have processed a call
 _NOT_CONNECTED = "failed to connect to all addresses"

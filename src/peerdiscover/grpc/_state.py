@@ -19,7 +19,7 @@ from grpc import ChannelConnectivity, StatusCode
 
 from peerdiscover.errors import ClosedError, ConfigurationError
 from peerdiscover.http._budget import RetryBudget
-from peerdiscover.http._options import host_of
+from peerdiscover.http._options import host_of, needs_no_key
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 
@@ -92,6 +92,10 @@ class ChannelState:
         if isinstance(idempotent, str) or not (callable(idempotent) or isinstance(idempotent, Collection)):
             raise ConfigurationError(
                 f"idempotent={idempotent!r}: expected names of methods, such as ('Get',), or a function"
+            )
+        if picker is not None and not needs_no_key(picker):
+            raise ConfigurationError(
+                f"picker={picker!r}: expected one whose pick() or lease() needs no argument"
             )
         self.discovery = discovery
         self.budget = RetryBudget(_BUDGET)

@@ -17,7 +17,7 @@ from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.pickers import Picker
 
-__all__ = ["ClientOptions", "TransportOptions", "TransportSettings", "host_of", "stands_for"]
+__all__ = ["ClientOptions", "TransportOptions", "TransportSettings", "host_of", "needs_no_key", "stands_for"]
 
 
 class ConnectionLimits(Protocol):
@@ -107,11 +107,11 @@ class TransportSettings:
         require(self.drain >= 0, "drain", "seconds, at least 0")
         picker = self.picker
         require(
-            picker is None or _needs_no_key(picker), "picker", "one whose pick() or lease() needs no argument"
+            picker is None or needs_no_key(picker), "picker", "one whose pick() or lease() needs no argument"
         )
 
 
-def _needs_no_key(picker: object) -> bool:
+def needs_no_key(picker: object) -> bool:
     choose = getattr(picker, "lease", None) or getattr(picker, "pick", None)
     try:
         inspect.signature(choose).bind()  # type: ignore[arg-type]  # that is the question
