@@ -60,52 +60,33 @@ __all__ = [
 ]
 if find_spec("httpx2") is not None:  # `from peerdiscover.http import *` works without it, too
     __all__ += ["Httpx2AsyncClient", "Httpx2Client", "Httpx2NoPeersError", "Httpx2WrongHostError"]
-
-_MADE = {
-    "HttpxNoPeersError",
-    "HttpxWrongHostError",
-    "Httpx2AsyncClient",
-    "Httpx2Client",
-    "Httpx2NoPeersError",
-    "Httpx2WrongHostError",
-}
+_MADE = {"HttpxNoPeersError", "HttpxWrongHostError", "Httpx2NoPeersError", "Httpx2WrongHostError"}
+_MADE |= {"Httpx2AsyncClient", "Httpx2Client"}
 # Loaded when used: adapters of other libraries share the rules of this package, and need no httpx.
-_load, __dir__ = lazy(
-    __name__,
-    {
-        "_async": ("AsyncPodTransport",),
-        "_clients": ("AsyncClient", "Client"),
-        "_sync": ("PodTransport",),
-    },
-)
+_MODULES = {
+    "_async": ("AsyncPodTransport",),
+    "_clients": ("AsyncClient", "Client"),
+    "_sync": ("PodTransport",),
+}
+_load, __dir__ = lazy(__name__, _MODULES)
 
 
 def __getattr__(name: str) -> Any:
     """Load a name, or make the classes of a library that need not be installed."""
     if name not in _MADE:
         return _load(name)
-    from ._clients import AsyncClient, Client, _AsyncPodClientMixin, _PodClientMixin
+    from . import _clients
     from ._httpx import named
 
-    if name == "HttpxNoPeersError":
-        value: Any = named("httpx").no_peers
-    elif name == "Httpx2NoPeersError":
-        value = named("httpx2").no_peers
-    elif name == "HttpxWrongHostError":
-        value = named("httpx").wrong_host
-    elif name == "Httpx2WrongHostError":
-        value = named("httpx2").wrong_host
-    elif name == "Httpx2Client":
-        value = type(
-            name,
-            (_PodClientMixin, named("httpx2").api.Client),
-            {"__module__": __name__, "__doc__": Client.__doc__},
-        )
+    library = named("httpx2" if name.startswith("Httpx2") else "httpx")
+    value: Any
+    if name.endswith("NoPeersError"):
+        value = library.no_peers
+    elif name.endswith("WrongHostError"):
+        value = library.wrong_host
     else:
-        value = type(
-            name,
-            (_AsyncPodClientMixin, named("httpx2").api.AsyncClient),
-            {"__module__": __name__, "__doc__": AsyncClient.__doc__},
-        )
+        of_httpx = getattr(_clients, name.removeprefix("Httpx2"))
+        bases = (of_httpx.__bases__[0], getattr(library.api, of_httpx.__name__))
+        value = type(name, bases, {"__module__": __name__, "__doc__": of_httpx.__doc__})
     globals()[name] = value
     return value

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import anyio
 
 from peerdiscover.discovery._changes import Pause
 
-from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from ._attempts import CURRENT_ATTEMPT, Attempt
 from ._connections import AsyncPodBackend
 from ._httpx import libraries
 from ._httpx_dispatch import HttpxDispatch
@@ -42,7 +41,14 @@ class AsyncPodTransport(_Base):
 
     def __init__(self, discovery: AsyncDiscovery, **options: Unpack[TransportOptions]) -> None:
         self._discovery = discovery
-        self._state = HttpxState(discovery, TransportSettings(**options), _make_pool, anyio.current_time)
+        self._state = HttpxState(
+            discovery,
+            TransportSettings(**options),
+            lambda core, pod, options: core.AsyncConnectionPool(
+                network_backend=AsyncPodBackend(core, pod), **options
+            ),
+            anyio.current_time,
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
@@ -97,21 +103,3 @@ class AsyncPodTransport(_Base):
         """Close all connections. The discovery stays open."""
         for pool in self._state.pools.close():
             await pool.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
-
-
-def _make_pool(core: Any, pod: PodPool, options: dict[str, Any]) -> httpcore.AsyncConnectionPool:
-    pool: httpcore.AsyncConnectionPool = core.AsyncConnectionPool(
-        network_backend=AsyncPodBackend(core, pod), **options
-    )
-    return pool

@@ -2,15 +2,15 @@
 
 Invariants:
 
-* A client owns its discovery, unless it was given one: it starts and ends with the client.
+* A client owns its discovery, unless it was given one. The transport starts and closes it, since the library
+  starts and closes its transport.
 * The mixins have what is ours. They are mixed into the library's class, whichever library it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from peerdiscover.discovery._base import as_service_name
 from peerdiscover.discovery.aio import AsyncDiscovery
@@ -37,50 +37,56 @@ else:
     _Client = preferred().api.Client
     _AsyncClient = preferred().api.AsyncClient
 
-__all__ = ["AsyncClient", "Client", "_AsyncPodClientMixin", "_PodClientMixin"]
+__all__ = ["AsyncClient", "Client"]
+
+D = TypeVar("D", Discovery, AsyncDiscovery)
 
 _TRANSPORT = TransportOptions.__annotations__.keys() - {"trust_env"}  # which both take
 
 
-class _ClientConfig:
-    """The arguments of a client, validated, and sorted into those of the transport and of httpx."""
+class _OwnTransport(PodTransport):
+    """Starts its discovery when it is entered, or with the first request, and closes it."""
 
-    def __init__(
-        self,
-        service: str | ServiceName,
-        kind: Any,
-        source: SourceLike | None,
-        policy: Policy | None,
-        discovery: Any,
-        options: Any,
-    ) -> None:
-        for name in {"transport", "proxy"}.intersection(options):
-            raise ConfigurationError(f"{name}=: requests go to the pods; use httpx's own client for {name}=")
-        parts = as_service_name(service)
-        self.owned = discovery is None
-        self.policy = policy or Policy()
-        if discovery is None:
-            discovery = kind(parts, source=source, policy=self.policy)
-        elif source is not None or policy is not None:
-            raise ConfigurationError("source= and policy= cannot be given together with discovery=")
-        elif ServiceName.parse(discovery.peers.service) != parts:
-            raise ConfigurationError(
-                f"{str(parts)!r}: the discovery is of another service, {discovery.peers.service!r}"
-            )
-        self.discovery = discovery
-        self.transport = {key: options.pop(key) for key in _TRANSPORT.intersection(options)}
-        if "trust_env" in options:
-            self.transport["trust_env"] = options["trust_env"]
-        port = f":{parts.port}" if isinstance(parts.port, int) else ""
-        self.options = {"base_url": f"http://{host_of(parts)}{port}", **options}
+    def handle_request(self, request: Any) -> Any:
+        if not self._discovery.is_open:
+            self._discovery.start(wait=False)
+        return super().handle_request(request)
+
+    def __enter__(self) -> Self:
+        self._discovery.start()
+        return self
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._discovery.close()
 
 
-def _pinned(peer: object, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**options, "extensions": {**(options.get("extensions") or {}), "peer": peer}}
+class _AsyncOwnTransport(AsyncPodTransport):
+    """The same, asynchronously."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        if not self._discovery.is_open:
+            await self._discovery.start(wait=False)
+        return await super().handle_async_request(request)
+
+    async def __aenter__(self) -> Self:
+        await self._discovery.start()
+        return self
+
+    async def aclose(self) -> None:
+        try:
+            await super().aclose()
+        finally:
+            await self._discovery.aclose()
 
 
-class _PodClientMixin:
+class _BaseMixin(Generic[D]):
     """Makes a client of httpx or httpx2 one over pods."""
+
+    _kinds: ClassVar[tuple[Any, Any, Any]]
+    """Of a discovery, of a transport over one, and of a transport that owns it."""
 
     def __init__(
         self,
@@ -88,63 +94,39 @@ class _PodClientMixin:
         *,
         source: SourceLike | None = None,
         policy: Policy | None = None,
-        discovery: Discovery | None = None,
+        discovery: D | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        config = _ClientConfig(service, Discovery, source, policy, discovery, options)
-        self.discovery: Discovery = config.discovery
-        self._policy, self._owned = config.policy, config.owned
-        transport = PodTransport(self.discovery, **config.transport)
-        super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
+        for name in {"transport", "proxy"}.intersection(options):
+            raise ConfigurationError(f"{name}=: requests go to the pods; use httpx's own client for {name}=")
+        parts = as_service_name(service)
+        of_discovery, of_transport, of_own_transport = self._kinds
+        self._owned_policy = policy or Policy() if discovery is None else None
+        if discovery is None:
+            discovery = of_discovery(parts, source=source, policy=self._owned_policy)
+            of_transport = of_own_transport
+        elif source is not None or policy is not None:
+            raise ConfigurationError("source= and policy= cannot be given together with discovery=")
+        elif ServiceName.parse(discovery.peers.service) != parts:
+            raise ConfigurationError(
+                f"{str(parts)!r}: the discovery is of another service, {discovery.peers.service!r}"
+            )
+        self.discovery: D = discovery
+        given: dict[str, Any] = dict(options)
+        chosen = {name: given.pop(name) for name in _TRANSPORT.intersection(given)}
+        if "trust_env" in given:
+            chosen["trust_env"] = given["trust_env"]
+        port = f":{parts.port}" if isinstance(parts.port, int) else ""
+        given.setdefault("base_url", f"http://{host_of(parts)}{port}")
+        super().__init__(transport=of_transport(discovery, **chosen), **given)  # type: ignore[call-arg]  # the library's
 
-    def _start(self) -> None:
-        """Start a discovery that the client owns, with its first use; this does not wait for pods."""
-        if self._owned and not self.discovery.is_open and not self.is_closed:  # type: ignore[attr-defined]
-            self.discovery.start(wait=False)
 
-    def _wait(self) -> None:
-        """Wait for pods as entering a discovery does, if the client owns it."""
-        self._start()
-        if self._owned:
-            self.discovery.wait(self._policy.min_peers, self._policy.ready_timeout)
+def _pinned(peer: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**options, "extensions": {**(options.get("extensions") or {}), "peer": peer}}
 
-    def send(self, request: Any, **options: Any) -> Any:
-        """Send a request, as httpx's client does."""
-        self._start()
-        return super().send(request, **options)  # type: ignore[misc]  # the library's
 
-    def __enter__(self) -> Self:
-        was_open = self.discovery.is_open
-        try:
-            self._wait()
-            super().__enter__()  # type: ignore[misc]  # the library's
-        except BaseException:
-            if not was_open:
-                self._end()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        try:
-            super().__exit__(exc_type, exc_value, traceback)  # type: ignore[misc]  # the library's
-        finally:
-            self._end()
-
-    def close(self) -> None:
-        """Close the client, and the discovery if the client owns it."""
-        try:
-            super().close()  # type: ignore[misc]  # the library's
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if self._owned:
-            self.discovery.close()
+class _PodClientMixin(_BaseMixin[Discovery]):
+    _kinds = Discovery, PodTransport, _OwnTransport
 
     def broadcast(
         self,
@@ -165,7 +147,9 @@ class _PodClientMixin:
         responded by then are in `errors`. `request_options` are those of `request`; a body that is a stream
         is read first, whole, so that each pod gets all of it.
         """
-        self._wait()
+        if policy := self._owned_policy:
+            self.discovery.start(wait=False)
+            self.discovery.wait(policy.min_peers, policy.ready_timeout)
         if options := body_options(request_options):
             request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
             request_options = with_body(request_options, request, request.read())
@@ -178,72 +162,8 @@ class _PodClientMixin:
         )
 
 
-class _AsyncPodClientMixin:
-    """Makes an asynchronous client of httpx or httpx2 one over pods."""
-
-    def __init__(
-        self,
-        service: str | ServiceName,
-        *,
-        source: SourceLike | None = None,
-        policy: Policy | None = None,
-        discovery: AsyncDiscovery | None = None,
-        **options: Unpack[ClientOptions],
-    ) -> None:
-        config = _ClientConfig(service, AsyncDiscovery, source, policy, discovery, options)
-        self.discovery: AsyncDiscovery = config.discovery
-        self._policy, self._owned = config.policy, config.owned
-        transport = AsyncPodTransport(self.discovery, **config.transport)
-        super().__init__(transport=transport, **config.options)  # type: ignore[call-arg]  # the library's
-
-    async def _start(self) -> None:
-        """Start a discovery that the client owns, with its first use; this does not wait for pods."""
-        if self._owned and not self.discovery.is_open and not self.is_closed:  # type: ignore[attr-defined]
-            await self.discovery.start(wait=False)
-
-    async def _wait(self) -> None:
-        """Wait for pods as entering a discovery does, if the client owns it."""
-        await self._start()
-        if self._owned:
-            await self.discovery.wait(self._policy.min_peers, self._policy.ready_timeout)
-
-    async def send(self, request: Any, **options: Any) -> Any:
-        """Send a request, as httpx's client does."""
-        await self._start()
-        return await super().send(request, **options)  # type: ignore[misc]  # the library's
-
-    async def __aenter__(self) -> Self:
-        was_open = self.discovery.is_open
-        try:
-            await self._wait()
-            await super().__aenter__()  # type: ignore[misc]  # the library's
-        except BaseException:
-            if not was_open:
-                await self._end()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        try:
-            await super().__aexit__(exc_type, exc_value, traceback)  # type: ignore[misc]  # the library's
-        finally:
-            await self._end()
-
-    async def aclose(self) -> None:
-        """Close the client, and the discovery if the client owns it."""
-        try:
-            await super().aclose()  # type: ignore[misc]  # the library's
-        finally:
-            await self._end()
-
-    async def _end(self) -> None:
-        if self._owned:
-            await self.discovery.aclose()
+class _AsyncPodClientMixin(_BaseMixin[AsyncDiscovery]):
+    _kinds = AsyncDiscovery, AsyncPodTransport, _AsyncOwnTransport
 
     async def broadcast(
         self,
@@ -257,11 +177,13 @@ class _AsyncPodClientMixin:
         **request_options: Any,
     ) -> Receipt[httpx.Response]:
         """Send a request to every pod, once each; see `Client.broadcast`."""
-        await self._wait()
+        if policy := self._owned_policy:
+            await self.discovery.start(wait=False)
+            await self.discovery.wait(policy.min_peers, policy.ready_timeout)
         if options := body_options(request_options):
             request = self.build_request(method, path, **options)  # type: ignore[attr-defined]
-            aread = request.aread if hasattr(request.stream, "__aiter__") else None
-            body = await aread() if aread is not None else request.read()
+            is_async = hasattr(request.stream, "__aiter__")
+            body = await request.aread() if is_async else request.read()
             request_options = with_body(request_options, request, body)
 
         async def call(peer: Any) -> Any:

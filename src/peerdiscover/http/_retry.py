@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
@@ -108,33 +108,27 @@ def is_idempotent(method: str, headers: Iterable[tuple[bytes, bytes]], marked: o
     return method.upper() in _IDEMPOTENT or any(name.lower() == b"idempotency-key" for name, _ in headers)
 
 
+@dataclass(slots=True, eq=False)
 class RetryState:
     """One request, from its first attempt to its last."""
 
-    def __init__(
-        self,
-        budget: RetryBudget,
-        *,
-        deadline: float,
-        attempts: int,
-        is_idempotent: Callable[[], bool],
-        replayable: bool,
-    ) -> None:
-        self._budget = budget
-        self._attempts = attempts
-        self._is_idempotent = is_idempotent
-        self._replayable = replayable
-        self._pauses = 0
-        self._exhausted_rounds = 0
-        self._paused = False
-        self._waiting_since: float | None = None
-        self._tried: set[Peer] = set()
-        self._hopeless: dict[Peer, AttemptOutcome] = {}
-        self.end_reason: str = EXPIRED
-        """Why there is no further round, once `pause` returned None."""
-        self.deadline: float = deadline
-        self.failed: list[FailedAttempt] = []
-        """The attempts so far."""
+    budget: RetryBudget
+    _: KW_ONLY
+    deadline: float
+    attempts: int
+    """How many pods may have processed it."""
+    is_idempotent: Callable[[], bool]
+    replayable: bool
+    end_reason: str = EXPIRED
+    """Why there is no further round, once `pause` returned None."""
+    failed: list[FailedAttempt] = field(default_factory=list)
+    """The attempts so far."""
+    _pauses: int = 0
+    _exhausted_rounds: int = 0
+    _paused: bool = False
+    _waiting_since: float | None = None
+    _tried: set[Peer] = field(default_factory=set)
+    _hopeless: dict[Peer, AttemptOutcome] = field(default_factory=dict)
 
     @property
     def connect_timeout_factor(self) -> int:
@@ -221,14 +215,14 @@ class RetryState:
             self._hopeless[failed.peer] = outcome
         if not outcome.sent:
             return None
-        if outcome is not AttemptOutcome.REFUSED and not self._is_idempotent():
+        if outcome is not AttemptOutcome.REFUSED and not self.is_idempotent():
             return "it may have been processed, and is not idempotent"
-        if not self._replayable:
+        if not self.replayable:
             return "its body is a stream, which cannot be sent again"
         if outcome is AttemptOutcome.REFUSED:
             return None
-        if sum(earlier.sent for earlier in self.failed) >= self._attempts:
-            return f"the limit is {self._attempts} attempts"
-        if not self._budget.try_spend(now):
+        if sum(earlier.sent for earlier in self.failed) >= self.attempts:
+            return f"the limit is {self.attempts} attempts"
+        if not self.budget.try_spend(now):
             return "the retry budget is used up"
         return None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from peerdiscover.discovery._changes import Pause
 
-from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from ._attempts import CURRENT_ATTEMPT, Attempt
 from ._connections import PodBackend
 from ._httpx import libraries
 from ._httpx_dispatch import HttpxDispatch
@@ -66,7 +65,12 @@ class PodTransport(_Base):
 
     def __init__(self, discovery: Discovery, **options: Unpack[TransportOptions]) -> None:
         self._discovery = discovery
-        self._state = HttpxState(discovery, TransportSettings(**options), _make_pool, time.monotonic)
+        self._state = HttpxState(
+            discovery,
+            TransportSettings(**options),
+            lambda core, pod, options: core.ConnectionPool(network_backend=PodBackend(core, pod), **options),
+            time.monotonic,
+        )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; see the class."""
@@ -119,19 +123,3 @@ class PodTransport(_Base):
         """Close all connections. The discovery stays open."""
         for pool in self._state.pools.close():
             pool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self.close()
-
-
-def _make_pool(core: Any, pod: PodPool, options: dict[str, Any]) -> httpcore.ConnectionPool:
-    pool: httpcore.ConnectionPool = core.ConnectionPool(network_backend=PodBackend(core, pod), **options)
-    return pool
