@@ -6,23 +6,39 @@ and that text; numbers and addresses aside. A row more or less on either side fa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
+import certifi
+import httpx
 import pytest
 
-from peerdiscover import Answer, Discovery, Endpoint, Fallback, Kubernetes, Outcome, Policy, resolve
+from peerdiscover import (
+    Answer,
+    AsyncDiscovery,
+    Discovery,
+    Endpoint,
+    Fallback,
+    Kubernetes,
+    Outcome,
+    Policy,
+    resolve,
+)
 from peerdiscover.answers import LookupRequest
 from peerdiscover.errors import PeerDiscoverError
+from peerdiscover.http import AsyncPodTransport, PodTransport
 from peerdiscover.sources import FunctionSource
 from peerdiscover.testing import HeadlessService
 from tests.discovery._clock import SettableClock
 from tests.discovery.test_overdue import HangsAfterOne
+from tests.http.test_full_pools import cancel_many
 from tests.waiting import LONG
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
@@ -261,6 +277,37 @@ def _(clock: SettableClock) -> None:
     finally:
         go_on.set()
         thread.join(LONG)
+
+
+@logs("cancelled requests filled a pool of connections")
+def _(_: SettableClock) -> None:
+    async def story(source: Any) -> None:
+        limits = httpx.Limits(max_connections=5)
+        async with (
+            AsyncDiscovery("web-headless.prod:8080", source=source) as web,
+            httpx.AsyncClient(transport=AsyncPodTransport(web, limits=limits), timeout=LONG) as client,
+        ):
+            await cancel_many(client, "http://web-headless.prod/")
+            await client.get("http://web-headless.prod/")
+
+    with HeadlessService("web-headless.prod", 1) as svc:
+        asyncio.run(story(svc.source))
+
+
+@logs("a certificate changed on disk, and cannot be read")
+def _(_: SettableClock) -> None:
+    with (
+        HeadlessService("web-headless.prod", 1) as svc,
+        NamedTemporaryFile("w+") as ca,
+        discovery(svc.source) as web,
+    ):
+        ca.write(Path(certifi.where()).read_text())
+        ca.flush()
+        transport = PodTransport(web, verify=ca.name)
+        Path(ca.name).rename(f"{ca.name}.old")
+        with httpx.Client(transport=transport) as client, pytest.raises(httpx.TransportError):
+            client.get("https://web-headless.prod/")  # the pods speak no TLS
+        Path(f"{ca.name}.old").rename(ca.name)
 
 
 @logs("the set changes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -109,6 +111,39 @@ def test_a_pod_that_left_has_its_time(flavor: str) -> None:
         assert "more than drain=0.2 s ago" in str(errors[0])
         status = client.discovery.status
         assert (status.lookups, status.next_refresh > 100) == (lookups, True)  # we did it: nobody is blamed
+
+
+def test_by_default_answers_in_flight_are_not_cut(flavor: str) -> None:
+    """Nothing waits to cut them, however long they take: the pod may only be not ready."""
+    with pods(2) as service, web(flavor, service.source) as client:
+        _, read, _ = stream(client, flavor)
+        [pod] = (pod for pod in service.all if pod.requests)
+        service.shown = [other for other in service.all if other is not pod]
+        client.refresh()
+        [left] = client.transport._state.pools.leaving
+        assert left.abort_at == math.inf
+        assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+        assert read() == f"{pod.name} web.prod".encode()
+
+
+@pytest.mark.parametrize(
+    ("idle", "limits", "accepted"),
+    [(3.5, {}, 1), (4.5, {}, 2), (4.5, {"keepalive_expiry": 60}, 1)],
+)
+def test_connections_are_kept_for_less_than_servers_keep_them(
+    flavor: str, idle: float, limits: dict[str, float], accepted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvicorn and others close after five seconds: who closes first does not find a request on its way."""
+    core = "httpcore2" if flavor.endswith("httpx2") else "httpcore"
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(f"{core}._{'sync' if flavor.startswith('threads') else 'async'}.http11.time", clock)
+    options: dict[str, Any] = {"limits": httpx.Limits(**limits)} if limits else {}  # type: ignore[arg-type]
+    with pods(1) as service, web(flavor, service.source, **options) as client:
+        client.post()
+        now += idle
+        client.post()
+        assert service[0].accepted == accepted
 
 
 def test_a_pod_that_is_back_in_time_keeps_what_is_in_flight(flavor: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
 import pytest
 
 from peerdiscover import ConfigurationError
+from tests.waiting import LONG, eventually
 
 from ._flavors import web
 from ._pods import Pod, Request, pods, scripted
@@ -52,6 +54,27 @@ def test_a_pod_that_sends_without_pause(flavor: str, option: str) -> None:
         pytest.raises(client.api.TimeoutException),
     ):
         client.post()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_closing_ends_what_a_pod_sends_without_pause(flavor: str, method: str) -> None:
+    """Nor is a request that was cut by it sent again."""
+    with scripted(hints_for_ever, 2) as service, web(flavor, service.source) as client:
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                client.request(method, extensions={"total_timeout": 10 * LONG})
+            except client.api.TransportError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        eventually(lambda: service.requests)
+        client.call(client.client.close if flavor.startswith("threads") else client.client.aclose)
+        thread.join(LONG)
+        assert not thread.is_alive()
+        assert len(errors) == len(service.requests) == 1
 
 
 def test_a_request_asks_for_less_time(flavor: str) -> None:

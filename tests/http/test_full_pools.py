@@ -59,9 +59,9 @@ def test_a_full_pool_and_a_pod_that_refuses(flavor: str) -> None:
         assert "in a row" not in client.discovery.explain().split("web-1")[0]  # the full one is not blamed
 
 
-async def cancel_many(client: httpx.AsyncClient) -> None:
+async def cancel_many(client: httpx.AsyncClient, url: str = "http://web.prod/") -> None:
     for _ in range(20):
-        tasks = [asyncio.ensure_future(client.get("http://web.prod/")) for _ in range(20)]
+        tasks = [asyncio.ensure_future(client.get(url)) for _ in range(20)]
         await asyncio.sleep(0)
         for task in tasks:
             task.cancel()

@@ -210,6 +210,8 @@ class Dispatch:
         why = self._retry.record(failed, outcome, now)
         if self._peer is not None:
             why = "it was sent to this pod alone"
+        elif state.pools.closed:
+            why = "the transport was closed"
         return None if why is None else self._with_history(why, now)
 
     def _had_too_little_time(self, attempt: Attempt, now: float) -> bool:

@@ -63,7 +63,8 @@ class PodPools:
         self.unsubscribe: Callable[[], None] | None = None
         """Ends what `subscribe` began; None if it does not follow the set."""
         self._timer: threading.Timer | None = None
-        self._closed = False
+        self.closed = False
+        """Whether the transport is: a request that this ended is not sent again."""
         self._has_warned = False
         self.in_flight = 0
         """How many attempts there are, on all pods together."""
@@ -74,7 +75,7 @@ class PodPools:
         with self._lock:
             if self.unsubscribe is None:
                 self.unsubscribe, unsubscribe = unsubscribe, lambda: None
-            self._closed = False
+            self.closed = False
         unsubscribe()  # another thread was first
         _forks.opened(self)
 
@@ -158,7 +159,7 @@ class PodPools:
     def sync_pools(self) -> None:
         """Make the pools those of the set, which changed; or time has passed."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             now, peers = time.monotonic(), self._discovery.peers
             for peer in [peer for peer in self._pods if peer not in peers]:
@@ -207,7 +208,7 @@ class PodPools:
         """Yield all pools, for the driver to close; what is in flight ends with them."""
         _forks.closed(self)
         with self._lock:
-            self._closed = True
+            self.closed = True
             for pod in self._pods.values():
                 pod.abort_at = math.inf
                 self.leaving.append(pod)

@@ -1,0 +1,85 @@
+"""What a request over pods costs beside plain httpx, as calls of Python functions: those can be counted.
+
+`python -m tests.bench` measures the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import httpx
+import pytest
+
+import peerdiscover
+from peerdiscover import AsyncDiscovery, Discovery
+from peerdiscover.http import AsyncPodTransport, PodTransport
+
+from ._flavors import SLOW
+from ._pods import Pods, pods
+
+OURS = str(Path(peerdiscover.__file__).parent)
+
+
+class Calls:
+    """Counts the calls of Python functions in this thread: of ours by name, and of all."""
+
+    def __enter__(self) -> Self:
+        self.ours: Counter[str] = Counter()
+        self.all = 0
+        sys.setprofile(self._count)
+        return self
+
+    def _count(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            self.all += 1
+            if frame.f_code.co_filename.startswith(OURS):
+                self.ours[frame.f_code.co_qualname] += 1
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+
+def in_threads(service: Pods) -> tuple[Calls, Calls]:
+    with (
+        Discovery("web.prod", source=service.source, policy=SLOW) as discovery,
+        httpx.Client(transport=PodTransport(discovery)) as over_pods,
+        httpx.Client() as plain,
+    ):
+        for _ in range(4):  # connections are made, and what is kept is kept
+            over_pods.get("http://web.prod/")
+            plain.get(f"http://{service[0].address}:{service[0].port}/")
+        with Calls() as ours:
+            over_pods.get("http://web.prod/")
+        with Calls() as theirs:
+            plain.get(f"http://{service[0].address}:{service[0].port}/")
+    return ours, theirs
+
+
+async def in_tasks(service: Pods) -> tuple[Calls, Calls]:
+    async with (
+        AsyncDiscovery("web.prod", source=service.source, policy=SLOW) as discovery,
+        httpx.AsyncClient(transport=AsyncPodTransport(discovery)) as over_pods,
+        httpx.AsyncClient() as plain,
+    ):
+        for _ in range(4):
+            await over_pods.get("http://web.prod/")
+            await plain.get(f"http://{service[0].address}:{service[0].port}/")
+        with Calls() as ours:
+            await over_pods.get("http://web.prod/")
+        with Calls() as theirs:
+            await plain.get(f"http://{service[0].address}:{service[0].port}/")
+    return ours, theirs
+
+
+@pytest.mark.parametrize(("kind", "most"), [("threads", 35), ("tasks", 43)])
+def test_calls_of_a_request(kind: str, most: int) -> None:
+    with pods(2) as service:
+        calls: Any = in_threads(service) if kind == "threads" else asyncio.run(in_tasks(service))
+    ours, theirs = calls
+    assert sum(ours.ours.values()) <= most, ours.ours
+    assert ours.all <= 1.05 * theirs.all
