@@ -159,6 +159,19 @@ def test_cancelling_the_task_that_started_it_leaves_it_open(run: Run) -> None:
     run(main)
 
 
+def test_closing_before_its_task_has_run(run: Run, source: Any) -> None:
+    """Nothing is awaited between the two: the event loop has not come to it yet."""
+
+    async def main() -> None:
+        web = AsyncDiscovery("web", source=source)
+        await web.start(wait=False)
+        await web.aclose()
+        assert not web.is_open
+        await nothing_is_left()
+
+    run(main)
+
+
 # Starting one that is open
 
 

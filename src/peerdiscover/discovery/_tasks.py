@@ -109,6 +109,7 @@ class TaskRuntime(Refresher):
     def _begin(self) -> None:
         self.core.start(self.now())
         self._stuck_calls: set[object] = set()
+        self._own = set()
         self._scope = anyio.CancelScope()
         self._changed, self._ended = anyio.Event(), anyio.Event()
         _spawn(self._serve, f"peerdiscover {self.service}")
@@ -126,7 +127,7 @@ class TaskRuntime(Refresher):
 
     async def _serve(self) -> None:
         assert self._ended is not None
-        self._own = {anyio.get_current_task().id}
+        self._own.add(anyio.get_current_task().id)
         try:
             with self._scope:
                 async with anyio.create_task_group() as self._tasks:
