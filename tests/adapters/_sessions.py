@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def web(
     source: Any,
     *,
     name: str = "web.prod",
-    session: dict[str, Any] | None = None,
+    connector: dict[str, Any] | None = None,
     timeout: float | None = LONG,
     verify: Any = None,
     policy: Policy = SLOW,
@@ -110,17 +111,16 @@ def web(
 ) -> Iterator[Web]:
     """An entered discovery, and a session over it.
 
-    `session`: options of aiohttp's session, or attributes of that of requests. `verify`: the file of a CA.
-    `timeout`: for all attempts together.
+    `connector`: options of aiohttp's. `verify`: the file of a CA. `timeout`: for all attempts together.
+    `picker`: the name of a method of the discovery.
     """
     options.setdefault("total_timeout", timeout)
     if library == "requests":
         with Discovery(name, source=source, policy=policy) as discovery, requests.Session() as http:
             http.trust_env = False
             http.verify = verify or True
-            vars(http).update(session or {})
             for scheme in "http://", "https://":
-                http.mount(scheme, PodAdapter(discovery, **options))
+                http.mount(scheme, PodAdapter(discovery, **with_picker(discovery, options)))
             yield Web(library, http, discovery, lambda function, *a, **k: function(*a, **k))
         return
     with ExitStack() as stack:
@@ -140,11 +140,11 @@ def web(
                 discovery = await inner.enter_async_context(
                     AsyncDiscovery(name, source=source, policy=policy)
                 )
-                middlewares = [aiohttp_pods(discovery, **options)]
-                connector = aiohttp.TCPConnector(ssl=context(verify) if verify else True)
-                settings: dict[str, Any] = {"connector": connector, **(session or {})}
+                middlewares = [aiohttp_pods(discovery, **with_picker(discovery, options))]
+                context = ssl.create_default_context(cafile=verify) if verify else True
+                tcp = aiohttp.TCPConnector(ssl=context, **(connector or {}))
                 http = await inner.enter_async_context(
-                    aiohttp.ClientSession(middlewares=middlewares, **settings)
+                    aiohttp.ClientSession(middlewares=middlewares, connector=tcp)
                 )
                 task_status.started((discovery, http, end))
                 await end.wait()
@@ -157,8 +157,6 @@ def web(
             future.result(LONG)
 
 
-def context(ca: Any) -> Any:
-    """A context that trusts a CA."""
-    import ssl
-
-    return ssl.create_default_context(cafile=ca)
+def with_picker(discovery: Any, options: dict[str, Any]) -> dict[str, Any]:
+    name = options.get("picker")
+    return {**options, "picker": getattr(discovery, name)()} if name else options

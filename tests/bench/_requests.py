@@ -120,7 +120,7 @@ def threads(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
                 for _ in range(REQUESTS):
                     turns[which]()
                 times[which].append((process_time() - begun) / REQUESTS)
-    return _ratios(times)
+    return ratios(times)
 
 
 async def tasks(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
@@ -147,10 +147,10 @@ async def tasks(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
                 for _ in range(REQUESTS):
                     await turns[which]()
                 times[which].append((process_time() - begun) / REQUESTS)
-    return _ratios(times)
+    return ratios(times)
 
 
-def _ratios(times: list[list[float]]) -> tuple[float, float, float]:
+def ratios(times: list[list[float]]) -> tuple[float, float, float]:
     plain, one, many = times
     return (
         median(plain),

@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from aiohttp import ClientConnectionError, ClientPayloadError, ClientRequest, ClientResponse, hdrs
+from yarl import URL
 
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.discovery.aio import AsyncDiscovery
@@ -37,7 +38,8 @@ from ._dispatch import AiohttpDispatch, AiohttpState
 if TYPE_CHECKING:
     from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from aiohttp.connector import Connection
-    from yarl import URL
+
+_KEPT_FOR = 1.0  # seconds: below the `keepalive_timeout` of any connector
 
 
 def pods(
@@ -84,7 +86,9 @@ class _Middleware:
         self._state = AiohttpState(discovery, settings, self._make_pod)
 
     def _make_pod(self, peer: Peer) -> PodPool:
-        return PodPool(peer, self._state.settings.connect_timeout, False, None, None, time.monotonic)
+        pod = PodPool(peer, self._state.settings.connect_timeout, False, None, None, time.monotonic)
+        pod.pool = {}  # `_PodConnection` by its transport; the connections themselves are the connector's
+        return pod
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Send it; see `pods`."""
@@ -121,34 +125,47 @@ class _Middleware:
         self, attempt: Attempt, request: ClientRequest, url: URL, handler: ClientHandlerType
     ) -> ClientResponse:
         """Return the response of the attempt's pod, whose body is not read yet."""
-        peer, name = attempt.pod.peer, url.raw_host
-        if self._state.uses_pod_names(name or ""):
+        peer, name, given = attempt.pod.peer, url.raw_host or "", request.server_hostname
+        if self._state.uses_pod_names(name):
             name = peer.fqdn.rstrip(".") if peer.fqdn else peer.address
             request.headers[hdrs.HOST] = f"{name}:{peer.port}" if peer.fqdn else peer.hostport
-        given = request.server_hostname
-        if url.scheme in ("https", "wss"):
+        if is_tls := url.scheme in ("https", "wss"):
             request.server_hostname = given or name
-        request.url = url.with_host(peer.address).with_port(peer.port)
-        attempt.on_connect()
-        seconds: float | None = attempt.connect_within(None, 3 if url.scheme in ("https", "wss") else 1)
-        if self._is_full(request, attempt):
-            attempt.connecting = False
-            seconds = attempt.within(None)
+        request.url = _at(peer, url)
+        seconds = self._seconds_to_connect(request, attempt, is_tls)
+        timeout = None if seconds is None else asyncio.timeout(seconds)
         send = request.send
+
+        async def send_on(conn: Connection) -> ClientResponse:
+            _before_write(attempt, conn)
+            if timeout is not None:
+                left = attempt.within(None)
+                timeout.reschedule(None if left is None else asyncio.get_running_loop().time() + left)
+            return await send(conn)
+
+        request.send = send_on  # type: ignore[method-assign]  # of this request; there is no hook
         try:
-            async with asyncio.timeout(seconds) as timeout:
-
-                async def send_on(conn: Connection) -> ClientResponse:
-                    _before_write(attempt, conn)
-                    left = attempt.within(None)
-                    timeout.reschedule(None if left is None else asyncio.get_running_loop().time() + left)
-                    return await send(conn)
-
-                request.send = send_on  # type: ignore[method-assign]  # of this request; there is no hook
+            if timeout is None:
+                return await handler(request)
+            async with timeout:
                 return await handler(request)
         finally:
             request.send = send  # type: ignore[method-assign]
             request.url, request.server_hostname = url, given
+
+    def _seconds_to_connect(self, request: ClientRequest, attempt: Attempt, is_tls: bool) -> float | None:
+        """Note that the attempt connects; return for how long it may. None: until aiohttp gives up.
+
+        A timer costs as much as all the rest here, and is not needed for a kept connection.
+        """
+        now, pod = time.monotonic(), attempt.pod
+        left = attempt.within(None)
+        if left is None and any(one.is_kept(now) for one in pod.pool.values()):
+            return None
+        if self._is_full(request, attempt):
+            return left
+        attempt.on_connect()
+        return attempt.connect_within(None, 3 if is_tls else 1)
 
     def _is_full(self, request: ClientRequest, attempt: Attempt) -> bool:
         """Whether it may have to wait for a connection: so many requests are in flight already."""
@@ -177,7 +194,7 @@ class _Middleware:
             described = dispatch.body_failed(attempt, error)
             error.add_note(str(described or error))
         if isinstance(attempt.connection, _PodConnection):
-            attempt.connection.response = None
+            attempt.connection.on_released()
         if self._state.pools.end_attempt(attempt):
             self._forget_pools()
 
@@ -192,24 +209,67 @@ class _Middleware:
                 return
 
 
+def _at(peer: Peer, url: URL) -> URL:
+    """Return the URL with the address of a pod."""
+    return URL.build(
+        scheme=url.scheme,
+        host=peer.address,
+        port=peer.port,
+        path=url.raw_path,
+        query_string=url.raw_query_string,
+        encoded=True,
+    )
+
+
+def _before_write(attempt: Attempt, connection: Connection) -> None:
+    """Note it on the attempt, before the first byte."""
+    transport, pod = connection.transport, attempt.pod
+    if transport is None:
+        raise ClientConnectionError("the connection was closed before anything was written")
+    ours = pod.pool.get(transport)
+    if ours is None:
+        ours = _PodConnection(transport)
+        pod.pool = {t: one for t, one in pod.pool.items() if not t.is_closing()} | {transport: ours}
+        pod.connections = set(pod.pool.values())
+        attempt.on_connected()
+    else:
+        attempt.connecting = False
+        if ours.is_closed_by_pod:
+            raise ClientConnectionError("the pod closed this connection before anything was written")
+    ours.on_write(attempt)
+
+
 class _PodConnection:
-    """What a `PodPool` needs of a connection. Two of one transport are equal."""
+    """What a `PodPool` needs of a connection."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self._released_at = 0.0
+        self._has_user_timeout = False
+        self._socket: Any = transport.get_extra_info("socket")
+        for option in KEEPALIVE:
+            with suppress(OSError):  # closed meanwhile
+                self._socket.setsockopt(*option)
         self.response: ClientResponse | None = None
         """The one that is being read."""
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _PodConnection) and other._transport is self._transport
+    def on_write(self, attempt: Attempt) -> None:
+        """An attempt is about to write to it."""
+        self._released_at = 0.0
+        if attempt.is_small is not self._has_user_timeout:
+            self._has_user_timeout = attempt.is_small
+            set_user_timeout(self._socket, 2 * attempt.pod.connect_timeout if attempt.is_small else 0)
+        attempt.on_write(self)
 
-    def __hash__(self) -> int:
-        return hash(self._transport)
+    def on_released(self) -> None:
+        """The response has been read."""
+        self.response = None
+        self._released_at = time.monotonic()
 
-    @property
-    def socket(self) -> Any:
-        return self._transport.get_extra_info("socket")
+    def is_kept(self, now: float) -> bool:
+        """Return whether the connector certainly has it for the next request."""
+        return now < self._released_at + _KEPT_FOR and not self._transport.is_closing()
 
     @property
     def tls_handshaking(self) -> bool:
@@ -217,7 +277,7 @@ class _PodConnection:
 
     @property
     def is_closed_by_pod(self) -> bool:
-        return is_closed_by_other_side(self.socket)
+        return is_closed_by_other_side(self._socket)
 
     def abort(self) -> None:
         with suppress(RuntimeError):  # its loop has ended
@@ -231,25 +291,3 @@ class _PodConnection:
 
     def detach(self) -> None:
         """Do nothing: in the child of a fork there is no event loop to close it with."""
-
-
-def _before_write(attempt: Attempt, connection: Connection) -> None:
-    """Note it on the attempt, before the first byte."""
-    transport = connection.transport
-    if transport is None:
-        raise ClientConnectionError("the connection was closed before anything was written")
-    pod, ours = attempt.pod, _PodConnection(transport)
-    if ours in pod.connections:
-        attempt.connecting = False
-        if ours.is_closed_by_pod:
-            raise ClientConnectionError("the pod closed this connection before anything was written")
-    else:
-        attempt.on_connected()
-        for level, option, value in KEEPALIVE:
-            with suppress(OSError):  # closed meanwhile
-                ours.socket.setsockopt(level, option, value)
-        pod.connections = {one for one in pod.connections if not one.tls_handshaking}
-    pod.connections.discard(ours)
-    pod.connections.add(ours)
-    set_user_timeout(ours.socket, 2 * pod.connect_timeout if attempt.is_small else 0)
-    attempt.on_write(ours)

@@ -61,7 +61,7 @@ def _unsent(attempt: Attempt, causes: list[BaseException]) -> AttemptOutcome:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return AttemptOutcome.BAD_CERTIFICATE
-        if isinstance(cause, ssl.SSLError) and attempt.connecting and cause.reason in _NOT_TLS:
+        if isinstance(cause, ssl.SSLError) and attempt.connecting and _reason(cause) in _NOT_TLS:
             return AttemptOutcome.NOT_TLS
         if isinstance(cause, OSError) and cause.errno in _NO_DESCRIPTORS:
             return AttemptOutcome.NO_DESCRIPTORS
@@ -72,5 +72,9 @@ def _is_client_certificate(error: BaseException) -> bool:
     """Whether the pod refused our certificate: TLS 1.3 says so after the handshake, by an alert."""
     if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLCertVerificationError):
         return False
-    reason = error.reason or ""
+    reason = _reason(error)
     return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return getattr(error, "reason", None) or ""  # aiohttp's subclass of it has none

@@ -86,8 +86,9 @@ class PodConnection(HTTPConnection):
         attempt, sock, timeout = _current_attempt(), self.sock, self.timeout
         self.timeout = attempt.within(timeout)
         response = super().getresponse()
-        with suppress(OSError):  # closed, if there is nothing more to read
-            sock.settimeout(timeout)
+        if self.timeout != timeout:
+            with suppress(OSError):  # closed, if there is nothing more to read
+                sock.settimeout(timeout)
         attempt.received = True
         self.reading = attempt
         self.pod.connections.add(self)  # http.client may have closed it, and reads on

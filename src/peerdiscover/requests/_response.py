@@ -22,8 +22,7 @@ class PodResponse(Response):
     peerdiscover: History
 
     def __init__(self, response: Response, dispatch: Dispatch, attempt: Attempt) -> None:
-        super().__init__()
-        vars(self).update(vars(response))
+        vars(self).update(vars(response))  # all that `Response.__init__` would set
         self.peerdiscover = dispatch.history(attempt)
         self._dispatch = dispatch
         self._attempt = attempt
