@@ -81,6 +81,11 @@ class AiohttpDispatch(Dispatch):
         marked = self._marked(request) if self._marked else None
         return is_idempotent(request.method, ((name.encode(), b"") for name in request.headers), marked)
 
+    def failed(self, attempt: Attempt, error: BaseException, now: float) -> BaseException | None:
+        if isinstance(error, TimeoutError) and not isinstance(error, ServerTimeoutError):
+            self._retry.deadline = now  # the session's `total` has passed
+        return super().failed(attempt, error, now)
+
     def _error_class(self, error: BaseException) -> type[Exception] | None:
         if isinstance(error, ServerTimeoutError | ClientPayloadError):
             return type(error)

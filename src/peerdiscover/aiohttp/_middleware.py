@@ -9,6 +9,7 @@ Invariants:
   to: on Linux TCP_INFO is read right before.
 * Until `send` an attempt has the connect timeout, and thrice that with TLS, unless the connector is full:
   then it waits for a connection, and aiohttp's own timeouts limit that.
+* A `TimeoutError` that is none of aiohttp's own is that of the session's `total`: there is no time left.
 * An attempt ends when aiohttp gives the connection of its response back, or closes it.
 * A connection is aborted in its event loop: `drain` is a timer in a thread.
 """
@@ -22,7 +23,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
-from aiohttp import ClientConnectionError, ClientPayloadError, ClientRequest, ClientResponse, hdrs
+from aiohttp import (
+    ClientConnectionError,
+    ClientPayloadError,
+    ClientRequest,
+    ClientResponse,
+    ConnectionTimeoutError,
+    ServerTimeoutError,
+    hdrs,
+)
 from yarl import URL
 
 from peerdiscover.discovery._changes import Pause
@@ -149,6 +158,12 @@ class _Middleware:
                 return await handler(request)
             async with timeout:
                 return await handler(request)
+        except TimeoutError as error:
+            if timeout is None or not timeout.expired():
+                raise
+            if attempt.sent:
+                raise ServerTimeoutError("no response in the time for this attempt") from error
+            raise ConnectionTimeoutError(f"no connection in {seconds:.3g} s") from error
         finally:
             request.send = send  # type: ignore[method-assign]
             request.url, request.server_hostname = url, given
