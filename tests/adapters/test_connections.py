@@ -167,7 +167,7 @@ def test_a_lease_lasts_until_the_response_was_read(library: str) -> None:
         assert (len(busy.requests), len(idle.requests)) == (1, 3)
         busy.go.set()
         assert first.read() == b"line\n"
-        for _ in range(4):
+        for _ in range(30):  # of two that are as idle, either is picked by chance
             client.get()
         assert len(busy.requests) > 1
 
@@ -183,7 +183,7 @@ def test_a_response_that_is_not_read_ends_its_lease(library: str, how: str) -> N
             first.close()
         del first
         gc.collect()
-        for _ in range(4):
+        for _ in range(30):  # of two that are as idle, either is picked by chance
             client.get()
         assert len(busy.requests) > 1
 

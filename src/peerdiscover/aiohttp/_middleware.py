@@ -11,7 +11,6 @@ Invariants:
   then it waits for a connection, and aiohttp's own timeouts limit that.
 * A `TimeoutError` that is none of aiohttp's own is that of the session's `total`: there is no time left.
 * An attempt ends when aiohttp gives the connection of its response back, or closes it.
-* A connection is aborted in its event loop: `drain` is a timer in a thread.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from aiohttp import (
     ClientConnectionError,
-    ClientPayloadError,
     ClientRequest,
     ClientResponse,
     ConnectionTimeoutError,
@@ -39,16 +36,14 @@ from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.http._attempts import Attempt, PodPool
 from peerdiscover.http._options import PodOptions, TransportSettings
-from peerdiscover.http._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 from peerdiscover.peers import Peer
 
+from ._connections import PodConnection, before_write
 from ._dispatch import AiohttpDispatch, AiohttpState
 
 if TYPE_CHECKING:
     from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from aiohttp.connector import Connection
-
-_KEPT_FOR = 1.0  # seconds: below the `keepalive_timeout` of any connector
 
 
 def pods(
@@ -96,7 +91,7 @@ class _Middleware:
 
     def _make_pod(self, peer: Peer) -> PodPool:
         pod = PodPool(peer, self._state.settings.connect_timeout, False, None, None, time.monotonic)
-        pod.pool = {}  # `_PodConnection` by its transport; the connections themselves are the connector's
+        pod.pool = {}  # `PodConnection` by its transport; the connections themselves are the connector's
         return pod
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -146,7 +141,7 @@ class _Middleware:
         send = request.send
 
         async def send_on(conn: Connection) -> ClientResponse:
-            _before_write(attempt, conn)
+            before_write(attempt, conn)
             if timeout is not None:
                 left = attempt.within(None)
                 timeout.reschedule(None if left is None else asyncio.get_running_loop().time() + left)
@@ -197,7 +192,7 @@ class _Middleware:
         if response.connection is None:  # it is read already
             self._on_end(dispatch, attempt, response)
         else:
-            if isinstance(attempt.connection, _PodConnection):
+            if isinstance(attempt.connection, PodConnection):
                 attempt.connection.response = response
             response.connection.add_callback(partial(self._on_end, dispatch, attempt, response))
         return response
@@ -208,7 +203,7 @@ class _Middleware:
         if error is not None and type(error) is not ClientConnectionError:  # that is: closed by the caller
             described = dispatch.body_failed(attempt, error)
             error.add_note(str(described or error))
-        if isinstance(attempt.connection, _PodConnection):
+        if isinstance(attempt.connection, PodConnection):
             attempt.connection.on_released()
         if self._state.pools.end_attempt(attempt):
             self._forget_pools()
@@ -234,75 +229,3 @@ def _at(peer: Peer, url: URL) -> URL:
         query_string=url.raw_query_string,
         encoded=True,
     )
-
-
-def _before_write(attempt: Attempt, connection: Connection) -> None:
-    """Note it on the attempt, before the first byte."""
-    transport, pod = connection.transport, attempt.pod
-    if transport is None:
-        raise ClientConnectionError("the connection was closed before anything was written")
-    ours = pod.pool.get(transport)
-    if ours is None:
-        ours = _PodConnection(transport)
-        pod.pool = {t: one for t, one in pod.pool.items() if not t.is_closing()} | {transport: ours}
-        pod.connections = set(pod.pool.values())
-        attempt.on_connected()
-    else:
-        attempt.connecting = False
-        if ours.is_closed_by_pod:
-            raise ClientConnectionError("the pod closed this connection before anything was written")
-    ours.on_write(attempt)
-
-
-class _PodConnection:
-    """What a `PodPool` needs of a connection."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._released_at = 0.0
-        self._has_user_timeout = False
-        self._socket: Any = transport.get_extra_info("socket")
-        for option in KEEPALIVE:
-            with suppress(OSError):  # closed meanwhile
-                self._socket.setsockopt(*option)
-        self.response: ClientResponse | None = None
-        """The one that is being read."""
-
-    def on_write(self, attempt: Attempt) -> None:
-        """An attempt is about to write to it."""
-        self._released_at = 0.0
-        if attempt.is_small is not self._has_user_timeout:
-            self._has_user_timeout = attempt.is_small
-            set_user_timeout(self._socket, 2 * attempt.pod.connect_timeout if attempt.is_small else 0)
-        attempt.on_write(self)
-
-    def on_released(self) -> None:
-        """The response has been read."""
-        self.response = None
-        self._released_at = time.monotonic()
-
-    def is_kept(self, now: float) -> bool:
-        """Return whether the connector certainly has it for the next request."""
-        return now < self._released_at + _KEPT_FOR and not self._transport.is_closing()
-
-    @property
-    def tls_handshaking(self) -> bool:
-        return self._transport.is_closing()  # that is all there is to say of one that can carry nothing
-
-    @property
-    def is_closed_by_pod(self) -> bool:
-        return is_closed_by_other_side(self._socket)
-
-    def abort(self) -> None:
-        with suppress(RuntimeError):  # its loop has ended
-            self._loop.call_soon_threadsafe(self._abort)
-
-    def _abort(self) -> None:
-        if self.response is not None:
-            # A body that lasts until the connection ends would look whole.
-            self.response.content.set_exception(ClientPayloadError("this connection was cut"))
-        self._transport.abort()
-
-    def detach(self) -> None:
-        """Do nothing: in the child of a fork there is no event loop to close it with."""
