@@ -12,7 +12,8 @@ IMPORTED = {"_exports"}
 WITH_DISCOVERY = {
     "_exports", "_forks", "_host_ports", "_labels", "_text", "answers", "discovery", "discovery._base",
     "discovery._changes",
-    "discovery._picker_mixin", "discovery._pickers", "discovery._publisher", "discovery._refresher", "discovery._threads",
+    "discovery._picker_mixin",
+    "discovery._pickers", "discovery._publisher", "discovery._refresher", "discovery._threads",
     "discovery._user_code",
     "discovery.sync", "errors", "identity", "names", "peers",
     "pickers",
