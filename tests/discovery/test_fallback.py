@@ -99,7 +99,7 @@ def test_where_both_fail_what_is_known_stays(run: Run) -> None:
 
 
 def test_in_threads_it_goes_over_and_comes_back() -> None:
-    watch, dns = Watch(), Script(pods(0, 1))
+    watch, dns = Watch(), Script(pods(0, 1, ttl=0.01))
     watch.tell(told(0))
     with Discovery("web", source=Fallback(watch, dns), policy=QUICK) as web:
         assert keys(web) == ["web-0"]

@@ -174,13 +174,13 @@ def messages(draw: st.DrawFn) -> Made:
     )
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(messages())
 def test_messages_that_dnspython_makes(message: Made) -> None:
     agree(message.wire(), message.question, 7)
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(st.one_of(st.sampled_from(CAPTURED), messages()), st.data())
 def test_messages_with_some_bytes_changed(
     message: tuple[Question, bytes] | Made, data: st.DataObject
