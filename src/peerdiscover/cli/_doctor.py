@@ -9,11 +9,12 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import Namespace
 from collections.abc import Iterable
 
-from peerdiscover._text import quoted
+from peerdiscover._text import printable, quoted
 from peerdiscover.doctor import _output, _reading
 from peerdiscover.doctor._codes import CHECKS, page
 from peerdiscover.doctor._objects import Objects
@@ -21,12 +22,15 @@ from peerdiscover.doctor._report import Report, of_manifests
 from peerdiscover.doctor._world import World
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
-from peerdiscover.sources.environment import checked_namespace
+from peerdiscover.sources._server import Server
+from peerdiscover.sources.environment import Environment, checked_namespace
 
-from . import FOUND, NO_PEERS
+from . import FOUND, NO_ANSWER, NO_PEERS
 from ._output import terminal
 
 __all__ = ["run"]
+
+SECONDS = 15.0
 
 
 def run(arguments: Namespace) -> int:
@@ -45,7 +49,7 @@ def run(arguments: Namespace) -> int:
         raise ConfigurationError("-o sarif is for -f: it shows files and lines")
     if name is None:
         raise ConfigurationError("doctor: expected a NAME, such as web-headless.prod:8080, or -f PATH")
-    raise ConfigurationError("doctor: -f PATH is needed")
+    return _asked(arguments, report, name, namespace)
 
 
 def _files(arguments: Namespace, report: Report, name: ServiceName | None, namespace: str | None) -> int:
@@ -67,6 +71,28 @@ def _files(arguments: Namespace, report: Report, name: ServiceName | None, names
         )
         _print([("", f"{counts[0]} and {counts[1]} in {counts[2]}, {len(report.checked)} checks")])
     return _end(arguments, report, str(name) if name else None, None, began)
+
+
+def _asked(arguments: Namespace, report: Report, name: ServiceName, namespace: str | None) -> int:
+    from peerdiscover.doctor._asking import Asking  # loads the API's client
+
+    began = time.monotonic()
+    given = {
+        "PEERDISCOVER_NAMESPACE": namespace,
+        "PEERDISCOVER_CLUSTER_DOMAIN": arguments.cluster_domain,
+    }
+    environment = Environment(environ={**os.environ, **{key: value for key, value in given.items() if value}})
+    servers = [Server.parse(text) for text in arguments.nameserver] if arguments.nameserver else None
+    seconds = arguments.timeout or SECONDS
+    asking = Asking(name, environment, servers, seconds, not arguments.no_connect, report)
+    is_text = arguments.output == "text"
+    if is_text:
+        _print([("bold", f"{printable(str(name))}, asked from {asking.asked_from}"), ("", "")])
+    for section in asking.sections():
+        if is_text:
+            _print(_output.section(section.title, section.aside, section.facts, section.findings))
+    status = _end(arguments, report, str(name), asking.asked_from, began)
+    return NO_ANSWER if asking.heard_nothing else status
 
 
 def _home(objects: Objects, name: ServiceName | None, namespace: str | None) -> str:

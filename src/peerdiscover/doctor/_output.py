@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from peerdiscover._text import printable
@@ -19,7 +19,17 @@ from ._codes import CHECKS, Finding, Level
 from ._objects import Object
 from ._report import Report
 
-__all__ = ["Line", "as_json", "as_sarif", "change_of", "fragment", "full", "mark", "not_checked", "summary"]
+__all__ = [
+    "Line",
+    "as_json",
+    "as_sarif",
+    "change_of",
+    "fragment",
+    "full",
+    "not_checked",
+    "section",
+    "summary",
+]
 
 WIDTH = 80
 MARKS: dict[Level, str] = {"error": "FAIL", "warning": "warn", "note": "note"}
@@ -31,10 +41,14 @@ Line = tuple[str, str]
 """A style for terminals ("" for none), and the text."""
 
 
-def mark(finding: Finding) -> list[Line]:
-    """One finding, as a section shows it."""
-    head = f"  {MARKS[finding.level]:<5} {finding.code}  "
-    return [(STYLES[finding.level], text) for text in _wrapped(head, finding.seen)]
+def section(title: str, aside: str, facts: Sequence[str], findings: Sequence[Finding]) -> Iterator[Line]:
+    """What one part of the asking brought: facts, and each finding on a line."""
+    yield "bold", f"{title:<22}{printable(aside, 200)}".rstrip()
+    for fact in facts:
+        yield from (("green", text) for text in _wrapped("  ok    ", fact))
+    for finding in findings:
+        head = f"  {MARKS[finding.level]:<5} {finding.code}  "
+        yield from ((STYLES[finding.level], text) for text in _wrapped(head, finding.seen))
 
 
 def full(report: Report, *, notes: bool) -> Iterator[Line]:

@@ -17,9 +17,9 @@ from peerdiscover.peers import Peer
 from peerdiscover.sources.dns._types import Reply
 
 from ._codes import Finding, NotChecked
-from ._objects import Object, Objects, Workload
+from ._objects import Object, Objects, Workload, at, items
 
-__all__ = ["CheckFunction", "Heard", "Own", "Result", "Server", "World"]
+__all__ = ["CheckFunction", "Heard", "Own", "Result", "Server", "World", "ready_addresses"]
 
 Result = Finding | NotChecked
 
@@ -39,6 +39,8 @@ class Server:
     """To the SRV question with the port's name, if there is one."""
     seconds: float = 0.0
     """That the first answer over UDP took."""
+    tcp_seconds: float = 0.0
+    """… and the one over TCP."""
 
     @property
     def is_silent(self) -> bool:
@@ -137,3 +139,17 @@ def _runs(workload: Workload, own: Own) -> bool:
 
 
 CheckFunction = Callable[[World], Iterator[Result]]
+
+
+def ready_addresses(world: World) -> frozenset[str] | None:
+    """The addresses that the EndpointSlices list as ready; None if they are not known."""
+    if world.name is None or "EndpointSlice" in world.objects.unread:
+        return None
+    slices = world.objects.slices(world.namespace, world.name.service)
+    return frozenset(
+        str(address)
+        for one in slices
+        for endpoint in items(one.data, "endpoints")
+        if at(endpoint, "conditions.ready") is not False
+        for address in endpoint.get("addresses") or ()
+    )

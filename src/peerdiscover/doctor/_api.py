@@ -1,0 +1,129 @@
+"""Reading a namespace from the API server: one GET a kind. Nothing is decided here.
+
+Invariants:
+
+* A kind that may not be read is an item with the account and the verb, and the others are read all the same.
+* The token goes nowhere but to the pod's own API server, and is never shown.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpcore
+
+from peerdiscover._text import printable
+from peerdiscover.errors import ConfigurationError
+from peerdiscover.sources.environment import Environment
+from peerdiscover.sources.kubernetes._config import ClusterConfig, find_cluster
+from peerdiscover.sources.kubernetes._rbac import forbidden_text, who_was_refused
+
+from ._objects import KINDS, Objects
+
+__all__ = ["plural_of", "read_namespace"]
+
+MAX_BYTES = 32_000_000
+"""Of one kind in one namespace."""
+FAILURES = (
+    OSError,
+    ConfigurationError,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+)
+
+
+def read_namespace(
+    environment: Environment, namespace: str, service: str, seconds: float
+) -> tuple[Objects, str]:
+    """The objects of a namespace, and the error if its EndpointSlices may not be read ("": they may)."""
+    end = time.monotonic() + seconds
+    found: list[tuple[Mapping[str, Any], None, None]] = []
+    unread: dict[str, str] = {}
+    refused = ""
+    left = list(KINDS)
+    try:
+        config = find_cluster(environment=environment)
+        headers = {"accept": "application/json"}
+        if (authorization := config.authorization(time.monotonic())) is not None:
+            headers["authorization"] = authorization
+        with httpcore.ConnectionPool(ssl_context=config.ssl_context()) as pool:
+            while left:
+                kind = left[0]
+                what = f"{plural_of(kind)} of {namespace}"
+                status, body = _get(pool, _url(config, kind, namespace), headers, end - time.monotonic())
+                left.pop(0)
+                if status == 200:
+                    listed = _items(body)
+                    found += [({**one, "kind": kind}, None, None) for one in listed or ()]
+                    if listed is None:
+                        unread[kind] = f"{what}: more than {MAX_BYTES:,} bytes, or no JSON"
+                    continue
+                message = printable(_message(config.redactor.raw(body)), 300)
+                who = who_was_refused(message)
+                unread[kind] = f"{what}: {status} {message}"
+                if status == 403:
+                    unread[kind] = f"{what}: may not be listed by {who or 'this account'}"
+                if kind == "EndpointSlice" and status in (401, 403):
+                    refused = f"the API server does not accept the token: {message}"
+                    if status == 403:
+                        refused = forbidden_text(namespace, service, who, environment.namespace())
+    except FAILURES as error:
+        # For all kinds alike: that there is no server, no token, no answer.
+        unread |= dict.fromkeys(left, f"the API server: {_first_sentence(error)}")
+        if isinstance(error, ConfigurationError):
+            refused = refused or str(error)
+    objects = Objects.of(found, namespace)
+    objects.unread, objects.is_live = unread, True
+    return objects, refused
+
+
+def _url(config: ClusterConfig, kind: str, namespace: str) -> str:
+    return f"{config.server}/{KINDS[kind]}/namespaces/{namespace}/{plural_of(kind)}"
+
+
+def plural_of(kind: str) -> str:
+    """What the API calls several of a kind."""
+    return f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s"
+
+
+def _get(
+    pool: httpcore.ConnectionPool, url: str, headers: Mapping[str, str], seconds: float
+) -> tuple[int, bytes]:
+    """Status and body, at most a byte more than `MAX_BYTES`."""
+    if seconds <= 0:
+        raise TimeoutError("no answer in time")
+    timeout = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
+    with pool.stream("GET", url, headers=list(headers.items()), extensions={"timeout": timeout}) as response:
+        body = bytearray()
+        for chunk in response.iter_stream():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                break
+        return response.status, bytes(body)
+
+
+def _items(body: bytes) -> list[dict[str, Any]] | None:
+    """The objects of a list; None if it is too long or none."""
+    if len(body) > MAX_BYTES:
+        return None
+    try:
+        listed = json.loads(body)["items"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else None
+
+
+def _message(body: bytes) -> str:
+    """What the server says in a Status."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "no reason is given"
+
+
+def _first_sentence(error: BaseException) -> str:
+    return printable(str(error).partition(". ")[0] or type(error).__name__, 300)

@@ -1,0 +1,258 @@
+"""Asking about one Service: the API server, DNS, this pod, and a connection to each pod.
+
+Invariants:
+
+* What is heard is put into a `World`; checks decide what it means. Sections come as they are known.
+* What could not be asked is "not checked", with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from peerdiscover.answers import Answer, LookupRequest
+from peerdiscover.errors import Outcome
+from peerdiscover.membership.members import peers_of
+from peerdiscover.names import ServiceName
+from peerdiscover.peers import Peer
+from peerdiscover.sources import _server
+from peerdiscover.sources.dns import DNS
+from peerdiscover.sources.environment import Environment
+
+from ._api import read_namespace
+from ._codes import Finding, NotChecked
+from ._dns import ask_again, ask_servers, zone_exists
+from ._names import CHECKS_OF_DNS, CHECKS_OF_PODS, agree
+from ._pods import MAX_PODS, connect, this_pod
+from ._report import Report, code_of, of_manifests
+from ._world import Heard, Server, World, ready_addresses
+
+__all__ = ["Asking", "Section"]
+
+API_SECONDS = 5.0
+LOOKUP_SECONDS = 3.0
+MAX_TTL = 31.0
+"""Seconds that a second round of answers waits at most: a TTL and one."""
+OF_ANSWERS = ("PD103", "PD104", "PD105", "PD106", "PD107", "PD108", "PD109", "PD205")
+"""What nothing is known of unless DNS answers."""
+OF_CONNECTIONS = ("PD201", "PD202", "PD203")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report: what is known, and what was found."""
+
+    title: str
+    aside: str
+    facts: list[str]
+    findings: list[Finding]
+
+
+@dataclass
+class Asking:
+    """The questions about one Service, in their order. `ConfigurationError` for what cannot be asked."""
+
+    name: ServiceName
+    environment: Environment
+    servers: Sequence[_server.Server] | None
+    """None: those of the environment."""
+    seconds: float
+    connects: bool
+    report: Report
+    world: World = field(init=False)
+    _end: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._end = time.monotonic() + self.seconds
+        self._is_given = self.servers is not None
+        self._servers = tuple(self.servers or self.environment.nameservers())
+        namespace = self.name.namespace or self.environment.namespace()
+        self._zone = self.name.domain or self.environment.cluster_domain() or "cluster.local"
+        self._absolute = self.name.absolute(namespace, self._zone)
+        self._namespace = namespace or ""
+        self.own = this_pod(self.environment, self.name)
+
+    @property
+    def asked_from(self) -> str:
+        return "outside of a pod" if self.own is None else f"{self.own.name} in {self.own.namespace}"
+
+    def sections(self) -> Iterator[Section]:
+        """Ask; each section as soon as it is known."""
+        seconds = min(API_SECONDS, self.seconds / 2)
+        objects, refused = read_namespace(self.environment, self._namespace, self.name.service, seconds)
+        self.world = World(objects, self.name, self._namespace)
+        heard = self.world.heard = self._hear()
+        heard.refused = refused
+        yield self._about_dns(heard)
+        yield self._about_pods(heard)
+        yield self._about_objects()
+
+    @property
+    def heard_nothing(self) -> bool:
+        """Neither DNS nor the API could be asked."""
+        return not self._servers and not self.world.objects.all
+
+    def _left(self) -> float:
+        return max(0.1, self._end - time.monotonic())
+
+    # DNS
+
+    def _hear(self) -> Heard:
+        if not self._servers:
+            why = "no nameserver is known: resolv.conf has none, and --nameserver was not given"
+            return Heard(self._absolute, self._zone, Answer.failed(why), own=self.own)
+        port = (
+            f"_{self.name.port}._{self.name.protocol}.{self._absolute}"
+            if isinstance(self.name.port, str)
+            else None
+        )
+        servers = ask_servers(self._servers, self._absolute, port)
+        answer = self._lookup(servers)
+        heard = Heard(
+            self._absolute, self._zone, answer, servers=servers, own=self.own, is_given=self._is_given
+        )
+        heard.peers = self._peers(answer)
+        answering = [a for a, s in zip(self._servers, servers, strict=True) if any(s.udp)]
+        if answering:
+            heard.zones = self._zones(answering[0])
+        ready = ready_addresses(self.world)
+        replies = [reply for server in servers for reply in server.udp]
+        if answer.kind == "headless" and not agree(replies, ready):
+            self._hear_again(heard, answer.ttl)
+        return heard
+
+    def _lookup(self, servers: list[Server]) -> Answer:
+        """The library's own answer; with a port that DNS gives, if the name's is not there."""
+        name = self.name
+        numbers = sorted({srv.port for server in servers for r in server.udp if r for srv in r.services})
+        is_missing = any(server.port is not None and server.port.is_negative for server in servers)
+        if name.port is None or is_missing:
+            name = ServiceName(name.service, name.namespace, name.domain, (numbers or [1])[0])
+        if all(server.is_silent for server in servers):
+            return Answer.failed("no nameserver answers")
+        source = DNS(
+            [str(one) for one in self._servers], self._namespace, self._zone, environment=self.environment
+        )
+        request = LookupRequest(
+            replace(name, scheme="dns", _text=""), timeout=min(LOOKUP_SECONDS, self._left())
+        )
+        answer = source.lookup(request)
+        return source.lookup(replace(request, second_opinion=True)) if answer.is_empty else answer
+
+    def _peers(self, answer: Answer) -> tuple[Peer, ...]:
+        peers = tuple(peers_of(answer.endpoints).values())
+        me = self.environment.identity(self.name).find(peers)
+        return tuple(replace(peer, is_self=peer.key == me) for peer in peers)
+
+    def _zones(self, server: _server.Server) -> dict[str, bool]:
+        """Whether the zone in use is the cluster's; if not, whether those of the search list are."""
+        search = self.own.search if self.own else ()
+        others = [entry.removeprefix("svc.") for entry in search if entry.startswith("svc.")]
+        zones: dict[str, bool] = {}
+        for zone in dict.fromkeys((self._zone, *others, "cluster.local")):
+            exists = zone_exists(server, zone)
+            if exists is not None:
+                zones[zone] = exists
+            if exists:
+                break
+        return zones
+
+    def _hear_again(self, heard: Heard, ttl: float | None) -> None:
+        """Ask for another round after a TTL, if there is time for it."""
+        wait = min((ttl or 5.0) + 1, MAX_TTL)
+        if wait + 2 > self._left():
+            return
+        before = ready_addresses(self.world)
+        time.sleep(wait)
+        ask_again(heard.servers, self._servers, self._absolute)
+        if before is not None:
+            service = self.name.service
+            now, _ = read_namespace(
+                self.environment, self._namespace, service, min(API_SECONDS, self._left())
+            )
+            again = World(now, self.name, self._namespace)
+            heard.slices_changed = ready_addresses(again) != before
+
+    def _about_dns(self, heard: Heard) -> Section:
+        findings = self.report.run(CHECKS_OF_DNS, self.world)
+        answer = heard.answer
+        if not answer.is_evidence:
+            why = str(answer.error or "no nameserver answers")
+            self.report.not_checked.append(NotChecked(OF_ANSWERS, f"DNS gives no answer: {why}"))
+        facts = [
+            f"{server.address} answers over UDP in {1000 * server.seconds:.1f} ms, "
+            f"over TCP in {1000 * server.tcp_seconds:.1f} ms"
+            for server in heard.servers
+            if any(server.udp) and any(server.tcp)
+        ]
+        if any(heard.zones.values()) and heard.zones.get(heard.zone):
+            facts.append(f"the cluster's zone is {heard.zone}")
+        if answer.outcome in (Outcome.RESOLVED, Outcome.PARTIAL):
+            names = " ".join(peer.key for peer in heard.peers[:6]) + (" …" if len(heard.peers) > 6 else "")
+            ttl = f", TTL {answer.ttl:.0f} s" if answer.ttl is not None else ""
+            count = sum(reply is not None for server in heard.servers for reply in server.udp)
+            if answer.kind != "cluster-ip":
+                facts.append(f"{answer.kind}{ttl}: {names}, {count} answers")
+        return Section("Name and DNS", " ".join(map(str, self._servers)), facts, findings)
+
+    # Pods
+
+    def _about_pods(self, heard: Heard) -> Section:
+        facts: list[str] = []
+        report, answer = self.report, heard.answer
+        why = ""
+        if not self.connects:
+            why = "--no-connect"
+        elif self.name.protocol != "tcp":
+            why = f"a port over {self.name.protocol.upper()}: there is nothing to connect to"
+        elif not heard.peers or answer.kind == "cluster-ip":
+            why = "there are no pods to connect to"
+        elif any(server.port is not None and server.port.is_negative for server in heard.servers):
+            why = "the Service has no such port"
+        elif self.name.port is None and not any(r.services for s in heard.servers for r in s.udp if r):
+            why = "no port is known: the Service has none, and neither has the name"
+        if why:
+            report.not_checked.append(NotChecked(OF_CONNECTIONS, why))
+        else:
+            others = {srv.port for server in heard.servers for r in server.udp if r for srv in r.services}
+            others |= self._declared()
+            places = [(peer.address, peer.port) for peer in heard.peers]
+            heard.connects = connect(places, others, self._left())
+            accepting = sum(heard.connects.get(peer.hostport) == "accepts" for peer in heard.peers)
+            if accepting:
+                of = f" of {len(heard.peers)}" if accepting < len(heard.peers) else ""
+                facts.append(f"{accepting}{of} pods accept at {heard.peers[0].port}")
+            if len(heard.peers) > MAX_PODS:
+                facts.append(f"{MAX_PODS} of {len(heard.peers)} pods were tried")
+            for place, found in heard.connects.items():
+                if found.startswith("failed once"):
+                    report.not_checked.append(NotChecked(("PD201", "PD202"), f"{place} {found}"))
+        checks = [check for check in CHECKS_OF_PODS if not why or code_of(check) not in OF_CONNECTIONS]
+        if heard.own is None:
+            report.not_checked.append(NotChecked(("PD203", "PD204"), "asked from outside of a pod"))
+            checks = [check for check in checks if code_of(check) not in ("PD203", "PD204")]
+        return Section("Pods", "", facts, report.run(checks, self.world))
+
+    def _declared(self) -> set[int]:
+        """The ports that containers declare: where pods may accept instead."""
+        service = self.world.service
+        selected = self.world.objects.selected(service) if service else []
+        return {number for w in selected for number in w.declared("TCP")}
+
+    # Objects
+
+    def _about_objects(self) -> Section:
+        before = len(self.report.checked)
+        world = self.world
+        findings = of_manifests(self.report, world)
+        facts = []
+        if world.service is not None:
+            names = [f"Service {world.service.name}"]
+            names += [f"{w.object.kind} {w.name}" for w in world.objects.selected(world.service)[:3]]
+            ready = ready_addresses(world)
+            facts.append(", ".join(names) + (f", {len(ready)} ready" if ready is not None else ""))
+        read = len(self.report.checked) - before
+        aside = f"read from the API, {read} checks" if world.objects.all else "not read"
+        return Section("Service and workload", aside, facts, findings)

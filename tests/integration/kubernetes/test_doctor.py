@@ -1,0 +1,293 @@
+"""`peerdiscover doctor` in pods of a real cluster: each mistake that can be made there, and good Services."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peerdiscover.doctor._api import plural_of
+from peerdiscover.doctor._objects import KINDS
+from tests.tools.cluster import Cluster, Workload
+from tests.waiting import eventually
+
+Make = Callable[..., Workload]
+Json = dict[str, Any]
+
+pytestmark = pytest.mark.usefixtures("short_ttl")
+
+DOCTOR = [sys.executable, "-m", "peerdiscover", "doctor"]
+MANIFESTS = Path(__file__).parents[3] / "examples" / "manifests"
+LISTENS = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
+NEVER = {"readinessProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1}}
+
+
+class Doctor:
+    """A pod that runs doctor, as an account that may read all that doctor reads."""
+
+    def __init__(self, cluster: Cluster, namespace: str, account: str = "doctor") -> None:
+        self.cluster, self.namespace = cluster, namespace
+        cluster.api.apply((MANIFESTS / "doctor.yaml").read_text().replace("moon", namespace))
+        pod = {"serviceAccountName": account}
+        self.app = cluster.deployment(
+            f"client-{account}", 1, namespace=namespace, command=["sleep", "600"], pod=pod
+        )
+        (self.pod,) = self.app.wait(1)
+
+    def run(self, *arguments: str, pod: str | None = None) -> Json:
+        command = [*DOCTOR, *arguments, "-o", "json"]
+        done = self.cluster.exec(pod or self.pod.name, self.namespace, command)
+        assert done.stdout, done
+        said: Json = json.loads(done.stdout)
+        errors = [one["code"] for one in said["findings"] if one["level"] == "error"]
+        assert done.returncode == bool(errors), done
+        return said
+
+    def levels(self, *arguments: str, pod: str | None = None) -> dict[str, str]:
+        """The codes that are found, with their levels, without notes."""
+        return {
+            one["code"]: one["level"]
+            for one in self.run(*arguments, pod=pod)["findings"]
+            if one["level"] != "note"
+        }
+
+    def until(self, expected: dict[str, str], *arguments: str) -> None:
+        """Ask until that is found: DNS and the API follow a change a moment later."""
+        found: dict[str, str] = {}
+
+        def is_found() -> bool:
+            nonlocal found
+            found = self.levels(*arguments)
+            return found == expected
+
+        try:
+            eventually(is_found, 30)
+        except AssertionError:
+            assert found == expected
+
+    def change(self, kind: str, name: str, **spec: object) -> None:
+        where = self.cluster.api.path(kind, self.namespace, name)
+        self.cluster.api.patch(where, {"spec": spec}, "merge-patch")
+
+
+@pytest.fixture
+def doctor(cluster: Cluster, namespace: str) -> Doctor:
+    return Doctor(cluster, namespace)
+
+
+def test_good_services_are_clean(doctor: Doctor, statefulset: Make, deployment: Make) -> None:
+    statefulset("web", 3, container=LISTENS).wait(3)
+    deployment("app", 2, container=LISTENS).wait(2)
+    for name in "web:http", "web:8080", "web", "app:http", f"web.{doctor.namespace}.svc.cluster.local:http":
+        said = doctor.run(name)
+        assert {one["code"] for one in said["findings"]} <= {"PD204", "PD404"}, said["findings"]
+        assert not {"PD101", "PD105", "PD201", "PD302"} - set(said["passed"])
+        reasons = [one["why"] for one in said["not_checked"]]
+        assert reasons == [], reasons
+
+
+def test_who_asks_in_the_set_knows_itself(doctor: Doctor, statefulset: Make) -> None:
+    pod = {"serviceAccountName": "doctor"}
+    web = statefulset("web", 2, command=["python3", "-m", "http.server", "8080"], container=LISTENS, pod=pod)
+    web.wait(2)
+    said = doctor.run("web:http", pod="web-0")
+    assert said["asked_from"] == f"web-0 in {doctor.namespace}"
+    assert "PD204" in said["passed"]
+    assert "PD203" in said["passed"]
+
+
+def test_listening_on_loopback(doctor: Doctor, statefulset: Make) -> None:
+    command = ["python3", "-m", "http.server", "8080", "--bind", "127.0.0.1"]
+    web = statefulset("web", 1, command=command, pod={"serviceAccountName": "doctor"})
+    web.wait(1)
+    eventually(lambda: doctor.levels("web:http", pod="web-0").keys() >= {"PD201", "PD203"}, 30)
+    found = doctor.levels("web:http", pod="web-0")
+    assert found == {"PD201": "error", "PD203": "error", "PD402": "warning"}
+
+
+def test_there_is_no_such_service(doctor: Doctor, statefulset: Make) -> None:
+    statefulset("web", 1, container=LISTENS).wait(1)
+    said = doctor.run("wbe:http")
+    (finding,) = (one for one in said["findings"] if one["level"] != "note")
+    assert finding["code"] == "PD104"
+    assert f"there is no Service wbe in {doctor.namespace}; Services there: " in finding["seen"]
+
+
+def test_no_pod_is_ready(doctor: Doctor, statefulset: Make) -> None:
+    web = statefulset("web", 2, container=NEVER)
+    web.until(lambda pods: len(pods) == 2 and all(pod.ip for pod in pods))
+    eventually(lambda: doctor.levels("web:http") == {"PD104": "error"}, 30)
+    (finding,) = (one for one in doctor.run("web:http")["findings"] if one["code"] == "PD104")
+    assert "2 pods, none ready: web-0 " in finding["seen"]
+    assert finding["object"] == f"Service {doctor.namespace}/web"
+
+
+def test_no_pod_was_made(doctor: Doctor, statefulset: Make) -> None:
+    statefulset("web", 0, container=LISTENS)
+    said = doctor.run("web:http")
+    (finding,) = (one for one in said["findings"] if one["level"] != "note")
+    assert (finding["code"], finding["seen"]) == ("PD104", "no pod was made yet")
+
+
+def test_not_headless(doctor: Doctor, deployment: Make) -> None:
+    deployment("app", 2, container=LISTENS, headless=False).wait(2)
+    doctor.until({"PD105": "error"}, "app:8080")
+
+
+def test_ports(doctor: Doctor, statefulset: Make) -> None:
+    statefulset("web", 2, container=LISTENS).wait(2)
+    doctor.until({"PD106": "error"}, "web:metrics")
+    doctor.until({"PD106": "warning", "PD201": "error"}, "web:81")
+    ports = [{"name": "http", "port": 80, "targetPort": 9999}]
+    doctor.change("Service", "web", ports=ports)
+    doctor.until({"PD201": "error", "PD303": "warning", "PD304": "warning"}, "web:http")
+    (finding,) = (one for one in doctor.run("web:http")["findings"] if one["code"] == "PD201")
+    assert "they accept at 8080" in finding["seen"]
+
+
+def test_a_pod_that_does_not_answer(doctor: Doctor, statefulset: Make, cluster: Cluster) -> None:
+    statefulset("web", 2).wait(2)
+    cluster.blackhole("web-1", doctor.namespace)
+    doctor.until({"PD202": "error", "PD402": "warning"}, "web:http")
+    cluster.heal("web-1", doctor.namespace)
+    doctor.until({"PD402": "warning"}, "web:http")
+
+
+def test_no_nameserver_answers(doctor: Doctor, statefulset: Make, cluster: Cluster) -> None:
+    statefulset("web", 1, container=LISTENS).wait(1)
+    cluster.pause_part("coredns")
+    said = doctor.run("web:http")
+    cluster.resume_part("coredns")
+    assert {one["code"]: one["level"] for one in said["findings"] if one["level"] != "note"} == {
+        "PD101": "error"
+    }
+    codes = {code for one in said["not_checked"] for code in one["codes"]}
+    assert codes >= {"PD104", "PD106", "PD109", "PD201", "PD202"}
+
+
+def test_another_cluster_domain(doctor: Doctor, statefulset: Make) -> None:
+    statefulset("web", 1, container=LISTENS).wait(1)
+    found = doctor.levels("web:http", "--cluster-domain", "corp.example")
+    assert found == {"PD103": "error"}
+
+
+def test_unready_pods_are_listed(doctor: Doctor, statefulset: Make) -> None:
+    web = statefulset("web", 2, container=LISTENS, publish_not_ready=True)
+    web.wait(2)
+    web.set_ready("web-1", False)
+    doctor.until({"PD307": "warning"}, "web:http")
+
+
+def test_the_right_to_read_is_missing(cluster: Cluster, namespace: str, statefulset: Make) -> None:
+    plain = Doctor(cluster, namespace, account="default")
+    statefulset("web", 1, container=LISTENS).wait(1)
+    assert plain.levels("k8s:web:http") == {"PD501": "error"}
+    assert plain.levels("auto:web:http") == {"PD501": "warning"}
+    (finding,) = (one for one in plain.run("k8s:web:http")["findings"] if one["code"] == "PD501")
+    cluster.api.apply(finding["change"])
+    plain.until({}, "k8s:web:http")
+
+
+MISTAKES: dict[str, tuple[str, str, Json]] = {
+    # the code, the object that is changed, and how
+    "PD301": ("error", "Service", {"selector": {"app": "other"}}),
+    "PD302": ("error", "Service", {"ports": [{"name": "http", "port": 8080, "targetPort": "web"}]}),
+    "PD303": ("warning", "Service", {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]}),
+    "PD305": ("warning", "Service", {"ports": None}),
+}
+BESIDE = {"PD301": {"PD401"}, "PD302": {"PD106"}}
+"""A selector that selects nothing leaves the StatefulSet without a Service; what leads nowhere is not in DNS."""
+
+
+@pytest.mark.parametrize("code", MISTAKES)
+def test_a_mistake_and_its_change(
+    doctor: Doctor, statefulset: Make, cluster: Cluster, tmp_path: Path, code: str
+) -> None:
+    """It is found, what the API has gives the same codes offline, and its change makes it go."""
+    level, kind, spec = MISTAKES[code]
+    statefulset("web", 2, container=LISTENS).wait(2)
+    where = cluster.api.path(kind, doctor.namespace, "web")
+    before = cluster.api.get(where)
+    doctor.change(kind, "web", **spec)
+    name = "web:http" if code != "PD305" else "web:8080"
+
+    eventually(lambda: doctor.levels(name).get(code) == level, 30)
+    said = doctor.run(name)
+    others = {one["code"] for one in said["findings"] if one["level"] != "note"} - {code}
+    assert others <= BESIDE.get(code, set())
+
+    offline = exported(cluster, doctor, tmp_path, f"web.{doctor.namespace}{name[3:]}")
+    of_objects = {one["code"] for one in said["findings"]} - {"PD106", "PD204", "PD404"}
+    assert {one["code"] for one in offline["findings"]} - {"PD106"} == of_objects
+
+    cluster.api.patch(where, {"spec": {key: before["spec"].get(key) for key in spec}}, "merge-patch")
+    doctor.until({}, name)
+
+
+def exported(cluster: Cluster, doctor: Doctor, folder: Path, name: str) -> Json:
+    """What `doctor -f` says of the objects, as `kubectl get … -o json` gives them."""
+    server = cluster.api
+    items = [
+        {"kind": kind, **one}
+        for kind, group in KINDS.items()
+        for one in server.get(f"/{group}/namespaces/{doctor.namespace}/{plural_of(kind)}")["items"]
+    ]
+    path = folder / "all.json"
+    path.write_text(json.dumps({"kind": "List", "items": items}))
+    return doctor.run("-f", str(path), name)
+
+
+def test_two_statefulsets_share_a_service(doctor: Doctor, statefulset: Make, cluster: Cluster) -> None:
+    statefulset("web", 1, container=LISTENS).wait(1)
+    another = statefulset("db", 1, service="web", container=LISTENS)
+    doctor.change("Service", "web", selector={"tier": "all"})
+    for name in "web", "db":
+        patch: Json = {"spec": {"template": {"metadata": {"labels": {"tier": "all"}}}}}
+        cluster.api.patch(cluster.api.path("StatefulSet", doctor.namespace, name), patch)
+    assert another
+    eventually(lambda: doctor.levels("web:http").get("PD205") == "warning", 40)
+
+
+def test_three_levels_of_rights(cluster: Cluster, namespace: str, statefulset: Make) -> None:
+    """The more may be read, the less is not checked; what was found stays found."""
+    everything = Doctor(cluster, namespace)
+    slices = (MANIFESTS / "read-endpointslices.yaml").read_text().replace("moon", namespace)
+    cluster.api.apply(slices)
+    some = Doctor(cluster, namespace, account="read-endpointslices")
+    none = Doctor(cluster, namespace, account="default")
+    statefulset("web", 2).wait(2)
+    everything.change("Service", "web", ports=[{"name": "http", "port": 80, "targetPort": 8080}])
+    everything.until({"PD303": "warning", "PD402": "warning"}, "web:http")
+
+    said = [one.run("web:http") for one in (none, some, everything)]
+    found = [{one["code"] for one in each["findings"]} for each in said]
+    missing = [{code for one in each["not_checked"] for code in one["codes"]} for each in said]
+    assert found[0] <= found[1] <= found[2]
+    assert missing[0] > missing[1] > missing[2] == set()
+    assert {"PD302", "PD307"} <= missing[0] - missing[1]
+    assert all(not of & without for of, without in zip(found, missing, strict=True))
+    reasons = {one["why"] for one in said[0]["not_checked"]}
+    who = f"system:serviceaccount:{namespace}:default"
+    assert f"networkpolicies of {namespace}: may not be listed by {who}" in reasons
+
+
+def test_the_trap_as_the_readme_shows_it(cluster: Cluster, namespace: str) -> None:
+    """examples/manifests/trap.yaml in a namespace of the test, and the picture in docs/doctor.md."""
+    cluster.api.apply((MANIFESTS / "trap.yaml").read_text().replace("moon", namespace))
+    app = Workload(cluster, "Deployment", "app", namespace, "headless-svc")
+    app.wait(3)
+    doctor = Doctor(cluster, namespace)
+    expected = {"PD201": "error", "PD303": "warning", "PD304": "warning"}
+    doctor.until(expected, "headless-svc")
+    offline = doctor.levels("-f", str(MANIFESTS / "trap.yaml"))
+    assert offline == {"PD303": "warning", "PD304": "warning"}
+    ports = [{"port": 80, "targetPort": 80, "protocol": "TCP"}]  # what both warnings say
+    changes = [one["change"] for one in doctor.run("headless-svc")["findings"] if one["level"] == "warning"]
+    assert all("port: 80" in change and "targetPort: 80\n" in f"{change}\n" for change in changes)
+    doctor.change("Service", "headless-svc", ports=ports)
+    doctor.until({}, "headless-svc")
+    cluster.api.delete(cluster.api.path("Service", namespace, "regular-svc"))
