@@ -9,8 +9,9 @@ import pytest
 
 from peerdiscover.answers import Answer, Endpoint
 from peerdiscover.doctor._codes import Finding, NotChecked
-from peerdiscover.doctor._names import CHECKS_OF_DNS, CHECKS_OF_PODS
+from peerdiscover.doctor._names import CHECKS_OF_DNS
 from peerdiscover.doctor._objects import Objects
+from peerdiscover.doctor._reached import CHECKS_OF_PODS
 from peerdiscover.doctor._report import Report, of_manifests
 from peerdiscover.doctor._world import Heard, Own, Server, World
 from peerdiscover.errors import Outcome

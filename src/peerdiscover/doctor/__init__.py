@@ -2,11 +2,14 @@
 
 The modules, from the top:
 
-    _asking      DNS, the API server, this pod and a connection to each pod: what is heard
+    _asking      asks about one Service, and puts together what is heard
+    _dns, _api   nameservers; the API server
+    _pods        a connection to each pod, and this pod
     _reading     manifests from files, folders and stdin
     _output      lines for people, JSON, SARIF                              pure
     _report      runs checks; what passed, and what could not be looked at  pure
-    _names       checks of what was heard                                   pure
+    _names       checks of what DNS said                                    pure
+    _reached     checks of the pods: who accepts, and which this one is     pure
     _services    checks of Services: whether headless, what they select     pure
     _ports       checks of their ports                                      pure
     _policies    checks of network policies                                 pure

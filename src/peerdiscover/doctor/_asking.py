@@ -24,8 +24,9 @@ from peerdiscover.sources.environment import Environment
 from ._api import read_namespace
 from ._codes import Finding, NotChecked
 from ._dns import ask_again, ask_servers, zone_exists
-from ._names import CHECKS_OF_DNS, CHECKS_OF_PODS, agree
+from ._names import CHECKS_OF_DNS, agree
 from ._pods import MAX_PODS, connect, this_pod
+from ._reached import CHECKS_OF_PODS
 from ._report import Report, code_of, of_manifests
 from ._world import Heard, Server, World, ready_addresses
 

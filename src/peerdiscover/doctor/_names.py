@@ -1,4 +1,4 @@
-"""Checks of what was heard: from DNS, from the pods, and from this pod itself. Pure: one function a code.
+"""Checks of what was heard from DNS. Pure: one function a code.
 
 Invariants:
 
@@ -10,25 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peerdiscover._labels import ordinal_of
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns._types import Reply, ReplyStatus
 
 from ._codes import Finding, NotChecked
 from ._objects import Object, Workload, at, items
 from ._services import pd301
-from ._world import Heard, Result, World, ready_addresses
+from ._world import Heard, Result, World, finding_of, ready_addresses
 
-__all__ = ["CHECKS_OF_DNS", "CHECKS_OF_PODS", "agree"]
+__all__ = ["CHECKS_OF_DNS", "agree"]
 
 UDP_BYTES = 1232
 """That fit into a datagram as we ask."""
-
-
-def _finding(world: World, code: str, seen: str, change: str, *, warning: bool = False) -> Finding:
-    level = "warning" if warning else "error"
-    about = world.service or str(world.name)
-    return Finding(code=code, level=level, about=about, seen=seen, change=change)  # type: ignore[arg-type]
 
 
 def pd101(world: World) -> Iterator[Result]:
@@ -39,7 +32,7 @@ def pd101(world: World) -> Iterator[Result]:
         which = " and ".join(server.address for server in silent)
         seen = f"{which} answer{'s' * (len(silent) == 1)} neither over UDP (3 questions) nor over TCP"
         change = "an egress rule with UDP and TCP 53; or, if the address is wrong, the nameserver's own"
-        yield _finding(world, "PD101", seen, change, warning=len(silent) < len(servers))
+        yield finding_of(world, "PD101", seen, change, warning=len(silent) < len(servers))
 
 
 def pd102(world: World) -> Iterator[Result]:
@@ -49,7 +42,7 @@ def pd102(world: World) -> Iterator[Result]:
         return
     if not any(entry.startswith("svc.") for entry in heard.own.search):
         seen = "resolv.conf has no search entry svc.…: this pod asks the node's DNS, which knows no Services"
-        yield _finding(world, "PD102", seen, "dnsPolicy: ClusterFirstWithHostNet in the pod's spec")
+        yield finding_of(world, "PD102", seen, "dnsPolicy: ClusterFirstWithHostNet in the pod's spec")
 
 
 def pd103(world: World) -> Iterator[Result]:
@@ -63,7 +56,7 @@ def pd103(world: World) -> Iterator[Result]:
     if not heard.zones.get(heard.zone, True):
         (there, *_) = (zone for zone, exists in heard.zones.items() if exists)
         change = f"PEERDISCOVER_CLUSTER_DOMAIN={there}, or no setting at all"
-        yield _finding(world, "PD103", f"this cluster is {there}, not {heard.zone}", change)
+        yield finding_of(world, "PD103", f"this cluster is {there}, not {heard.zone}", change)
 
 
 def pd104(world: World) -> Iterator[Result]:
@@ -78,7 +71,7 @@ def pd104(world: World) -> Iterator[Result]:
     causes = (*pd102(world), *pd103(world), *pd106(world), *pd301(world))
     if not any(isinstance(one, Finding) for one in causes):
         seen, change = _why_empty(world, name, heard)
-        yield _finding(world, "PD104", seen, change)
+        yield finding_of(world, "PD104", seen, change)
 
 
 def _why_empty(world: World, name: ServiceName, heard: Heard) -> tuple[str, str]:
@@ -133,11 +126,11 @@ def pd106(world: World) -> Iterator[Result]:
             known = world.service.ports if world.service else []
             has = ", ".join(port.name or str(port.number) for port in known) or ", ".join(map(str, numbers))
             seen = f"no port is called {name.port}; the Service has {has}"
-            yield _finding(world, "PD106", seen, f"the name with one of these ports: {has}")
+            yield finding_of(world, "PD106", seen, f"the name with one of these ports: {has}")
     elif numbers and name.port not in numbers:
         has = ", ".join(map(str, numbers))
         seen = f"no SRV record has the port {name.port}; they have {has}"
-        yield _finding(world, "PD106", seen, f"the name with :{numbers[0]}", warning=True)
+        yield finding_of(world, "PD106", seen, f"the name with :{numbers[0]}", warning=True)
 
 
 def pd107(world: World) -> Iterator[Result]:
@@ -155,7 +148,7 @@ def pd107(world: World) -> Iterator[Result]:
         is_cut = any(reply.truncated for reply in answered)
         seen = f"{server.address} answers over UDP, and not over TCP{until}"
         change = "an egress rule with TCP 53 beside UDP 53"
-        yield _finding(world, "PD107", seen, change, warning=not is_cut)
+        yield finding_of(world, "PD107", seen, change, warning=not is_cut)
 
 
 def pd108(world: World) -> Iterator[Result]:
@@ -163,7 +156,7 @@ def pd108(world: World) -> Iterator[Result]:
     for server in world.heard.servers if world.heard else ():
         if any(reply is not None and reply.truncated for reply in server.tcp):
             seen = f"{server.address} cuts the answer even over TCP: a random part of the set each time"
-            yield _finding(world, "PD108", seen, f"the name k8s:{world.name}", warning=True)
+            yield finding_of(world, "PD108", seen, f"the name k8s:{world.name}", warning=True)
             return
 
 
@@ -192,7 +185,7 @@ def pd109(world: World) -> Iterator[Result]:
             f"{len(sets)} answers lack pods that are ready in the EndpointSlices"
         )  # fmt: skip
         change = "the nameservers: one of them may have lost its watch of the API server"
-        yield _finding(world, "PD109", seen, change, warning=True)
+        yield finding_of(world, "PD109", seen, change, warning=True)
 
 
 def agree(replies: list[Reply | None], ready: frozenset[str] | None) -> bool:
@@ -214,134 +207,7 @@ def pd501(world: World) -> Iterator[Result]:
     if heard is not None and name is not None and name.scheme in ("k8s", "auto") and heard.refused:
         what, _, role = heard.refused.partition("\n")
         change = role.partition(":\n")[2] or "a pod with a ServiceAccount whose token is mounted"
-        yield _finding(world, "PD501", what, change, warning=name.scheme == "auto")
-
-
-# The pods
-
-
-def pd201(world: World) -> Iterator[Result]:
-    """Pods refuse."""
-    yield from _unreachable(world, "PD201", "refuses", "refuse")
-
-
-def pd202(world: World) -> Iterator[Result]:
-    """Pods do not answer."""
-    yield from _unreachable(world, "PD202", "is silent", "do not answer within 1 s")
-
-
-def _unreachable(world: World, code: str, how: str, words: str) -> Iterator[Result]:
-    heard = world.heard
-    if heard is None:
-        return
-    failing = [peer for peer in heard.peers if heard.connects.get(peer.hostport) == how]
-    if not failing:
-        return
-    others = sorted(
-        {
-            place.rpartition(":")[2]
-            for peer in failing
-            for place, found in heard.connects.items()
-            if found == "accepts" and place.rpartition(":")[0].strip("[]") == peer.address
-        }
-    )
-    shown = ", ".join(
-        peer.key if peer.key == peer.hostport else f"{peer.key} {peer.hostport}" for peer in failing[:3]
-    )
-    more = f" and {len(failing) - 3} more" if len(failing) > 3 else ""
-    beside = (
-        f"; {'they accept' if len(failing) > 1 else 'it accepts'} at {', '.join(others)}" if others else ""
-    )
-    is_one = len(failing) == 1 and how == "refuses"
-    seen = f"{shown}{more} {'refuses' if is_one else words}, twice{beside}"
-    change = (
-        f"the name with :{others[0]}" if others else "the port on which the pods listen, on all addresses"
-    )
-    if code == "PD202":
-        change = "an ingress rule for that port, if a NetworkPolicy selects the pods"
-    service = world.service
-    quiet = _not_serving(world)
-    is_known = quiet is not None and all(peer.address in quiet for peer in failing)
-    yield Finding(
-        code=code,
-        level="note" if is_known else "error",
-        about=service or str(world.name),
-        seen=seen,
-        change=change,
-    )
-
-
-def _not_serving(world: World) -> set[str] | None:
-    """The addresses that are listed and not serving; None if the EndpointSlices are not known."""
-    if world.name is None or "EndpointSlice" in world.objects.unread:
-        return None
-    return {
-        str(address)
-        for one in world.objects.slices(world.namespace, world.name.service)
-        for endpoint in items(one.data, "endpoints")
-        if at(endpoint, "conditions.serving") is False
-        for address in endpoint.get("addresses") or ()
-    }
-
-
-def pd203(world: World) -> Iterator[Result]:
-    """This pod refuses, and its server listens on loopback alone."""
-    heard = world.heard
-    for peer in heard.peers if heard and heard.own else ():
-        assert heard is not None
-        assert heard.own is not None
-        if heard.own.addresses & set(peer.addresses) and peer.port in heard.own.loopback_ports:
-            seen = f"this pod, {peer.key}, listens for {peer.port} on loopback only"
-            yield _finding(world, "PD203", seen, "--host 0.0.0.0 (or ::) of the server")
-
-
-def pd204(world: World) -> Iterator[Result]:
-    """No peer is this pod."""
-    heard, name = world.heard, world.name
-    if (
-        heard is None
-        or heard.own is None
-        or name is None
-        or heard.answer.kind != "headless"
-        or not heard.peers
-    ):
-        return
-    if heard.own.namespace != world.namespace or any(peer.is_self for peer in heard.peers):
-        return
-    own = world.objects.get("Pod", world.namespace, heard.own.name or "")
-    service = world.service
-    is_meant = (
-        own is not None
-        and service is not None
-        and Workload.of(own).matches(service.selector)
-        and any(
-            c.get("type") == "Ready" and c.get("status") == "True"
-            for c in items(own.data, "status.conditions")
-        )
-    )
-    addresses = ", ".join(sorted(heard.own.addresses)) or "none"
-    yield Finding(
-        code="PD204",
-        level="warning" if is_meant else "note",
-        about=service or str(name),
-        seen=f"no peer is this pod: compared hostname {heard.own.name}, addresses {addresses}",
-        change="POD_NAME and POD_IP by the downward API, if this pod is one of them",
-    )
-
-
-def pd205(world: World) -> Iterator[Result]:
-    """Two peers have one ordinal."""
-    by_ordinal: dict[int, list[str]] = {}
-    for peer in world.heard.peers if world.heard else ():
-        if peer.hostname and (ordinal := ordinal_of(peer.hostname)) is not None:
-            by_ordinal.setdefault(ordinal, []).append(peer.hostname)
-    for ordinal, names in sorted(by_ordinal.items()):
-        if len(set(names)) > 1:
-            seen = f"ordinal {ordinal} is {' and '.join(sorted(set(names))[:3])}"
-            change = "use hostnames in place of ordinals, or a Service for each StatefulSet"
-            yield _finding(world, "PD205", seen, change, warning=True)
-            return
+        yield finding_of(world, "PD501", what, change, warning=name.scheme == "auto")
 
 
 CHECKS_OF_DNS = (pd101, pd102, pd103, pd104, pd106, pd107, pd108, pd109, pd501)
-CHECKS_OF_PODS = (pd201, pd202, pd203, pd204, pd205)

@@ -19,7 +19,7 @@ from peerdiscover.sources.dns._types import Reply
 from ._codes import Finding, NotChecked
 from ._objects import Object, Objects, Workload, at, items
 
-__all__ = ["CheckFunction", "Heard", "Own", "Result", "Server", "World", "ready_addresses"]
+__all__ = ["CheckFunction", "Heard", "Own", "Result", "Server", "World", "finding_of", "ready_addresses"]
 
 Result = Finding | NotChecked
 
@@ -139,6 +139,13 @@ def _runs(workload: Workload, own: Own) -> bool:
 
 
 CheckFunction = Callable[[World], Iterator[Result]]
+
+
+def finding_of(world: World, code: str, seen: str, change: str, *, warning: bool = False) -> Finding:
+    """What was found out about the name: an error, or a warning."""
+    level = "warning" if warning else "error"
+    about = world.service or str(world.name)
+    return Finding(code=code, level=level, about=about, seen=seen, change=change)  # type: ignore[arg-type]
 
 
 def ready_addresses(world: World) -> frozenset[str] | None:

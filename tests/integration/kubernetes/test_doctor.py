@@ -200,7 +200,7 @@ MISTAKES: dict[str, tuple[str, str, Json]] = {
     "PD305": ("warning", "Service", {"ports": None}),
 }
 BESIDE = {"PD301": {"PD401"}, "PD302": {"PD106"}}
-"""A selector that selects nothing leaves the StatefulSet without a Service; what leads nowhere is not in DNS."""
+"""A selector of nothing leaves the StatefulSet without a Service; what leads nowhere is not in DNS."""
 
 
 @pytest.mark.parametrize("code", MISTAKES)
