@@ -68,20 +68,19 @@ def ask_again(heard: Sequence[Server], addresses: Sequence[_server.Server], name
 
 
 def zone_exists(address: _server.Server, zone: str) -> bool | None:
-    """Whether the server has TXT `dns-version.ZONE`, which each cluster's zone has; None: it did not say."""
+    """Whether the server has TXT `dns-version.ZONE`, which each cluster's zone has; None: it did not answer.
+
+    SERVFAIL and REFUSED are answers: a server says so for zones that it does not know and cannot forward.
+    """
     import dns.exception
     import dns.message
     import dns.query
-    import dns.rcode
     import dns.rdatatype
 
     query = dns.message.make_query(f"dns-version.{zone}.", dns.rdatatype.TXT)
     try:
         reply = dns.query.udp(query, address.host, SECONDS, address.port)
     except (OSError, dns.exception.DNSException, ValueError):
-        return None
-    # A server that refuses is not asked about zones of its own.
-    if reply.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN, dns.rcode.REFUSED):
         return None
     return any(rrset.rdtype == dns.rdatatype.TXT for rrset in reply.answer)
 
