@@ -19,21 +19,28 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import astuple, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import grpc
 import httpx
+import requests
+from requests.adapters import HTTPAdapter
 
-from peerdiscover import DNS, Kubernetes, Source
+from peerdiscover import DNS, AsyncDiscovery, Discovery, Kubernetes, Source
+from peerdiscover.aiohttp import pods
 from peerdiscover.http import AsyncClient
+from peerdiscover.requests import PodAdapter
 from tests.http._load import Answered, Load, load
 
 PROXY = "127.0.0.1:9000"
 TIMEOUT = 5.0
+THREADS = 32
 
 Json = dict[str, Any]
 
@@ -84,6 +91,27 @@ async def _client(options: Json) -> AsyncIterator[Any]:
             name, source = f"k8s:{name}", Kubernetes(**options["api"])
         async with AsyncClient(name, source=source, timeout=TIMEOUT, total_timeout=TIMEOUT) as ours:
             yield ours
+    elif options["client"] == "aiohttp-pods":
+        async with (
+            AsyncDiscovery(name, source=DNS(nameservers=[options["nameserver"]])) as web,
+            aiohttp.ClientSession(
+                f"http://{name}",
+                middlewares=[pods(web, total_timeout=TIMEOUT)],
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+            ) as session,
+        ):
+            yield _Aiohttp(session)
+    elif options["client"].startswith("requests"):
+        with ExitStack() as stack:
+            threaded = stack.enter_context(requests.Session())
+            # As many connections as threads, for both: otherwise each closes most of them again.
+            adapter = HTTPAdapter(pool_maxsize=THREADS)
+            if options["client"] == "requests-pods":
+                source = DNS(nameservers=[options["nameserver"]])
+                discovery = stack.enter_context(Discovery(name, source=source))
+                adapter = PodAdapter(discovery, total_timeout=TIMEOUT, pool_maxsize=THREADS)
+            threaded.mount("http://", adapter)
+            yield _Requests(threaded, f"http://{name}", stack.enter_context(ThreadPoolExecutor(THREADS)))
     elif options["client"] == "httpx":
         async with httpx.AsyncClient(base_url=f"http://{name}", timeout=TIMEOUT) as plain:
             yield _Httpx(plain)
@@ -134,7 +162,23 @@ class _Aiohttp:
 
     async def request(self, method: str, url: str, *, headers: dict[str, str]) -> _Answer:
         async with self._session.request(method, url, headers=headers) as response:
-            return _Answer(response.status, await response.text())
+            history = getattr(response, "peerdiscover", None)
+            return _Answer(response.status, await response.text(), {"peerdiscover": history})
+
+
+class _Requests:
+    """Threads take the requests; one that waits for a thread waits, as behind a server of threads."""
+
+    def __init__(self, session: requests.Session, url: str, threads: ThreadPoolExecutor) -> None:
+        self._session = session
+        self._url = url
+        self._threads = threads
+
+    async def request(self, method: str, url: str, *, headers: dict[str, str]) -> _Answer:
+        send = partial(self._session.request, method, self._url + url, headers=headers, timeout=TIMEOUT)
+        response = await asyncio.get_running_loop().run_in_executor(self._threads, send)
+        history = getattr(response, "peerdiscover", None)
+        return _Answer(response.status_code, response.text, {"peerdiscover": history})
 
 
 class _Grpc:

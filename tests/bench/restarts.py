@@ -95,7 +95,7 @@ def _options() -> tuple[argparse.Namespace, Plan]:
 
 def _environment() -> str:
     """What the figures depend on, besides the plan."""
-    versions = [f"{package} {version(package)}" for package in ("httpx", "aiohttp", "grpcio")]
+    versions = [f"{package} {version(package)}" for package in ("httpx", "aiohttp", "requests", "grpcio")]
     if shutil.which("haproxy"):
         said = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout.split()
         versions.append(f"HAProxy {said[2]}")
