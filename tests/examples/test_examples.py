@@ -58,7 +58,14 @@ ALONE = {
         *[r"web-[02]: 200 at attempt [12]"] * 3,
         r"invalidated on web-0 web-2",
     ],
-    "http_aiohttp.py": [*[r"resolved: web-\d"] * 3, *[r"by address: web-\d"] * 3],
+    "http_aiohttp.py": [
+        *[r"GET http://web-headless/hello web-\d"] * 6,
+        r"POST http://web-headless/orders web-\d",
+    ],
+    "http_requests.py": [
+        *[r"GET http://web-headless/hello web-\d"] * 6,
+        r"POST http://web-headless/orders web-\d",
+    ],
     "http_grpc.py": [rf"echo-[01]: hello {n}" for n in range(4)],
     "laptop.py": ["2 peers, static", *[r"127\.[0-9.:]+: 200"] * 2],
 }
