@@ -32,10 +32,12 @@ class Abortable(Protocol):
     @property
     def tls_handshaking(self) -> bool:
         """Whether a TLS handshake has begun and not ended there: it cannot carry a request yet."""
+        ...
 
     @property
     def is_closed_by_pod(self) -> bool:
         """Whether the pod has closed it, as far as the kernel says (Linux); a response may be unread yet."""
+        ...
 
     def abort(self) -> None:
         """End it for both sides; a thread or task that reads from it sees its end."""

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ._attempts import CURRENT_ATTEMPT, Abortable, Attempt, PodPool
+from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
 from ._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncPodBackend", "PodBackend"]
 
 
-class _BasePodStream(Abortable):
+class _BasePodStream:
     """A new connection, which the current attempt made; what both kinds share."""
 
     tls_handshaking = False
@@ -56,9 +56,7 @@ class _BasePodStream(Abortable):
         self._aborted = True
         with suppress(OSError):
             if isinstance(self._socket, socket.socket):
-                socket.socket.shutdown(
-                    self._socket, socket.SHUT_RDWR
-                )  # past TLS, which would take part in it
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # past TLS, which would take part
             else:
                 self._socket.shutdown(socket.SHUT_RDWR)
 

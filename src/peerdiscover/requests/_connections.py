@@ -130,7 +130,7 @@ class PodTlsConnection(PodConnection, HTTPSConnection):
 class PodConnectionPool(HTTPConnectionPool):
     """The connections to a pod for one host of URLs."""
 
-    ConnectionCls = PodConnection
+    ConnectionCls = PodConnection  # pyright: ignore[reportAssignmentType]  # as urllib3's own is
     pod: PodPool
     on_end: Callable[[Attempt], None]
 

@@ -27,7 +27,9 @@ class PodResponse(Response):
         self._dispatch = dispatch
         self._attempt = attempt
 
-    def iter_content(self, chunk_size: int | None = 1, decode_unicode: Any = False) -> Iterator[Any]:
+    def iter_content(  # pyright: ignore[reportIncompatibleMethodOverride]  # its types are overloads
+        self, chunk_size: int | None = 1, decode_unicode: Any = False
+    ) -> Iterator[Any]:
         return self._reported(super().iter_content(chunk_size, decode_unicode))
 
     def _reported(self, parts: Iterator[Any]) -> Iterator[Any]:
