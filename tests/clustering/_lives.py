@@ -106,8 +106,9 @@ class Life:
         """`broadcast`, `form`, `join web-0`, `claim`; "" once it is in a cluster."""
         if self._call is None:
             return ""
-        at = f" {self._call.args[0].key}" if self._call.func == self.join else ""
-        return f"{getattr(self._call.func, '__name__', 'claim')}{at}"
+        call: Any = self._call
+        at = f" {call.args[0].key}" if call.func == self.join else ""
+        return f"{getattr(call.func, '__name__', 'claim')}{at}"
 
     def returns(self, value: object = None) -> None:
         """The call returns."""

@@ -33,7 +33,9 @@ class Pod:
         """Its entry in a `static:` list."""
         return f"{self.contact.standing.name}=127.0.0.1:{self.server.server_port}"
 
-    def _handler(pod) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the handler's
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        pod = self  # `self` is the handler's below
+
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = pod.contact.answer() if pod.body is None else pod.body

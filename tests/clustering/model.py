@@ -275,7 +275,7 @@ def _aged(pod: Pod, i: int) -> Pod:
     if answer is not None:
         life = 1 if last is None or last == answer[0] else 2
         heard = (*heard[:i], (life, *answer[1:]), *heard[i + 1 :])
-    if last is not None:
+    if before is not None and last is not None:
         before = (*before[:i], 1, *before[i + 1 :])
     return (ASKS, heard, before)
 

@@ -223,6 +223,7 @@ class World:
 
 async def live(seed: int, real: bool) -> float:
     """Live through one world; returns the seconds from the last fault to one cluster of all pods."""
+    took = math.inf
     async with anyio.create_task_group() as tasks:
         world = World(seed, tasks, real)
         end = anyio.current_time() + world.random.uniform(10, 40)

@@ -111,7 +111,7 @@ class _BaseMixin(Generic[D]):
             raise ConfigurationError(
                 f"{str(parts)!r}: the discovery is of another service, {discovery.peers.service!r}"
             )
-        self.discovery: D = discovery
+        self.discovery: D = discovery  # pyright: ignore[reportAttributeAccessIssue]  # it is not None here
         given: dict[str, Any] = dict(options)
         chosen = {name: given.pop(name) for name in _TRANSPORT.intersection(given)}
         if "trust_env" in given:

@@ -64,6 +64,9 @@ class _BasePodStream:
     def is_closed_by_pod(self) -> bool:
         return is_closed_by_other_side(self._socket)
 
+    def detach(self) -> None:
+        raise NotImplementedError
+
     # An attempt on another pod may read or write here, too: its body is a response of this one.
 
     def _before_write(self, timeout: float | None) -> float | None:
