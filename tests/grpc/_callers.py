@@ -61,7 +61,7 @@ class Caller:
         return list(self.call("Echo", requests, **options))
 
     def call(self, method: str, request: Any, **options: Any) -> Any:
-        """The response, or all responses, of one call."""
+        """The response, or all responses, of one call; these are also put `into` a list as they come."""
         raise NotImplementedError
 
     def refresh(self) -> None:
@@ -82,15 +82,19 @@ class Caller:
             lambda: self.say(**options),
             lambda: self.count(**options)[0],
             lambda: self.join([b"1", b"2"], **options).split()[0],
-            lambda: self.echo([b"1", b"2"], **options)[1].split()[0],
+            lambda: self.echo([b"1", b"2"], **options)[-1].split()[0],
         ]
 
 
 class ThreadsCaller(Caller):
     def call(self, method: str, request: Any, **options: Any) -> Any:
         request = request if isinstance(request, bytes) else iter(request)
+        into = options.pop("into", [])
         responses = self.stub[method](request, **{"timeout": LONG, **options})
-        return responses if isinstance(responses, bytes) else list(responses)
+        if isinstance(responses, bytes):
+            return responses
+        into.extend(responses)
+        return into
 
     def refresh(self) -> None:
         self.discovery.refresh()
@@ -104,9 +108,15 @@ class AsyncCaller(Caller):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(LONG)
 
     def call(self, method: str, request: Any, **options: Any) -> Any:
+        into = options.pop("into", [])
+
         async def awaited() -> Any:
             call = self.stub[method](request, **{"timeout": LONG, **options})
-            return [one async for one in call] if hasattr(call, "__aiter__") else await call
+            if not hasattr(call, "__aiter__"):
+                return await call
+            async for response in call:
+                into.append(response)
+            return into
 
         return self.run(awaited())
 

@@ -61,10 +61,10 @@ class AsyncPodChannel(grpc.aio.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]:
         return UnaryUnary(
-            self._state, "unary_unary", method, request_serializer, response_deserializer, **registered
+            self._state, "unary_unary", method, request_serializer, response_deserializer, _registered_method
         )
 
     def unary_stream(
@@ -72,10 +72,10 @@ class AsyncPodChannel(grpc.aio.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.aio.UnaryStreamMultiCallable[_Request, _Response]:
         return UnaryStream(
-            self._state, "unary_stream", method, request_serializer, response_deserializer, **registered
+            self._state, "unary_stream", method, request_serializer, response_deserializer, _registered_method
         )
 
     def stream_unary(
@@ -83,10 +83,10 @@ class AsyncPodChannel(grpc.aio.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.aio.StreamUnaryMultiCallable[_Request, _Response]:
         return StreamUnary(
-            self._state, "stream_unary", method, request_serializer, response_deserializer, **registered
+            self._state, "stream_unary", method, request_serializer, response_deserializer, _registered_method
         )
 
     def stream_stream(
@@ -94,10 +94,15 @@ class AsyncPodChannel(grpc.aio.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.aio.StreamStreamMultiCallable[_Request, _Response]:
         return StreamStream(
-            self._state, "stream_stream", method, request_serializer, response_deserializer, **registered
+            self._state,
+            "stream_stream",
+            method,
+            request_serializer,
+            response_deserializer,
+            _registered_method,
         )
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002 - gRPC's

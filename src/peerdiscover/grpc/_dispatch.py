@@ -192,6 +192,8 @@ class Dispatch:
         error's notes say why.
         """
         if code is not StatusCode.UNAVAILABLE:
+            if code not in (StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED):
+                self.succeeded(attempt)
             return False
         pod = attempt.pod
         outcome = classify(details, pod.target)

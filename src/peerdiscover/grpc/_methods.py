@@ -26,15 +26,14 @@ class Method:
     * `state`: of its channel.
     * `kind`: gRPC's function that makes its callables: `unary_unary` and so on.
     * `name`: its full name.
-    * `arguments`, `options`: what that function is given beside the name.
+    * `arguments`: what that function is given after the name.
     """
 
-    def __init__(self, state: ChannelState, kind: str, name: str, *arguments: Any, **options: Any) -> None:
+    def __init__(self, state: ChannelState, kind: str, name: str, *arguments: Any) -> None:
         self.state = state
         self._kind = kind
         self._name = name
         self._arguments = arguments
-        self._options = options
         self._on: WeakKeyDictionary[Pod, Any] = WeakKeyDictionary()
 
     def dispatch(self, request: Any, options: CallOptions, now: float) -> Dispatch:
@@ -47,7 +46,7 @@ class Method:
         callable_ = self._on.get(attempt.pod)
         if callable_ is None:
             make = getattr(attempt.pod.channel, self._kind)
-            callable_ = self._on[attempt.pod] = make(self._name, *self._arguments, **self._options)
+            callable_ = self._on[attempt.pod] = make(self._name, *self._arguments)
         return getattr(callable_, invoke)(
             request.attempt() if isinstance(request, RequestStream) else request,
             timeout=attempt.timeout,

@@ -63,12 +63,13 @@ def target_of(peer: Peer) -> str:
 
 def options_of(service: str, options: Sequence[tuple[str, Any]] | None) -> list[tuple[str, Any]]:
     """Return the options of each pod's channel: calls carry the service's name, and TLS verifies it."""
-    name = ServiceName.parse(service)
+    name, given = ServiceName.parse(service), dict(options or ())
     defaults = dict(_DEFAULTS)
-    if name.scheme != "static":  # a list of addresses has no name
+    # A list of addresses has no name. And gRPC makes the name that is verified the one that calls carry.
+    if name.scheme != "static" and "grpc.ssl_target_name_override" not in given:
         port = f":{name.port}" if isinstance(name.port, int) else ""
         defaults["grpc.default_authority"] = f"{host_of(name)}{port}"
-    return list({**defaults, **dict(options or ())}.items())
+    return list({**defaults, **given}.items())
 
 
 class ChannelState:

@@ -65,10 +65,10 @@ class PodChannel(grpc.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.UnaryUnaryMultiCallable[_Request, _Response]:
         return UnaryUnary(
-            self._state, "unary_unary", method, request_serializer, response_deserializer, **registered
+            self._state, "unary_unary", method, request_serializer, response_deserializer, _registered_method
         )
 
     def unary_stream(
@@ -76,10 +76,10 @@ class PodChannel(grpc.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.UnaryStreamMultiCallable[_Request, _Response]:
         return UnaryStream(
-            self._state, "unary_stream", method, request_serializer, response_deserializer, **registered
+            self._state, "unary_stream", method, request_serializer, response_deserializer, _registered_method
         )
 
     def stream_unary(
@@ -87,10 +87,10 @@ class PodChannel(grpc.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.StreamUnaryMultiCallable[_Request, _Response]:
         return StreamUnary(
-            self._state, "stream_unary", method, request_serializer, response_deserializer, **registered
+            self._state, "stream_unary", method, request_serializer, response_deserializer, _registered_method
         )
 
     def stream_stream(
@@ -98,10 +98,15 @@ class PodChannel(grpc.Channel):
         method: str,
         request_serializer: Callable[[_Request], bytes] | None = None,
         response_deserializer: Callable[[bytes], _Response] | None = None,
-        **registered: bool,
+        _registered_method: bool | None = False,
     ) -> grpc.StreamStreamMultiCallable[_Request, _Response]:
         return StreamStream(
-            self._state, "stream_stream", method, request_serializer, response_deserializer, **registered
+            self._state,
+            "stream_stream",
+            method,
+            request_serializer,
+            response_deserializer,
+            _registered_method,
         )
 
     def subscribe(

@@ -71,7 +71,7 @@ class PodCall(_Base):
             attempt.release()
             raise
         with self._condition:
-            self._call = call
+            self._call, self._attempt = call, attempt
             self._condition.notify_all()
         if self._cancelled:
             call.cancel()
@@ -155,6 +155,7 @@ class PodCall(_Base):
             with self._condition:  # an attempt that is given up just now has not been seen
                 self._received = self._call is call
             if self._received:
+                self._dispatch.succeeded(self._attempt)
                 return response
 
     def initial_metadata(self) -> Any:
