@@ -1,4 +1,4 @@
-"""gRPC over pods: one channel for each pod, picked in turn. A new pod is used as soon as it is known.
+"""gRPC over pods: a channel that stubs take as it is. A new pod is called as soon as it is known.
 
 Run it on this machine, where it starts its own pods, or in a cluster:
 
@@ -6,47 +6,37 @@ Run it on this machine, where it starts its own pods, or in a cluster:
     PEERS=echo-headless.prod:9090 python examples/http_grpc.py
 """
 
+import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import grpc.aio
 
-from peerdiscover import Change, Discovery, Peer, SourceLike
+from peerdiscover import AsyncDiscovery, Discovery, SourceLike
+from peerdiscover.grpc import AsyncPodChannel, PodChannel
 
-
-class UnreachableError(Exception):
-    """The pod could not be reached. An error that the pod itself returns is not one of these."""
-
-
-def say(channel: grpc.Channel, text: str) -> str:
-    try:
-        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/echo.Echo/Say")
-        return call(text.encode(), timeout=2).decode()
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
-            raise UnreachableError(error.details()) from error
-        raise
+SAY = "/echo.Echo/Say"  # with generated code: stub = EchoStub(channel), and stub.Say(request, timeout=2)
 
 
 def main(service: str, source: SourceLike | None = None) -> None:
-    channels: dict[Peer, grpc.Channel] = {}
-
-    def follow(change: Change) -> None:
-        for peer in (*change.removed, *(old for old, _ in change.moved)):
-            channels.pop(peer, None)  # the channel closes after the last call that uses it
-
-    with Discovery(service, source=source) as echo:
-        echo.on_change(follow)
+    # What no pod received goes to another one. An echo is safe to repeat, so it does in any case.
+    with Discovery(service, source=source) as echo, PodChannel(echo, idempotent=["Say"]) as channel:
+        say: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SAY)
         for n in range(4):
-            for attempt in echo.attempts(on=UnreachableError):  # an echo is safe to repeat
-                with attempt as peer:
-                    channels[peer] = channels.get(peer) or grpc.insecure_channel(peer.hostport)
-                    print(f"{peer.key}: {say(channels[peer], f'hello {n}')}")
+            print(say(f"hello {n}".encode(), timeout=2).decode())
+
+
+async def asynchronous(service: str, source: SourceLike | None = None) -> None:
+    async with AsyncDiscovery(service, source=source) as echo, AsyncPodChannel(echo) as channel:
+        say: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(SAY)
+        print((await say(b"hello from a task", timeout=2)).decode())
 
 
 if __name__ == "__main__":
     if "PEERS" in os.environ:
         main(os.environ["PEERS"])
+        asyncio.run(asynchronous(os.environ["PEERS"]))
     else:
         method: "grpc.RpcMethodHandler[bytes, bytes]" = grpc.unary_unary_rpc_method_handler(lambda r, _: r)
         handlers = [grpc.method_handlers_generic_handler("echo.Echo", {"Say": method})]
@@ -54,6 +44,8 @@ if __name__ == "__main__":
         ports = [server.add_insecure_port("127.0.0.1:0") for server in servers]
         for server in servers:
             server.start()
-        main("static:" + ",".join(f"echo-{i}=127.0.0.1:{port}" for i, port in enumerate([*ports, 1])))
+        pods = "static:" + ",".join(f"echo-{i}=127.0.0.1:{port}" for i, port in enumerate([*ports, 1]))
+        main(pods)
+        asyncio.run(asynchronous(pods))
         for server in servers:
             server.stop(None).wait()

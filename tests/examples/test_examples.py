@@ -66,7 +66,7 @@ ALONE = {
         *[r"GET http://web-headless/hello web-\d"] * 6,
         r"POST http://web-headless/orders web-\d",
     ],
-    "http_grpc.py": [rf"echo-[01]: hello {n}" for n in range(4)],
+    "http_grpc.py": [*[f"hello {n}" for n in range(4)], "hello from a task"],
     "laptop.py": ["2 peers, static", *[r"127\.[0-9.:]+: 200"] * 2],
 }
 
