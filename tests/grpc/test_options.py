@@ -108,19 +108,19 @@ class AsyncNumbers(grpc.aio.UnaryUnaryClientInterceptor):
     def __init__(self, seen: list[Any]) -> None:
         self.seen = seen
 
-    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        self.seen.append(details.method)
-        details.metadata.add("number", str(len(self.seen)))
-        return await continuation(details, request)
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        self.seen.append(client_call_details.method)
+        client_call_details.metadata.add("number", str(len(self.seen)))
+        return await continuation(client_call_details, request)
 
 
 class AsyncStreamNumbers(grpc.aio.UnaryStreamClientInterceptor):
     def __init__(self, seen: list[Any]) -> None:
         self.seen = seen
 
-    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
-        self.seen.append(details.method)
-        return await continuation(details, request)
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        self.seen.append(client_call_details.method)
+        return await continuation(client_call_details, request)
 
 
 def test_interceptors_in_asyncio() -> None:
