@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import threading
 from typing import Any
@@ -38,27 +37,6 @@ def test_a_body_without_a_length_that_ends(flavor: str) -> None:
     with scripted(lines_until_close) as service, web(flavor, service.source) as client:
         service[0].go.set()
         assert client.get().content == b"line\n"
-
-
-def test_by_default_nothing_in_flight_is_cut(flavor: str) -> None:
-    """A pod that only became unready may be in the middle of an answer of minutes."""
-    with pods(2) as service, web(flavor, service.source) as client:
-        _, read, _ = stream(client, flavor)
-        [pod] = (pod for pod in service.all if pod.requests)
-        service.shown = [other for other in service.all if other is not pod]
-        client.refresh()
-        pools = client.transport._state.pools
-        eventually(lambda: pools.leaving)
-        assert [left.abort_at for left in pools.leaving] == [math.inf]
-        assert read() == f"{pod.name} web.prod".encode()
-
-
-def test_idle_connections_end_before_servers_end_them(flavor: str) -> None:
-    """uvicorn closes them after 5 s; a request that meets that moment may be lost."""
-    with pods(1) as service, web(flavor, service.source) as client:
-        client.get()
-        (pod,) = client.transport._state.pools._pods.values()
-        assert pod.pool._keepalive_expiry == 4.0
 
 
 def hints_for_ever(_: Pod, sock: socket.socket, __: Request) -> bool:
