@@ -31,6 +31,7 @@ def test_fast() -> None:
     assert (
         f"web.ordinal(0) was Peer(web-0, {old}), and is now Peer(web-0, {new}), which answers as web-0" in out
     )
+    assert "leader" not in out  # an ordinal is a name: nobody was elected
     assert "web-headless.prod:http: headless, 3 peers, generation 4" in out  # of explain()
     assert f"web-0 at {new}: in: the last answers have it" in out
 

@@ -128,12 +128,13 @@ class TaskRuntime(Refresher):
     async def _serve(self) -> None:
         assert self._ended is not None
         self._own.add(anyio.get_current_task().id)
+        interrupted = False
         try:
             with self._scope:
                 async with anyio.create_task_group() as self._tasks:
                     await self._run()
         except* KeyboardInterrupt:
-            _interrupt()
+            interrupted = True  # raised here it would be a group in the first releases of Python 3.11
         finally:
             try:
                 if self.state is State.OPEN:  # the event loop ends
@@ -142,6 +143,8 @@ class TaskRuntime(Refresher):
             finally:
                 self._own.clear()  # later tasks may have the same ids
                 self._ended.set()
+        if interrupted:
+            _interrupt()
 
     async def _run(self) -> None:
         while self.state is State.OPEN:
