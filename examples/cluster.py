@@ -47,7 +47,8 @@ class Node:
                 self.wfile.write(answer)
 
             do_GET = do_PUT = do_POST = answer  # noqa: N815 - the base class's names
-            log_message = lambda *_: None  # noqa: E731
+
+            def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
 
         self.server = ThreadingHTTPServer(listen, Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -101,8 +102,7 @@ class Node:
         self.merge(sent.get("data", {}), cluster)
         return 200, json.dumps(dict(self.data)).encode() if path == "/join" else b""
 
-    def write(self, key: str, value: str, cluster: str) -> int:
-        """Returns how many pods have it on their disks."""
+    def write(self, key: str, value: str, cluster: str) -> int:  # how many pods have it now
         version = 1 + max((entry[0] for entry in list(self.data.values())), default=0)
         new: dict[str, Entry] = {key: (version, self.contact.standing.name, value)}
         self.merge(new, cluster)
