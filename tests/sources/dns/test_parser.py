@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from peerdiscover.sources.dns import _messages
 from peerdiscover.sources.dns._messages import MismatchedReply, RcodeError, read, write
-from peerdiscover.sources.dns._parser import parse_fast
+from peerdiscover.sources.dns._parser import IN, OPT, TYPES, parse_fast
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, Srv
+from peerdiscover.sources.dns._wire_names import NameReader
 
 from ._lookups import NAME
 from .test_messages import ASKED, CAPTURED, SERVICES, SOA, answered
@@ -49,12 +50,23 @@ def agree(wire: bytes, question: Question, message_id: int) -> Outcome:
         with mock.patch.object(_messages, "parse_fast", return_value=None):
             theirs = outcome(wire, question, message_id)
     if theirs != ours:
-        message = parse_fast(wire)
-        assert message is not None
-        assert message.skipped
+        assert skips_something(wire)
         assert theirs[0] == "MismatchedReply"
         assert str(theirs[1]).startswith("malformed")
     return ours
+
+
+def skips_something(wire: bytes) -> bool:
+    """Whether a record, or an option of EDNS, is one that the quick reader does not look at."""
+    names, (count, *counts) = NameReader(wire), struct.unpack_from("!HHHH", wire, 4)
+    at = names.part(12).end + 4
+    assert count == 1
+    for _ in range(sum(counts)):
+        kind, of_class, _, length = struct.unpack_from("!HHIH", wire, at := names.part(at).end)
+        at += 10 + length
+        if length if kind == OPT else of_class != IN or kind not in TYPES:
+            return True
+    return False
 
 
 def test_real_answers() -> None:

@@ -137,7 +137,7 @@ def _data(kind: int, rdata: Any) -> str | Srv | int:
         return Srv(rdata.priority, rdata.weight, rdata.port, _to_name(rdata.target))
     if kind in (CNAME, NS):
         return _to_name(rdata.target)
-    return int(rdata.minimum) if kind == SOA else 0
+    return int(rdata.minimum)  # of an SOA
 
 
 def _to_name(name: dns.name.Name) -> str:
@@ -152,61 +152,41 @@ def _rcode_name(code: int) -> str:
 
 def _reply(message: Message, question: Question, flags: int) -> Reply:
     name, ttls = question.name.lower(), list[int]()
-    hops = 0
     while (name, question.kind) not in message.answer and (alias := message.answer.get((name, CNAME))):
-        hops += 1
-        if hops > MAX_HOPS:
+        if len(ttls) == MAX_HOPS:
             raise RcodeError(f"more than {MAX_HOPS} CNAMEs in a row")
         ttls.append(alias.ttl)
-        (name,) = alias.strings()
-    truncated = bool(flags & _TC)
+        (name,) = alias.data
     records = message.answer.get((name, question.kind))
     if records is None:
-        return _negative(message, question, name, ttls, truncated=truncated, flags=flags)
+        return _negative(message, question, name, ttls, flags)
     ttls.append(records.ttl)
-    addresses: tuple[str, ...] = ()
-    services: tuple[Srv, ...] = ()
     glue: dict[str, tuple[str, ...]] = {}
     if question.kind is RecordType.SRV:
-        services = records.services()
-        targets = {service.target for service in services}
+        targets = {service.target for service in records.data}
         for section in (message.additional, message.answer):
             for (owner, kind), found in section.items():
                 if kind in (RecordType.A, RecordType.AAAA) and owner in targets:
                     ttls.append(found.ttl)
-                    glue[owner] = (*glue.get(owner, ()), *found.strings())
-    else:
-        addresses = records.strings()
-    return Reply(
-        question, ReplyStatus.ANSWER, addresses, services, glue, name, truncated=truncated, ttl=min(ttls)
-    )
+                    glue[owner] = (*glue.get(owner, ()), *found.data)
+    data, is_srv = tuple(records.data), question.kind is RecordType.SRV
+    addresses, services = ((), data) if is_srv else (data, ())
+    truncated, ttl = bool(flags & _TC), min(ttls)
+    return Reply(question, ReplyStatus.ANSWER, addresses, services, glue, name, truncated=truncated, ttl=ttl)
 
 
-def _negative(
-    message: Message,
-    question: Question,
-    canonical: str,
-    ttls: list[int],
-    *,
-    truncated: bool,
-    flags: int,
-) -> Reply:
+def _negative(message: Message, question: Question, canonical: str, ttls: list[int], flags: int) -> Reply:
     """A reply without the requested records."""
+    status = ReplyStatus.NXDOMAIN if message.code == NXDOMAIN else ReplyStatus.NODATA
     soa = next((records for (_, kind), records in message.authority.items() if kind == SOA), None)
     if soa is not None:
-        ttls = [*ttls, soa.ttl, *soa.minima()]  # RFC 2308, 5
-    else:
-        if message.code != NXDOMAIN:
-            if truncated:
-                # Truncated before the first record: it says nothing about the name.
-                return Reply(question, ReplyStatus.ANSWER, canonical=canonical, truncated=True, ttl=None)
-            if canonical != question.name:
-                return Reply(
-                    question, ReplyStatus.NODATA, canonical=canonical, unfinished=True, ttl=min(ttls)
-                )
-            refers = any(kind == NS for _, kind in message.authority)
-            if refers and not flags & _AA:
-                raise RcodeError("it refers to other servers")
-        ttls = []
-    status = ReplyStatus.NXDOMAIN if message.code == NXDOMAIN else ReplyStatus.NODATA
-    return Reply(question, status, canonical=canonical, ttl=min(ttls, default=None))
+        ttl = min(*ttls, soa.ttl, *soa.data)  # RFC 2308, 5
+        return Reply(question, status, canonical=canonical, ttl=ttl)
+    if status is ReplyStatus.NODATA:
+        if flags & _TC:  # truncated before the first record: it says nothing about the name
+            return Reply(question, ReplyStatus.ANSWER, canonical=canonical, truncated=True)
+        if canonical != question.name:
+            return Reply(question, status, canonical=canonical, unfinished=True, ttl=min(ttls))
+        if not flags & _AA and any(kind == NS for _, kind in message.authority):
+            raise RcodeError("it refers to other servers")
+    return Reply(question, status, canonical=canonical)

@@ -8,8 +8,8 @@ Invariants:
   `parse_fast` returns None and the caller uses dnspython, so nothing broken or forged is judged here.
 * Records of other classes and types, and the options of EDNS, are skipped unread: cookies and extended
   errors are common, and nothing of them is needed.
-* The result is what dnspython would read, to the last character, as far as nothing was skipped. Tests hold
-  that for real answers, for made-up ones, and for bytes that were changed at random.
+* The result is what dnspython would read, to the last character, unless it finds what is skipped here
+  malformed. Tests hold that for real answers, for made-up ones, and for bytes that were changed at random.
 * Nothing is read outside of the message. Names are read by `_wire_names`.
 * A set of records has one TTL, the lowest; equal records count once (RFC 2181, 5).
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._types import Srv
 from ._wire_names import NameReader, UnsupportedError
@@ -46,18 +46,8 @@ class Records:
 
     def __init__(self, ttl: int) -> None:
         self.ttl = ttl
-        self.data: dict[str | Srv | int, None] = {}
-        """Addresses, `Srv`s, the names that CNAME and NS lead to, or the negative TTL of an SOA."""
-
-    def strings(self) -> tuple[str, ...]:
-        """Addresses, or names."""
-        return tuple(one for one in self.data if isinstance(one, str))
-
-    def services(self) -> tuple[Srv, ...]:
-        return tuple(one for one in self.data if isinstance(one, Srv))
-
-    def minima(self) -> tuple[int, ...]:
-        return tuple(one for one in self.data if isinstance(one, int))
+        self.data: dict[Any, None] = {}
+        """Of A and AAAA addresses, of SRV `Srv`s, of CNAME and NS names, of SOA the negative TTL."""
 
 
 Section = dict[tuple[str, int], Records]
@@ -73,8 +63,6 @@ class Message(NamedTuple):
     answer: Section
     authority: Section
     additional: Section
-    skipped: bool = False
-    """Whether something in it was not looked at."""
 
 
 def parse_fast(wire: bytes) -> Message | None:
@@ -93,7 +81,7 @@ class _MessageReader:
         self._wire = wire
         self._at = 12
         self._names = NameReader(wire)
-        self._has_opt = self._skipped = False
+        self._has_opt = False
         self._extended_code = 0
 
     def read(self, code: int, answers: int, authorities: int, additionals: int) -> Message:
@@ -106,7 +94,7 @@ class _MessageReader:
             self._section(additionals, additional=True),
         )
         question = (part.name or ".", kind, of_class)
-        return Message(code | self._extended_code << 4, [question], *sections, self._skipped)
+        return Message(code | self._extended_code << 4, [question], *sections)
 
     def _section(self, count: int, *, additional: bool = False) -> Section:
         wire, size = self._wire, len(self._wire)
@@ -122,10 +110,9 @@ class _MessageReader:
                 raise UnsupportedError
             left -= 1
             if kind == OPT:
-                self._opt(owner, ttl, length, additional=additional)
+                self._opt(owner, ttl, additional=additional)
                 continue
             if of_class != IN or kind not in TYPES:
-                self._skipped = True
                 continue
             if ttl > MAX_TTL:
                 ttl = 0
@@ -178,12 +165,11 @@ class _MessageReader:
             return int.from_bytes(wire[end - 4 : end])
         raise UnsupportedError
 
-    def _opt(self, owner: str, ttl: int, length: int, *, additional: bool) -> None:
+    def _opt(self, owner: str, ttl: int, *, additional: bool) -> None:
         """EDNS: only the upper bits of the code matter (RFC 6891, 6.1.3)."""
         if self._has_opt or not additional or owner != ".":
             raise UnsupportedError
         self._has_opt = True
-        self._skipped |= length > 0
         self._extended_code = ttl >> 24
 
 
