@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-__all__ = ["DNS_LABEL", "LABEL", "dashed_address", "ordinal_of"]
+__all__ = ["DNS_LABEL", "LABEL", "dashed", "dashed_address", "ordinal_of"]
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 """A label of a Service, a namespace, a pod (RFC 1123)."""
@@ -38,6 +38,12 @@ def dashed_address(label: str) -> str | None:
         except ValueError:
             continue
     return None
+
+
+def dashed(address: str) -> str:
+    """The label that CoreDNS makes of an address."""
+    label = address.replace(".", "-").replace(":", "-")
+    return f"{label}0" if label.endswith("-") else label
 
 
 def ordinal_of(hostname: str | None) -> int | None:

@@ -54,8 +54,8 @@ def family_of(address: str) -> int:
     return 6 if ":" in address else 4
 
 
-@lru_cache(maxsize=8192)
-def _canonical(address: str) -> str:
+@lru_cache(maxsize=16384)
+def canonical(address: str) -> str:
     """The address in canonical form; cached, since the same pods are seen again and again."""
     return str(ip_address(address))
 
@@ -86,17 +86,17 @@ class Endpoint:
     def __post_init__(self) -> None:
         given = (self.addresses,) if isinstance(self.addresses, str) else tuple(self.addresses)
         try:
-            canonical = tuple(map(_canonical, given))
+            addresses = tuple(map(canonical, given))
         except (TypeError, ValueError):
-            addresses = quoted(self.addresses)
-            raise ConfigurationError(f"Endpoint(addresses={addresses}): expected IP addresses") from None
-        if not canonical:
+            shown = quoted(self.addresses)
+            raise ConfigurationError(f"Endpoint(addresses={shown}): expected IP addresses") from None
+        if not addresses:
             raise ConfigurationError("Endpoint(addresses=()): an endpoint has at least one address")
         if type(self.port) is not int or not 0 < self.port < 65536:
             raise ConfigurationError(f"Endpoint(port={quoted(self.port)}): a port lies between 1 and 65535")
         if type(self.priority) is not int or self.priority < 0:
             raise ConfigurationError(f"Endpoint(priority={quoted(self.priority)}): expected 0 or more")
-        object.__setattr__(self, "addresses", canonical)
+        object.__setattr__(self, "addresses", addresses)
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:

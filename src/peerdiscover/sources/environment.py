@@ -78,27 +78,14 @@ class ResolvConf:
         # One value, replaced whole: threads may read while another one reads the file again.
         self._read: tuple[tuple[int, int, int] | None, _Resolv] = (None, _Resolv())
 
-    @property
-    def servers(self) -> tuple[Server, ...]:
-        return self._current().servers
-
-    @property
-    def search(self) -> tuple[str, ...]:
-        return self._current().search
-
-    @property
-    def options(self) -> ResolverOptions:
-        return self._current().options
-
-    def _current(self) -> _Resolv:
+    def read(self) -> _Resolv:
+        """What it says now."""
         seen, good = self._read
         try:
             stat = self._path.stat()
             mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if mark == seen:
+            if mark == seen or not S_ISREG(stat.st_mode):  # reading a pipe would block
                 return good
-            if not S_ISREG(stat.st_mode):
-                return good  # reading a pipe would block
             with self._path.open(encoding="utf-8", errors="replace") as file:
                 read = parse_resolv_conf(file.read(_MAX_RESOLV_CONF))
         except OSError:
@@ -139,15 +126,6 @@ def _with_options(options: ResolverOptions, words: Sequence[str]) -> ResolverOpt
     return options
 
 
-def _cluster_search(search: Sequence[str]) -> tuple[str, str] | None:
-    """Namespace and cluster domain, from `NS.svc.ZONE` and `svc.ZONE` in one search list."""
-    for entry in search:
-        namespace, dot, rest = entry.partition(".")
-        if dot and rest.startswith("svc.") and rest in search and LABEL.fullmatch(namespace):
-            return namespace, rest.removeprefix("svc.")
-    return None
-
-
 def source_addresses(towards: Sequence[str]) -> tuple[str, ...]:
     """The addresses from which this machine would send to those. Nothing is sent.
 
@@ -183,11 +161,11 @@ class Environment:
         """`PEERDISCOVER_NAMESERVERS`, else those of resolv.conf; may be empty."""
         texts = re.split(r"[,\s]+", self._environ("NAMESERVERS"))
         given = tuple(Server.parse(text) for text in texts if text)
-        return given or self.resolv_conf.servers
+        return given or self.resolv_conf.read().servers
 
     def resolver_options(self) -> ResolverOptions:
         """The options of resolv.conf, if its nameservers are asked."""
-        return ResolverOptions() if self._environ("NAMESERVERS") else self.resolv_conf.options
+        return ResolverOptions() if self._environ("NAMESERVERS") else self.resolv_conf.read().options
 
     def namespace(self) -> str | None:
         """`PEERDISCOVER_NAMESPACE`, else the service account's, else the one in the search list."""
@@ -197,15 +175,22 @@ class Environment:
             text = self.namespace_file.read_text(encoding="ascii").strip()
             if LABEL.fullmatch(text):
                 return text
-        found = _cluster_search(self.resolv_conf.search)
-        return found[0] if found else None
+        return self._cluster_search()[0]
 
     def cluster_domain(self) -> str | None:
         """`PEERDISCOVER_CLUSTER_DOMAIN`, else the one in the search list; None if unknown."""
         if given := self._environ("CLUSTER_DOMAIN"):
             return checked_domain(given, "PEERDISCOVER_CLUSTER_DOMAIN=")
-        found = _cluster_search(self.resolv_conf.search)
-        return found[1] if found else None
+        return self._cluster_search()[1]
+
+    def _cluster_search(self) -> tuple[str, str] | tuple[None, None]:
+        """Namespace and cluster domain, from `NS.svc.ZONE` and `svc.ZONE` in the search list."""
+        search = self.resolv_conf.read().search
+        for entry in search:
+            namespace, dot, rest = entry.partition(".")
+            if dot and rest.startswith("svc.") and rest in search and LABEL.fullmatch(namespace):
+                return namespace, rest.removeprefix("svc.")
+        return None, None
 
     def zone(self) -> str | None:
         """`PEERDISCOVER_ZONE`; None if unknown. A pod only knows its zone if its manifest says so."""
@@ -223,22 +208,19 @@ class Environment:
     def _pod_name(self, service: ServiceName, namespace: str | None) -> str | None:
         if service.scheme == "static" or service.is_external:
             return None
-        with suppress(ConfigurationError):
+        with suppress(ConfigurationError, OSError):
             local = namespace or self.namespace()
             if service.namespace is not None and service.namespace != local:
                 return None
             if service.domain is not None and service.domain != (self.cluster_domain() or "cluster.local"):
                 return None
-            host = self.environ.get("POD_NAME") or self.environ.get("HOSTNAME") or self._hostname()
+            host = self.environ.get("POD_NAME") or self.environ.get("HOSTNAME") or self.hostname()
             return host.partition(".")[0].lower() or None
         return None
 
     def _pod_addresses(self) -> tuple[str, ...]:
         texts = [self.environ.get("POD_IP", ""), *re.split(r"[,\s]+", self.environ.get("POD_IPS", ""))]
-        towards = [
-            "192.0.2.1",
-            "2001:db8::1",
-        ]  # for documentation (RFC 5737, 3849): no host has them
+        towards = ["192.0.2.1", "2001:db8::1"]  # for documentation (RFC 5737, 3849): no host has them
         with suppress(ConfigurationError):
             towards += [server.host for server in self.nameservers()]
         found: dict[str, None] = {}
@@ -248,12 +230,6 @@ class Environment:
                 if not (address.is_loopback or address.is_unspecified or address.is_link_local):
                     found[str(address)] = None
         return tuple(found)
-
-    def _hostname(self) -> str:
-        try:
-            return self.hostname()
-        except OSError:
-            return ""
 
     def _environ(self, name: str) -> str:
         return self.environ.get(f"PEERDISCOVER_{name}", "").strip()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from itertools import chain
 
+from peerdiscover._labels import dashed
+
 from ._messages import TYPES
 
 
@@ -42,8 +44,7 @@ class ServiceEndpoint:
             return self.hostname
         if pod_names and self.pod and len(self.pod) < 64:
             return self.pod
-        dashed = self.address.replace(".", "-").replace(":", "-")
-        return dashed + "0" if dashed.endswith("-") else dashed
+        return dashed(self.address)
 
 
 @dataclass(frozen=True, slots=True)

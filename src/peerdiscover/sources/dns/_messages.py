@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ._parser import CNAME, IN, NOERROR, NS, NXDOMAIN, SOA, TYPES, Message, Records, Section, parse_fast
@@ -56,6 +57,7 @@ def write(question: Question, message_id: int, *, edns: bool = True) -> bytes:
     return head + _name(question.name) + struct.pack("!HH", question.kind, 1) + (_OPT if edns else b"")
 
 
+@lru_cache(maxsize=1024)
 def _name(text: str) -> bytes:
     if _PLAIN_NAME.fullmatch(text) and len(text) < 255:
         return b"".join(bytes((len(label),)) + label for label in text.encode("ascii").split(b"."))

@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -141,10 +142,9 @@ class DNS:
         return plan_lookup(request, config), servers, self._stats
 
     def _local_namespace(self) -> str | None:
-        try:
+        with suppress(ConfigurationError):
             return self.namespace
-        except ConfigurationError:
-            return None
+        return None
 
 
 def _networks(texts: Iterable[str] | None) -> tuple[Network, ...] | None:

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any
 
-from peerdiscover._labels import LABEL
+from peerdiscover._labels import LABEL, dashed
 from peerdiscover._text import printable, quoted
-from peerdiscover.answers import Endpoint, family_of
+from peerdiscover.answers import Endpoint, canonical, family_of
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._validation import rejection_reason
 
@@ -149,7 +147,7 @@ class _Reader:
         if read.port is None:
             return
         for address in addresses:
-            label = _label(address)
+            label = dashed(address)
             pod = Endpoint(
                 (address,),
                 read.port,
@@ -186,14 +184,9 @@ def _list_of(given: object, who: str, dropped: list[str]) -> list[Any]:
     return given
 
 
-@lru_cache(maxsize=16384)
-def _canonical(text: str) -> str:
-    return str(ip_address(text))
-
-
 def _address(text: object, family: int) -> str:
     try:
-        address = _canonical(text) if isinstance(text, str) else ""
+        address = canonical(text) if isinstance(text, str) else ""
     except ValueError:
         address = ""
     if not address or family_of(address) != family or "%" in address:
@@ -201,12 +194,6 @@ def _address(text: object, family: int) -> str:
     if why := rejection_reason(address, False, None):
         raise _Rejected(f"{address}: {why}")
     return address
-
-
-def _label(address: str) -> str:
-    """The label that CoreDNS makes of an address (kubernetes plugin, `endpointHostname`)."""
-    label = address.replace(".", "-").replace(":", "-")
-    return f"{label}0" if label.endswith("-") else label
 
 
 def _shortened(lines: list[str], more: str) -> list[str]:
