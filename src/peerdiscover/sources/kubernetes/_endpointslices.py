@@ -19,7 +19,7 @@ from typing import Any
 from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import ConfigurationError, Outcome
 
-from ._slices import SHOWN, Json, Naming, Slice, name_of, read_slice
+from ._slices import SHOWN, Json, Naming, Slice, SliceReader, name_of
 
 MAX_SLICES = 10_000
 MAX_ENDPOINTS = 200_000
@@ -48,7 +48,7 @@ class Slices:
     def put(self, item: Json) -> None:
         """A slice was added or modified."""
         self.remove(item)  # the latest comes last
-        one = self._slices[name_of(item)] = read_slice(self._naming, item)
+        one = self._slices[name_of(item)] = SliceReader(self._naming, item).read()
         self._endpoints += one.size
 
     def remove(self, item: Json) -> None:
@@ -120,10 +120,10 @@ class Slices:
         number = self._naming.service.port
         ports = sorted({port for one in read for port in one.ports.values()})
         if isinstance(number, int) and ports and number not in ports:
-            theirs = ", ".join(map(str, ports))
             yield (
-                f"no EndpointSlice of {self._naming.name} has the port {number}; they have {theirs}. "
-                f"{number} is used all the same: it is the pods' port, which nothing translates"
+                f"no EndpointSlice of {self._naming.name} has the port {number}; they have "
+                f"{', '.join(map(str, ports))}. {number} is used all the same: it is the pods' port, which "
+                "nothing translates"
             )
 
 

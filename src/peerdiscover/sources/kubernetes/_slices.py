@@ -67,13 +67,8 @@ class _Rejected(ValueError):
     """An endpoint that is dropped; the text says why."""
 
 
-def read_slice(naming: Naming, item: Json) -> Slice:
-    """What an object of the API says. Nothing is raised, whatever it is."""
-    return _Reader(naming, item).read()
-
-
-class _Reader:
-    """Reads one slice."""
+class SliceReader:
+    """Reads one object of the API. Nothing is raised, whatever it is."""
 
     def __init__(self, naming: Naming, item: Json) -> None:
         self._naming = naming
@@ -81,9 +76,8 @@ class _Reader:
         self._who = f"EndpointSlice {printable(name_of(item))}"
 
     def read(self) -> Slice:
-        metadata = self._item.get("metadata")
-        labels = metadata.get("labels") if isinstance(metadata, dict) else None
-        read = Slice(_kind_by(labels if isinstance(labels, dict) else {}))
+        """What it says."""
+        read = Slice(self._kind())
         family = _FAMILIES.get(str(self._item.get("addressType")))
         if family is None:
             kind = quoted(self._item.get("addressType"))
@@ -94,7 +88,7 @@ class _Reader:
         if isinstance(port, int):
             read.port = port
         dropped = []
-        for endpoint in _list_of(self._item.get("endpoints"), self._who, read.dropped):
+        for endpoint in self._list_of("endpoints", read):
             try:
                 self._read_endpoint(read, endpoint, family)
             except _Rejected as why:
@@ -102,10 +96,28 @@ class _Reader:
         read.dropped += _shortened(dropped, f"{self._who}: {{}} more endpoints are malformed")
         return read
 
+    def _kind(self) -> str:
+        """The kind of the Service, by the labels; "unknown" if no controller of Kubernetes wrote it."""
+        metadata = self._item.get("metadata")
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
+        if not isinstance(labels, dict):
+            return "unknown"
+        if _HEADLESS in labels:
+            return "headless"
+        return "cluster-ip" if labels.get(_MANAGED_BY) == _CONTROLLER else "unknown"
+
+    def _list_of(self, what: str, read: Slice) -> list[Any]:
+        given = self._item.get(what)
+        if isinstance(given, list):
+            return given
+        if given is not None:
+            read.dropped.append(f"{self._who}: {quoted(given)} is no list")
+        return []
+
     def _read_ports(self, read: Slice) -> None:
         asked = self._naming.service
         dropped: list[str] = []
-        for port in _list_of(self._item.get("ports"), self._who, read.dropped):
+        for port in self._list_of("ports", read):
             given = port if isinstance(port, dict) else {"port": port}
             name, number = given.get("name") or "", given.get("port")
             protocol = str(given.get("protocol") or "TCP").lower()
@@ -138,9 +150,7 @@ class _Reader:
         reference = endpoint.get("targetRef")
         uid = reference.get("uid") if isinstance(reference, dict) else None
         # The API gives no meaning to further addresses. CoreDNS shows them, as pods of their own.
-        addresses = [_address(text, family) for text in given[:1] if uid] or [
-            _address(text, family) for text in given
-        ]
+        addresses = [_address(text, family) for text in (given[:1] if uid else given)]
         hostname = endpoint.get("hostname") or None
         if hostname is not None and not (isinstance(hostname, str) and LABEL.fullmatch(hostname)):
             raise _Rejected(f"{quoted(hostname)} is no hostname")
@@ -162,26 +172,10 @@ class _Reader:
                 read.named.append(pod)
 
 
-def _kind_by(labels: Json) -> str:
-    """The kind of the Service, by a slice's labels; "unknown" if no controller of Kubernetes wrote it."""
-    if _HEADLESS in labels:
-        return "headless"
-    return "cluster-ip" if labels.get(_MANAGED_BY) == _CONTROLLER else "unknown"
-
-
 def name_of(item: Json) -> str:
     """The slice's name."""
     metadata = item.get("metadata")
     return str(metadata.get("name") if isinstance(metadata, dict) else None)[:253]
-
-
-def _list_of(given: object, who: str, dropped: list[str]) -> list[Any]:
-    if given is None:
-        return []
-    if not isinstance(given, list):
-        dropped.append(f"{who}: {quoted(given)} is no list")
-        return []
-    return given
 
 
 def _address(text: object, family: int) -> str:
