@@ -30,13 +30,7 @@ from peerdiscover.identity import Identity, checked_zone
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import ResolverOptions, Server
 
-__all__ = [
-    "Environment",
-    "ResolvConf",
-    "checked_domain",
-    "checked_namespace",
-    "source_addresses",
-]
+__all__ = ["Environment", "ResolvConf", "checked_domain", "checked_namespace", "source_addresses"]
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _MAX_RESOLV_CONF = 1 << 16

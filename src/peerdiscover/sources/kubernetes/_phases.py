@@ -52,14 +52,8 @@ NEXT: Mapping[Phase, Mapping[Signal, Phase]] = {
         Signal.FAILED: Phase.SYNC,
         Signal.STALE: Phase.SYNC,
     },
-    Phase.SERVICE: {
-        Signal.CHECKED: Phase.WATCH,
-    },
-    Phase.WATCH: {
-        Signal.BROKEN: Phase.WATCH,
-        Signal.FAILED: Phase.SYNC,
-        Signal.STALE: Phase.SYNC,
-    },
+    Phase.SERVICE: {Signal.CHECKED: Phase.WATCH},
+    Phase.WATCH: {Signal.BROKEN: Phase.WATCH, Signal.FAILED: Phase.SYNC, Signal.STALE: Phase.SYNC},
 }
 
 _QUERY: Mapping[Phase, Mapping[str, str]] = {
