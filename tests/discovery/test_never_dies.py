@@ -28,7 +28,7 @@ from peerdiscover import (
 )
 from peerdiscover.membership import Membership
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.environment import Environment, ResolvConf
+from peerdiscover.sources.environment import Environment, Resolv, ResolvConf
 from peerdiscover.testing import HeadlessService
 from tests.waiting import LONG
 
@@ -274,9 +274,9 @@ class OnPort(ResolvConf):
         super().__init__(path)
         self.port = port
 
-    @property
-    def servers(self) -> tuple[Server, ...]:
-        return tuple(Server(server.host, self.port) for server in super().servers)
+    def read(self) -> Resolv:
+        found = super().read()
+        return replace(found, servers=tuple(Server(server.host, self.port) for server in found.servers))
 
 
 def test_a_resolv_conf_that_comes_late_vanishes_and_is_empty(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def this_pod(environment: Environment, service: ServiceName, proc: Path = Path("
         identity.name or environ.get("POD_NAME") or environ.get("HOSTNAME"),
         frozenset(identity.addresses),
         environment.namespace(),
-        environment.resolv_conf.search,
+        environment.resolv_conf.read().search,
         _loopback_ports(proc),
     )
 

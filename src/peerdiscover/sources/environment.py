@@ -58,7 +58,7 @@ def checked_domain(text: str, where: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resolv:
+class Resolv:
     servers: tuple[Server, ...] = ()
     search: tuple[str, ...] = ()
     options: ResolverOptions = field(default_factory=ResolverOptions)
@@ -70,9 +70,9 @@ class ResolvConf:
     def __init__(self, path: Path = RESOLV_CONF) -> None:
         self._path = path
         # One value, replaced whole: threads may read while another one reads the file again.
-        self._read: tuple[tuple[int, int, int] | None, _Resolv] = (None, _Resolv())
+        self._read: tuple[tuple[int, int, int] | None, Resolv] = (None, Resolv())
 
-    def read(self) -> _Resolv:
+    def read(self) -> Resolv:
         """What it says now."""
         seen, good = self._read
         try:
@@ -90,7 +90,7 @@ class ResolvConf:
         return read
 
 
-def parse_resolv_conf(text: str) -> _Resolv:
+def parse_resolv_conf(text: str) -> Resolv:
     """Nameservers and search list (resolv.conf(5)): what is unreadable is skipped, the last search counts."""
     servers: list[Server] = []
     search: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def parse_resolv_conf(text: str) -> _Resolv:
             search = tuple(entry.strip(".").lower() for entry in rest)
         elif word == "options":
             options = _with_options(options, rest)
-    return _Resolv(tuple(dict.fromkeys(servers)), search, options)
+    return Resolv(tuple(dict.fromkeys(servers)), search, options)
 
 
 def _with_options(options: ResolverOptions, words: Sequence[str]) -> ResolverOptions:
