@@ -11,17 +11,9 @@ alone is loaded or installed; `Httpx2Client` and `Httpx2AsyncClient` are httpx2'
 a request to, `HttpxNoPeersError` or `Httpx2NoPeersError` is raised: a `NoPeersError`, and a `ConnectError` of
 that library.
 
-Invariants:
-
-* `_retry` decides, given the time: which pod is next, whether a request is sent again, when it ends.
-  `_budget` limits how many are.
-* `_attempts` and `_connections` know whether a byte of a request was handed to a socket; nothing is read
-  from an error's text.
-* `_pools` keeps one pool of connections for each pod, and closes those of a pod that left.
-* `_outcomes` classifies how an attempt ended, and whether the pod is to blame.
-* `_dispatch` puts these together for one request, with what its transport keeps (`_state`). `_sync` and
-  `_async` only do what it says.
-* `_clients` are the libraries' own clients over these.
+`_retry` and `_budget` decide; `_attempts` and `_connections` know whether anything was written, `_outcomes`
+what an end means; `_pools` keeps the connections. `_dispatch` puts these together for one request, and is
+used by adapters of other libraries, too. `_httpx…`, `_sync`, `_async` and `_clients` are for httpx.
 """
 
 from __future__ import annotations

@@ -20,8 +20,6 @@ from typing import Any, Protocol
 
 from peerdiscover.peers import Peer
 
-__all__ = ["CURRENT_ATTEMPT", "Abortable", "Attempt", "PodPool", "release"]
-
 _FAILURE_MEMORY = 0.05
 """Seconds for which a failure to connect to a pod counts for other requests, too."""
 
@@ -46,7 +44,7 @@ class Abortable(Protocol):
         """Give it up in the child of a fork, without a word to the pod: it is the parent's."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class PodPool:
     """One pod, and the connections to it."""
 
@@ -149,7 +147,7 @@ class PodPool:
             connection.abort()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Attempt:
     """One attempt of a request on one pod."""
 

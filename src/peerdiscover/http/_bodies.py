@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-__all__ = ["CONSUMED", "ReadOnce", "body_of", "body_options", "with_body"]
-
 CONSUMED = "the connection ended before the request was processed"
 """The argument of the error that a stream raises the second time; known by being this very object."""
 

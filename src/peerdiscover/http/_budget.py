@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["RetryBudget"]
-
 _WINDOW = 10.0  # seconds in which a request fades to 1/e
 _MIN_RETRIES = 10.0  # few requests have a small share, and need a retry too
 _DECAY_STEP = 0.01  # seconds; decaying more often than that changes nothing

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TlsContext"]
-
 _logger = logging.getLogger("peerdiscover")
 
 Cert = str | tuple[str, str] | tuple[str, str, str] | None

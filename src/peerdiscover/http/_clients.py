@@ -37,7 +37,6 @@ else:
     _Client = preferred().api.Client
     _AsyncClient = preferred().api.AsyncClient
 
-__all__ = ["AsyncClient", "Client"]
 
 D = TypeVar("D", Discovery, AsyncDiscovery)
 

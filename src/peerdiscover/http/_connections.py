@@ -34,8 +34,6 @@ from ._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 if TYPE_CHECKING:
     import httpcore
 
-__all__ = ["AsyncPodBackend", "PodBackend"]
-
 
 class _BasePodStream:
     """A new connection, which the current attempt made; what both kinds share."""

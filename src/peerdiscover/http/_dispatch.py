@@ -23,7 +23,6 @@ from ._retry import AttemptOutcome, FailedAttempt, RetryState
 if TYPE_CHECKING:
     from ._state import TransportState
 
-__all__ = ["SMALL", "Dispatch"]
 
 SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
 

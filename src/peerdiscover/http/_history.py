@@ -9,8 +9,6 @@ from peerdiscover.peers import Peer
 
 from ._retry import FailedAttempt
 
-__all__ = ["History", "notes_of", "with_history"]
-
 _MAX_NOTES = 20  # attempts that an error lists, the first and the last ones: a long outage has hundreds
 
 

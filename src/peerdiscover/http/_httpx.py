@@ -14,8 +14,6 @@ from typing import Any
 
 from peerdiscover.errors import ConfigurationError, NoPeersError
 
-__all__ = ["HttpxFlavor", "libraries", "library_of", "named", "preferred"]
-
 _CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 

@@ -11,11 +11,12 @@ from ._attempts import PodPool
 from ._certificates import TlsContext
 from ._httpx import HttpxFlavor, libraries, library_of
 from ._options import TransportSettings
-from ._pools import TransportDiscovery
 from ._state import TransportState
 
 if TYPE_CHECKING:
     import httpx
+
+    from peerdiscover.discovery._base import _BaseDiscovery
 
 
 class HttpxState(TransportState):
@@ -29,7 +30,7 @@ class HttpxState(TransportState):
 
     def __init__(
         self,
-        discovery: TransportDiscovery,
+        discovery: _BaseDiscovery[Any],
         settings: TransportSettings,
         make_pool: Callable[[Any, PodPool, dict[str, Any]], Any],
         clock: Callable[[], float],

@@ -17,8 +17,6 @@ from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.pickers import Picker
 
-__all__ = ["ClientOptions", "TransportOptions", "TransportSettings", "host_of", "needs_no_key", "stands_for"]
-
 
 class ConnectionLimits(Protocol):
     """`httpx.Limits`, or httpx2's."""

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from ._attempts import Attempt
 from ._retry import AttemptOutcome
 
-__all__ = ["causes_of", "classify", "counts_as_pod_failure", "message_of"]
-
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 # What OpenSSL calls an answer to its hello that is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")

@@ -25,34 +25,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from peerdiscover import _forks
-from peerdiscover.peers import Peer, PeerSet
+from peerdiscover.peers import Peer
 
 from ._attempts import Attempt, PodPool, release
 
-__all__ = ["PodPools", "TransportDiscovery"]
+if TYPE_CHECKING:
+    from peerdiscover.discovery._base import _BaseDiscovery
 
 _logger = logging.getLogger("peerdiscover")
-
-
-class TransportDiscovery(Protocol):
-    """What the transports need of a discovery; both kinds have it."""
-
-    @property
-    def peers(self) -> PeerSet: ...
-    def round_robin(self) -> Any: ...
-    def on_change(self, callback: Callable[[Any], object]) -> Callable[[], None]: ...
-    def report_failure(self, peer: Peer, error: BaseException | None = None) -> None: ...
-    def report_success(self, peer: Peer) -> None: ...
 
 
 class PodPools:
     """The pools by peer."""
 
     def __init__(
-        self, discovery: TransportDiscovery, make_pool: Callable[[Peer], PodPool], drain: float
+        self, discovery: _BaseDiscovery[Any], make_pool: Callable[[Peer], PodPool], drain: float
     ) -> None:
         self._discovery = discovery
         self._make_pool = make_pool
@@ -184,11 +174,7 @@ class PodPools:
 
     def _start_timer(self, now: float) -> None:
         """Have `sync_pools` called when the next pod is to be cut. Call it with the lock."""
-        due = [
-            abort_at
-            for pod in self.leaving
-            if pod.attempts and (abort_at := pod.abort_at) and now < abort_at < math.inf
-        ]
+        due = [at for pod in self.leaving if pod.attempts and (at := pod.abort_at) and now < at < math.inf]
         if due and self._timer is None:
             self._timer = threading.Timer(min(due) - now, self._on_timer)
             self._timer.daemon = True
@@ -201,11 +187,16 @@ class PodPools:
 
     def closable(self) -> Iterator[Any]:
         """Yield the pools that the driver is to close now: of pods that left, with nothing in flight."""
-        if self.leaving:
-            yield from self._take(lambda pod: not pod.attempts)
+        while True:
+            with self._lock:
+                pod = next((pod for pod in self.leaving if self.closed or not pod.attempts), None)
+                if pod is None:
+                    return
+                self.leaving.remove(pod)
+            yield pod.pool
 
     def close(self) -> Iterator[Any]:
-        """Yield all pools, for the driver to close; what is in flight ends with them."""
+        """Return all pools, for the driver to close; what is in flight ends with them."""
         _forks.closed(self)
         with self._lock:
             self.closed = True
@@ -219,16 +210,7 @@ class PodPools:
             timer.cancel()
         if unsubscribe is not None:
             unsubscribe()
-        yield from self._take(lambda _: True)
-
-    def _take(self, which: Callable[[PodPool], bool]) -> Iterator[Any]:
-        while True:
-            with self._lock:
-                pod = next(filter(which, self.leaving), None)
-                if pod is None:
-                    return
-                self.leaving.remove(pod)
-            yield pod.pool
+        return self.closable()
 
     # For `_forks`
 

@@ -42,8 +42,6 @@ from peerdiscover.peers import Peer
 
 from ._budget import RetryBudget
 
-__all__ = ["AttemptOutcome", "FailedAttempt", "RetryState", "is_idempotent"]
-
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 EXPIRED = "the time has expired"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
@@ -11,9 +11,11 @@ from peerdiscover.peers import Peer
 from ._attempts import PodPool
 from ._budget import RetryBudget
 from ._options import TransportSettings, stands_for
-from ._pools import PodPools, TransportDiscovery
+from ._pools import PodPools
 
-__all__ = ["TransportState"]
+if TYPE_CHECKING:
+    from peerdiscover.discovery._base import _BaseDiscovery
+
 
 _MAX_HOSTS = 100  # spellings of the service's host that are remembered as valid
 
@@ -31,10 +33,7 @@ class TransportState:
     mounted: str
 
     def __init__(
-        self,
-        discovery: TransportDiscovery,
-        settings: TransportSettings,
-        make_pod: Callable[[Peer], PodPool],
+        self, discovery: _BaseDiscovery[Any], settings: TransportSettings, make_pod: Callable[[Peer], PodPool]
     ) -> None:
         self.discovery = discovery
         self.settings = settings

@@ -26,8 +26,6 @@ else:
     # The class of both libraries, if both are loaded: their clients may check for it.
     _Base = type("_Base", tuple(library.api.BaseTransport for library in libraries()), {})
 
-__all__ = ["PodTransport"]
-
 
 class PodTransport(_Base):
     """Sends each request to a pod of a discovered service, and to another one if that is safe.
