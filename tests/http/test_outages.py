@@ -149,7 +149,8 @@ def test_all_accept_and_drop() -> None:
 
     with pods(3) as one, pods(3) as two:
         for told in side_by_side(partial(dropped, "threads", one), partial(dropped, "tasks", two)):
-            told.check("the retry budget is used up", "the limit is 3 attempts")
+            # The last one on a machine that is too busy to begin another attempt in time.
+            told.check("the retry budget is used up", "the limit is 3 attempts", "the time has expired")
             received, sent = len(told.service.requests), told.load.sent
             assert received <= (1 + SHARE) * sent + FLOOR
             assert received > (1 + SHARE / 2) * sent  # it was made use of
