@@ -224,7 +224,7 @@ def test_there_are_no_pods(library: str) -> None:
     with pods(1) as service, web(library, service.source, timeout=0.3, policy=policy) as client:
         service.shown = []
         client.refresh()
-        with pytest.raises(NoPeersError, match=r"waited 0\.3 s") as error:
+        with pytest.raises(NoPeersError, match=r"waited \d") as error:
             client.get()
         assert isinstance(error.value, client.error)
 

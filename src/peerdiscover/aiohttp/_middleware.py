@@ -170,8 +170,10 @@ class _Middleware:
         """
         now, pod = time.monotonic(), attempt.pod
         left = attempt.within(None)
-        if left is None and any(one.is_kept(now) for one in pod.pool.values()):
-            return None
+        if left is None:
+            for one in pod.pool.values():
+                if one.is_kept(now):
+                    return None
         if self._is_full(request, attempt):
             return left
         attempt.on_connect()

@@ -130,7 +130,7 @@ class PodTlsConnection(PodConnection, HTTPSConnection):
 class PodConnectionPool(HTTPConnectionPool):
     """The connections to a pod for one host of URLs."""
 
-    ConnectionCls = PodConnection  # pyright: ignore[reportAssignmentType]  # as urllib3's own is
+    ConnectionCls: Any = PodConnection
     pod: PodPool
     on_end: Callable[[Attempt], None]
 
@@ -155,7 +155,7 @@ class PodConnectionPool(HTTPConnectionPool):
 class PodTlsConnectionPool(PodConnectionPool, HTTPSConnectionPool):
     """The same with TLS."""
 
-    ConnectionCls = PodTlsConnection
+    ConnectionCls: Any = PodTlsConnection
 
 
 class PodManager(PoolManager):

@@ -27,10 +27,8 @@ class PodResponse(Response):
         self._dispatch = dispatch
         self._attempt = attempt
 
-    def iter_content(  # pyright: ignore[reportIncompatibleMethodOverride]  # its types are overloads
-        self, chunk_size: int | None = 1, decode_unicode: Any = False
-    ) -> Iterator[Any]:
-        return self._reported(super().iter_content(chunk_size, decode_unicode))
+    def iter_content(self, *args: Any, **options: Any) -> Iterator[Any]:
+        return self._reported(super().iter_content(*args, **options))
 
     def _reported(self, parts: Iterator[Any]) -> Iterator[Any]:
         try:
@@ -41,4 +39,5 @@ class PodResponse(Response):
                 raise ChunkedEncodingError("this connection was cut")
         except RequestException as error:
             described = self._dispatch.body_failed(self._attempt, error)
-            raise described or error from error
+            assert described is not None, "it is requests' own"
+            raise described from error
