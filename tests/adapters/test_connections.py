@@ -89,6 +89,26 @@ def test_a_list_of_addresses_has_pods_names(library: str) -> None:
             assert client.get(host="http://localhost").text.endswith(" localhost")
 
 
+def test_addresses_of_ipv6(library: str) -> None:
+    def answer(sock: socket.socket) -> None:
+        connection, _ = sock.accept()
+        with connection:
+            host = connection.recv(65536).partition(b"\r\nHost: ")[2].partition(b"\r\n")[0]
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(host), host))
+
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listener:
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        port = listener.getsockname()[1]
+        with web(library, None, name=f"static:[::1]:{port}") as client:
+            assert client.get("/a?b=c%26d", host="http://static").text == f"[::1]:{port}"
+        thread.join(LONG)
+
+
 def leave(service: Pods, client: Web, n: int) -> None:
     """The first n pods leave the set."""
     service.shown = service.all[n:]

@@ -225,8 +225,7 @@ def _at(peer: Peer, url: URL) -> URL:
     """Return the URL with the address of a pod."""
     return URL.build(
         scheme=url.scheme,
-        host=peer.address,
-        port=peer.port,
+        authority=peer.hostport,
         path=url.raw_path,
         query_string=url.raw_query_string,
         encoded=True,
