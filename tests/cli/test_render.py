@@ -42,13 +42,13 @@ def test_kraft_is_of_this_pod_with_voters_or_bootstrap_servers_and_never_both(dy
     assert settings == {"node.id": "1", **advertised, **quorum}
 
 
-def test_kraft_ids_may_be_offset_and_its_listener_named() -> None:
+def test_kraft_ids_may_be_offset_and_ordinals_may_begin_later() -> None:
     service = "kafka-headless.default:9093"
-    more = ("--offset", "100", "--listener", "SSL:9094", "--start", "3")
+    more = ("--offset", "100", "--start", "3")
     done = run("render", "kraft", service, "--replicas", "1", *more, POD_NAME="kafka-3")
     assert done.stdout.splitlines() == [
         "node.id=103",
-        f"advertised.listeners=SSL://kafka-3.{PARENT}:9094",
+        f"advertised.listeners=PLAINTEXT://kafka-3.{PARENT}:9092",
         f"controller.quorum.voters=103@kafka-3.{PARENT}:9093",
     ]
 
@@ -72,10 +72,6 @@ def test_rabbitmq_counts_its_nodes_from_1() -> None:
         (("kafka", "kafka.default:9092", "--replicas", "0"), "replicas=0"),
         (("kafka", "kafka:9092", "--replicas", "2"), "NAMESPACE"),
         (("kraft", "kafka.default:9093", "--replicas", "1"), "'kafka-1', and it is none of kafka-0"),
-        (
-            ("kraft", "kafka.default:9093", "--replicas", "2", "--listener", "x"),
-            "'x': expected LISTENER:PORT",
-        ),
         (("kafka", "kafka.default:9092"), "--replicas"),
         (("postgres", "pg.default:5432", "--replicas", "2"), "invalid choice: 'postgres'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -21,6 +22,7 @@ from peerdiscover.brokers import (
     postgres,
     rabbitmq_nodes,
 )
+from peerdiscover.testing import HeadlessService
 
 PARENT = "kafka-headless.default.svc.cluster.local"
 KAFKA = hosts("kafka-headless.default:9092", name="kafka", replicas=3)
@@ -233,6 +235,13 @@ def test_sqlalchemys_drivers_get_every_host_with_its_port(driver: str) -> None:
     assert options["port"] in ("9092,9092,9092", [9092] * 3)
 
 
+def test_asyncpg_takes_uris_only() -> None:
+    """Why `postgres` writes a URI and no keywords, which libpq takes, too."""
+    asyncpg = import_module("asyncpg")
+    with pytest.raises(asyncpg.exceptions.ClientConfigurationError, match="invalid DSN"):
+        asyncio.run(asyncpg.connect("host=127.0.0.1 port=1 dbname=d"))
+
+
 @given(SECRETS, SECRETS, st.text("abcXYZ09é-_", min_size=1, max_size=30))
 def test_pymongo_reads_what_was_written(user: str, password: str, database: str) -> None:
     uri_parser = import_module("pymongo.uri_parser")
@@ -244,12 +253,42 @@ def test_pymongo_reads_what_was_written(user: str, password: str, database: str)
         assert read["options"]["replicaSet"] == "rs0"
 
 
-def test_kafkas_clients_take_the_list() -> None:
-    utils = import_module("aiokafka.conn")
-    found = utils.collect_hosts(kafka(KAFKA), randomize=False)
-    assert [(host, port) for host, port, _ in found] == [tuple(host) for host in KAFKA]
-    found = utils.collect_hosts(kafka(SIX), randomize=False)
-    assert [(host, port) for host, port, _ in found] == [tuple(host) for host in SIX]
+@pytest.mark.parametrize("module", ["aiokafka.conn", "kafka.cluster"])
+@pytest.mark.parametrize("given_hosts", [KAFKA, SIX], ids=["names", "IPv6"])
+@pytest.mark.filterwarnings("ignore:(read|open)_text is deprecated")  # kafka-python reads its own files by it
+def test_kafkas_clients_take_the_list(module: str, given_hosts: Sequence[HostPort]) -> None:
+    found = import_module(module).collect_hosts(kafka(given_hosts))
+    assert {(host, port) for host, port, _ in found} == set(given_hosts)
+
+
+def test_amqp_clients_read_ipv6() -> None:
+    (url,) = amqp_urls(SIX[:1], user="u", password="p")
+    pika, kombu, yarl = map(import_module, ("pika", "kombu", "yarl"))
+    read = pika.URLParameters(url), kombu.Connection(url).info(), yarl.URL(url)
+    assert (read[0].host, read[0].port) == SIX[0]
+    assert (read[1]["hostname"], read[1]["port"]) == SIX[0]
+    assert (read[2].host, read[2].port) == SIX[0]
+
+
+def test_mongodb_srv_needs_a_port_of_that_name_and_no_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why `mongodb` writes a seed list: `mongodb+srv` asks for `_mongodb._tcp`, and turns TLS on."""
+    uri_parser, resolver = import_module("pymongo.uri_parser"), import_module("dns.resolver")
+    uri = f"mongodb+srv://{PARENT}/?replicaSet=rs0"
+    for port, found in (("mongodb", {(f"db-{i}.{PARENT}", 27017) for i in range(3)}), ("db", None)):
+        with HeadlessService("kafka-headless.default", name="db", replicas=3, ports={port: 27017}) as svc:
+            host, _, number = svc.nameserver.rpartition(":")
+            asked = resolver.Resolver(configure=False)
+            asked.nameservers, asked.port = [host], int(number)
+            monkeypatch.setattr(resolver, "default_resolver", asked)
+            if found is None:
+                with pytest.raises(
+                    import_module("pymongo.errors").ConfigurationError, match=r"_mongodb\._tcp"
+                ):
+                    uri_parser.parse_uri(uri)
+            else:
+                read = uri_parser.parse_uri(uri)
+                assert set(read["nodelist"]) == found
+                assert read["options"]["tls"] is True
 
 
 # What cannot work

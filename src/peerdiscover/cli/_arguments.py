@@ -95,8 +95,8 @@ containers. Pods go by name, whether or not they run now; nothing is looked up.
             (with --dynamic: controller.quorum.bootstrap.servers; Kafka forbids both)
   rabbitmq  the lines of rabbitmq.conf for classic_config
 
-NAME says the Service and the port; for kraft that is the controller's. This pod's name is
-POD_NAME, else the hostname.
+NAME says the Service and the port; for kraft that is the controller's, and what is advertised is
+Kafka's default listener, PLAINTEXT on 9092. This pod's name is POD_NAME, else the hostname.
 """
 _RENDER_EXAMPLES = """\
 examples:
@@ -194,8 +194,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--name", metavar="SET", dest="set", help="the StatefulSet (default: this pod's own)")
     add("--start", metavar="I", type=number, default=0, help="its first ordinal (default: 0)")
     add("--offset", metavar="K", type=number, default=0, help="kraft: what is added to ordinals for ids")
-    add("--listener", metavar="LISTENER:PORT", type=_listener, default="PLAINTEXT:9092",
-        help="kraft: what clients connect to (default: PLAINTEXT:9092)")  # fmt: skip
     add("--dynamic", action="store_true", help="kraft: bootstrap servers in place of voters")
     add("--separator", metavar="S", help="hosts and kafka: between two (default: a new line; a comma)")
     add("--namespace", metavar="NS", help="the namespace of names without one")
@@ -291,10 +289,3 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):  # Python refuses to read 4,301 digits
         raise argparse.ArgumentTypeError(f"{quoted(text)}: expected a number of pods")
     return int(text)
-
-
-def _listener(text: str) -> str:
-    name, _, port = text.rpartition(":")
-    if not (name and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected LISTENER:PORT, such as PLAINTEXT:9092")
-    return text

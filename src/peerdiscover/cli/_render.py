@@ -52,10 +52,13 @@ def _kafka(hosts: tuple[brokers.HostPort, ...], _pod: str, arguments: Namespace)
 
 
 def _kraft(hosts: tuple[brokers.HostPort, ...], pod: str, arguments: Namespace) -> str:
-    """This node's settings: voters or bootstrap servers, since Kafka forbids both at once (KIP-853)."""
+    """This node's settings: voters or bootstrap servers, since Kafka forbids both at once (KIP-853).
+
+    What is advertised is the listener that Kafka has by default. In its properties the last line of a name
+    counts: another listener needs no option, but a line below.
+    """
     voters = brokers.kraft_voters(hosts, offset=arguments.offset)
     me = _own(hosts, pod)
-    listener, _, port = arguments.listener.rpartition(":")
     if arguments.dynamic:
         quorum = f"controller.quorum.bootstrap.servers={','.join(brokers.kafka(hosts))}"
     else:
@@ -63,7 +66,7 @@ def _kraft(hosts: tuple[brokers.HostPort, ...], pod: str, arguments: Namespace) 
     return "\n".join(
         (
             f"node.id={(me.ordinal or 0) + arguments.offset}",
-            f"advertised.listeners={listener}://{me._replace(port=int(port))}",
+            f"advertised.listeners=PLAINTEXT://{me._replace(port=9092)}",
             quorum,
         )
     )
