@@ -20,7 +20,7 @@ PORT, LANES, KEEPS = 11211, 12, False
 
 
 class _Cache:
-    def client(self, key: str) -> Any:
+    def client(self, key: str, /) -> Any:
         raise NotImplementedError
 
     def write(self, lane: int, text: str) -> None:
@@ -51,7 +51,7 @@ class Rendezvous(_Cache):
         self._clients: dict[str, Any] = {}
         self._owners: dict[str, str] = {}
 
-    def client(self, key: str) -> Any:
+    def client(self, key: str, /) -> Any:
         web = self._web
         peer = web.rendezvous().pick(key)
         assert self._owners.setdefault(key, peer.key) == peer.key, "a key has moved"

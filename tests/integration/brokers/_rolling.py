@@ -34,8 +34,8 @@ class Result:
     read: bool
     """Whether it read all that had been acknowledged."""
     acknowledged: int
-    lost: list[str]
-    """What was acknowledged and was never read."""
+    lost: list[str] | None
+    """What was acknowledged and was never read; None of a server that promises nothing."""
     write_gap: float
     """Seconds: the longest time without success, in the lane that fared worst."""
     read_gap: float
@@ -43,13 +43,15 @@ class Result:
 
     def row(self, server: str) -> tuple[str, ...]:
         """Its row in docs/benchmarks.md."""
-        wrote = f"{self.write_gap:.1f} s" if self.wrote else "does not come back"
-        read = f"{self.read_gap:.1f} s" if self.read else "does not come back"
+        lost = str(len(self.lost)) if self.read and self.lost is not None else ""
+        never = "never again" if self.acknowledged else "never"
+        wrote = f"{self.write_gap:.1f} s" if self.wrote else never
+        read = f"{self.read_gap:.1f} s" if self.read else never
         return (
             server,
             self.client,
             f"{self.acknowledged:,}",
-            str(len(self.lost)) if self.read else "",
+            lost,
             wrote,
             read,
         )
