@@ -49,6 +49,16 @@ def test_redirects_to_elsewhere_are_refused(flavor: str) -> None:
             client.call(client.client.send, request)
 
 
+@pytest.mark.parametrize("host", ["other", "web.prod:99"])
+def test_a_url_that_is_refused_keeps_its_secrets(flavor: str, host: str) -> None:
+    with pods(1) as service, web(flavor, service.source, name="web.prod:80") as client:
+        with pytest.raises(ConfigurationError) as error:
+            client.get("/path?key=T0KEN", host=f"http://user:PASSW0RD@{host}")
+        assert str(error.value).startswith(f"http://{host}: ")
+        assert "PASSW0RD" not in str(error.value)
+        assert "T0KEN" not in str(error.value)
+
+
 def test_what_a_redirect_leads_to_is_an_error_of_httpx(flavor: str) -> None:
     def away(_: Pod, sock: socket.socket, __: Request) -> bool:
         sock.sendall(b"HTTP/1.1 307 There\r\nlocation: http://other.prod/\r\ncontent-length: 0\r\n\r\n")

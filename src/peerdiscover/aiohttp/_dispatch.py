@@ -67,9 +67,7 @@ class AiohttpDispatch(Dispatch):
         super().__init__(
             state,
             now,
-            peer=state.validate(
-                url, url.scheme, url.raw_host or "", url.explicit_port, AiohttpWrongPortError
-            ),
+            peer=state.validate(url.scheme, url.raw_host or "", url.explicit_port, AiohttpWrongPortError),
             total_timeout=state.settings.total_timeout,
             connect_timeout=_PATIENCE,
             is_small=not body or (isinstance(body, BytesPayload) and (body.size or 0) <= SMALL),

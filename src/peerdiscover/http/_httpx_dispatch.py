@@ -32,7 +32,7 @@ class HttpxDispatch(Dispatch):
         library, url, extensions = self.library, request.url, request.extensions
         self._request = request
         self._host, port = url.raw_host.decode("ascii"), url.port
-        named = state.validate(url, url.scheme, self._host, port, library.wrong_host)
+        named = state.validate(url.scheme, self._host, port, library.wrong_host)
         peer: Peer | None = extensions.get("peer", named)
         if peer is not None and not isinstance(peer, Peer):
             raise ConfigurationError(f"extensions={{'peer': {peer!r}}}: expected a Peer, as in `peers`")

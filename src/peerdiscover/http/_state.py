@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from peerdiscover._text import printable
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 
@@ -43,9 +44,7 @@ class TransportState:
         self._service = ServiceName.parse(discovery.peers.service)
         self._hosts: set[tuple[str, int | None]] = set()
 
-    def validate(
-        self, url: object, scheme: str, host: str, port: int | None, error: type[Exception]
-    ) -> Peer | None:
+    def validate(self, scheme: str, host: str, port: int | None, error: type[Exception]) -> Peer | None:
         """Return the pod that a URL names; None: the service.
 
         A URL of another host is an `error`, which should be one of the library, too: a response may have
@@ -53,7 +52,7 @@ class TransportState:
         """
         peer: Peer | None = None
         if (host, port) not in self._hosts and (peer := self._named_by(scheme, host, port)) is None:
-            self._check(url, host, port, error)
+            self._check(scheme, host, port, error)
             if len(self._hosts) < _MAX_HOSTS:
                 self._hosts.add((host, port))
         if self.pools.unsubscribe is None:
@@ -76,15 +75,19 @@ class TransportState:
                 return peer
         return None
 
-    def _check(self, url: object, host: str, port: int | None, error: type[Exception]) -> None:
-        service = self._service
+    def _check(self, scheme: str, host: str, port: int | None, error: type[Exception]) -> None:
+        # The rest of the URL is not shown: there may be a password in it, or a token.
+        service, host_shown = self._service, printable(host)
+        shown = f"{scheme}://{host_shown}"
         if not stands_for(host, service):
             raise error(
-                f"{url}: {host!r} is not the service {str(service)!r} that this transport sends to; "
+                f"{shown}: {host_shown!r} is not the service {str(service)!r} that this transport sends to; "
                 f"mount it for that host alone: {self.mounted}"
             )
         if port is not None and isinstance(service.port, int) and port != service.port:
-            raise error(f"{url}: the service {str(service)!r} is discovered with port {service.port}")
+            raise error(
+                f"{shown}:{port}: the service {str(service)!r} is discovered with port {service.port}"
+            )
 
     def pick(self) -> tuple[Peer, Any]:
         """Return a peer, and the lease to release when its request ends (None if the picker has none)."""

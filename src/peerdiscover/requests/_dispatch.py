@@ -62,7 +62,7 @@ class RequestsDispatch(Dispatch):
         super().__init__(
             state,
             now,
-            peer=state.validate(request.url, url.scheme, host, port, RequestsWrongHostError),
+            peer=state.validate(url.scheme, host, port, RequestsWrongHostError),
             total_timeout=state.settings.total_timeout,
             connect_timeout=_connect_timeout(timeout),
             is_small=is_whole and len(body or "") <= SMALL,
