@@ -15,7 +15,7 @@ from tests.waiting import LONG
 
 COMMAND = str(Path(sys.executable).with_name("peerdiscover"))
 NAME = "web-headless.prod:http"
-PEER_KEYS = ["key", "hostname", "fqdn", "address", "port", "ordinal", "zone"]
+PEER_KEYS = ["key", "hostname", "fqdn", "address", "port", "ordinal", "zone", "node", "hostport"]
 SECONDS = LONG
 
 

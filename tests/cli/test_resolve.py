@@ -53,6 +53,8 @@ def test_json(svc: HeadlessService) -> None:
         "port": 8080,
         "ordinal": 1,
         "zone": None,
+        "node": None,
+        "hostport": svc.peers[1].hostport,
     }
 
 

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -99,6 +101,57 @@ def test_changes(svc: HeadlessService, program: str, coloured: bool) -> None:
     out = on_a_terminal(program + RUN, "watch", NAME, "--timeout", "2", *at(svc))
     assert (ESCAPE in out) == coloured
     assert all(peer.hostport in out for peer in svc.peers)
+
+
+def test_the_set_stands_below_the_changes(svc: HeadlessService) -> None:
+    """It is redrawn, says what is held and why, and `q` ends the command."""
+    ours, theirs = pty.openpty()
+    environ = environment(TERM="xterm-256color", COLUMNS="80", LINES="40")
+    # A session of its own, whose terminal this is, so that keys are read from it.
+    owns = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    command = [sys.executable, "-c", owns + RUN, "watch", NAME, *at(svc)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    try:
+        read_until(ours, b"q ends")
+        read_until(ours, b"last answer: ")
+        svc.answer("nxdomain")
+        read_until(ours, b": held: missing from ")
+        os.write(ours, b"q")
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        svc.answer(None)
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """What is written to the terminal up to these bytes."""
+    written = b""
+    deadline = time.monotonic() + SECONDS
+    while wanted not in written:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], written
+        written += os.read(terminal, 65536)
+    return written
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_table_fits_the_terminal(width: int) -> None:
+    """Names shorten in the middle, since they differ at their ends; addresses are whole."""
+    names = [f"release-name-{n}" for n in range(3)]
+    domain = "release-name-headless.production.svc.cluster.local."
+    pods = [
+        Peer(name, f"10.244.100.{n}", 8080, hostname=name, fqdn=f"{name}.{domain}", zone="eu-central-1a")
+        for n, name in enumerate(names)
+    ]
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    table(console, PeerSet("web.prod:80", pods))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    rows = [line for line in lines if "│" in line]
+    assert [peer.hostport in row for peer, row in zip(pods, rows, strict=True)] == [True] * 3
+    assert all("…" in row for row in rows)
 
 
 @pytest.mark.parametrize(("program", "coloured"), [("import sys; ", True), (WITHOUT_RICH, False)])

@@ -7,6 +7,7 @@ Modules:
     _wait_self   `wait --self`: what DNS says about this pod
     _output      sets and changes on stdout: JSON, plain text, a table
     _stderr      messages on stderr, the library's log included
+    _live        the set below the changes of `watch`, on a terminal
     _doctor      what is wrong with a headless Service
     _demo        the library at work on an embedded headless Service
 

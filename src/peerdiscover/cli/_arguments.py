@@ -49,7 +49,8 @@ examples:
 """
 
 _WATCH = """\
-Prints each change as it happens. The first change adds the pods that are known at the start.
+Prints each change as it happens. The first change adds the pods that are known at the start. On a
+terminal the set stands below the changes, and q ends the command.
 
 --exec runs CMD for each change and gives it the change as a JSON object on stdin. CMD is split
 into words as a shell would do it, and runs without a shell; for pipes write --exec "sh -c '…'".

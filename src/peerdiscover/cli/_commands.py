@@ -16,6 +16,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import peerdiscover
 from peerdiscover import DNS, Discovery, Fallback, Kubernetes, Policy
@@ -26,8 +27,11 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
 
 from . import FOUND, NO_ANSWER, NO_PEERS, status_of
-from ._output import change_json, set_json, show_change, show_set
+from ._output import change_json, set_json, show_change, show_set, terminal
 from ._stderr import say, say_error
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["run"]
 
@@ -82,12 +86,15 @@ def watch(arguments: Namespace) -> int:
     with Discovery(arguments.name, source=source_of(arguments), policy=policy) as discovery:
         if not discovery.peers:
             say(f"{arguments.name}: no peers yet ({discovery.status.outcome}); watching")
-        with _changes(discovery, seconds - (time.monotonic() - began)) as changes:
+        # With --exec the terminal is the other program's, too.
+        console = None if arguments.json or command else terminal()
+        left = seconds - (time.monotonic() - began)
+        with _changes(discovery, left) as changes, _block(console, discovery):
             for change in changes:
                 if arguments.json:
                     print(change_json(change), flush=True)
                 else:
-                    show_change(change)
+                    show_change(change, console)
                 if command:
                     _execute(command, change)
     if discovery.peers:
@@ -125,6 +132,18 @@ def wait(arguments: Namespace) -> int:
         return status
     show_set(discovery.peers)
     return FOUND
+
+
+@contextmanager
+def _block(console: Console | None, discovery: Discovery) -> Iterator[None]:
+    """On a terminal show the set below the changes."""
+    if console is None:
+        yield
+        return
+    from ._live import block  # loads rich
+
+    with block(console, discovery):
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from peerdiscover._text import printable
@@ -21,8 +21,19 @@ from peerdiscover.peers import Change, Peer, PeerSet
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["change_json", "header", "lines", "set_json", "show_change", "show_set", "table", "terminal"]
+__all__ = [
+    "change_json",
+    "header",
+    "lines",
+    "set_json",
+    "show_change",
+    "show_set",
+    "table",
+    "table_of",
+    "terminal",
+]
 
 
 def set_json(peers: PeerSet) -> str:
@@ -59,6 +70,8 @@ def _object(peer: Peer) -> dict[str, object]:
         "port": peer.port,
         "ordinal": peer.ordinal,
         "zone": peer.zone,
+        "node": peer.node,
+        "hostport": peer.hostport,
     }
 
 
@@ -71,14 +84,14 @@ def show_set(peers: PeerSet) -> None:
         table(console, peers)
 
 
-def show_change(change: Change) -> None:
+def show_change(change: Change, console: Console | None = None) -> None:
     """Print a header line, then one line for each pod that was added (+), was removed (-) or moved."""
     marked: list[tuple[str, str, Peer, str]] = [("+", "green", peer, peer.hostport) for peer in change.added]
     marked += [("-", "red", peer, peer.hostport) for peer in change.removed]
     marked += [("moved", "yellow", new, f"{old.hostport} -> {new.hostport}") for old, new in change.moved]
     head = f"{time.strftime('%H:%M:%S')} {header(change.after)}, generation {change.after.generation}"
     rows = _aligned([(mark, *_cells(peer, address)) for mark, _, peer, address in marked])
-    console = terminal()
+    console = console or terminal()
     if console is None:
         _print(head, *rows)
         return
@@ -139,6 +152,18 @@ def terminal() -> Console | None:
 
 
 def table(console: Console, peers: PeerSet) -> None:
+    """Print a header line and a table."""
+    from rich.text import Text  # only needed for terminals
+
+    console.print(Text(header(peers), style="bold"), soft_wrap=True)
+    console.print(table_of(console, peers))
+
+
+def table_of(console: Console, peers: Sequence[Peer], since: Mapping[str, str] | None = None) -> Table:
+    """Return a table that is as wide as the terminal at most: names shorten in the middle, addresses never.
+
+    `since` is when each key was first seen.
+    """
     from rich.table import Table  # only needed for terminals
     from rich.text import Text
 
@@ -147,14 +172,38 @@ def table(console: Console, peers: PeerSet) -> None:
         ("address", "green", lambda peer: peer.hostport),
         ("ordinal", "", lambda peer: "" if peer.ordinal is None else str(peer.ordinal)),
         ("zone", "", lambda peer: printable(peer.zone or "")),
+        ("since", "", lambda peer: (since or {}).get(peer.key, "")),
         ("name", "dim", lambda peer: printable(peer.fqdn or "", 255)),
         ("", "bold", lambda peer: "self" if peer.is_self else ""),
     ]
-    shown = [column for column in columns if any(column[2](peer) for peer in peers)]
+    cells = {name: [cell(peer) for peer in peers] for name, _, cell in columns}
+    widths = {name: max(map(len, (name, *texts))) for name, texts in cells.items() if any(texts)}
+    excess = sum(widths.values()) + 3 * len(widths) + 1 - console.width
+    for name in ("name", "pod", "zone"):
+        if name in widths and excess > 0:
+            width = max(_SHORTEST, widths[name] - excess)
+            excess -= widths[name] - width
+            cells[name] = [_shortened(text, width) for text in cells[name]]
     rows = Table()
-    for name, style, _ in shown:
-        rows.add_column(name, style=style, overflow="fold", justify="right" if name == "ordinal" else "left")
-    for peer in peers:
-        rows.add_row(*(Text(cell(peer)) for _, _, cell in shown))
-    console.print(Text(header(peers), style="bold"), soft_wrap=True)
-    console.print(rows)
+    for name, style, _ in columns:
+        if name in widths:
+            rows.add_column(
+                name,
+                style=style,
+                no_wrap=True,
+                min_width=max(map(len, cells[name])),
+                justify="right" if name == "ordinal" else "left",
+            )
+    for row in zip(*(cells[name] for name in widths), strict=True):
+        rows.add_row(*map(Text, row))
+    return rows
+
+
+_SHORTEST = 12
+"""Characters of a name that is shortened."""
+
+
+def _shortened(text: str, width: int) -> str:
+    """Return its beginning and its end: names of one Service differ there."""
+    end = (width - 1) // 2
+    return text if len(text) <= width else f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
