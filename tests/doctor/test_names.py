@@ -222,6 +222,9 @@ def test_which_pod_this_is() -> None:
         "status": ready,
     }
     assert finding(heard(server(GOOD)), "PD204", objects=[Manifests().service, pod]).level == "warning"
+    labels["app"] = "client"
+    with pytest.raises(ValueError, match="not enough values"):  # it is not meant to be one
+        finding(heard(server(GOOD)), "PD204", objects=[Manifests().service, pod])
 
 
 def test_ordinals_twice() -> None:

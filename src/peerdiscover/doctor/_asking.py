@@ -16,7 +16,7 @@ from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import Outcome
 from peerdiscover.membership.members import peers_of
 from peerdiscover.names import ServiceName
-from peerdiscover.peers import Peer
+from peerdiscover.peers import Peer, place_of
 from peerdiscover.sources import _server
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.environment import Environment
@@ -143,7 +143,7 @@ class Asking:
         return source.lookup(replace(request, second_opinion=True)) if answer.is_empty else answer
 
     def _peers(self, answer: Answer) -> tuple[Peer, ...]:
-        peers = tuple(peers_of(answer.endpoints).values())
+        peers = sorted(peers_of(answer.endpoints).values(), key=place_of)
         me = self.environment.identity(self.name).find(peers)
         return tuple(replace(peer, is_self=peer.key == me) for peer in peers)
 
@@ -193,9 +193,10 @@ class Asking:
         if answer.outcome in (Outcome.RESOLVED, Outcome.PARTIAL):
             names = " ".join(peer.key for peer in heard.peers[:6]) + (" …" if len(heard.peers) > 6 else "")
             ttl = f", TTL {answer.ttl:.0f} s" if answer.ttl is not None else ""
-            count = sum(reply is not None for server in heard.servers for reply in server.udp)
+            replies = [reply for server in heard.servers for reply in server.udp if reply is not None]
+            alike = " agree" if agree(list(replies), ready_addresses(self.world)) else ""
             if answer.kind != "cluster-ip":
-                facts.append(f"{answer.kind}{ttl}: {names}, {count} answers")
+                facts.append(f"{answer.kind}{ttl}: {names}, {len(replies)} answers{alike}")
         return Section("Name and DNS", " ".join(map(str, self._servers)), facts, findings)
 
     # Pods

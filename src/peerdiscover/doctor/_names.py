@@ -126,11 +126,11 @@ def pd106(world: World) -> Iterator[Result]:
             known = world.service.ports if world.service else []
             has = ", ".join(port.name or str(port.number) for port in known) or ", ".join(map(str, numbers))
             seen = f"no port is called {name.port}; the Service has {has}"
-            yield finding_of(world, "PD106", seen, f"the name with one of these ports: {has}")
+            yield finding_of(world, "PD106", seen, f"the name: {world.name_with(has.partition(',')[0])}")
     elif numbers and name.port not in numbers:
         has = ", ".join(map(str, numbers))
         seen = f"no SRV record has the port {name.port}; they have {has}"
-        yield finding_of(world, "PD106", seen, f"the name with :{numbers[0]}", warning=True)
+        yield finding_of(world, "PD106", seen, f"the name: {world.name_with(numbers[0])}", warning=True)
 
 
 def pd107(world: World) -> Iterator[Result]:

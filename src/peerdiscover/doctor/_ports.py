@@ -58,7 +58,7 @@ def pd106(world: World) -> Iterator[Result]:
             level="error" if isinstance(name.port, str) else "warning",
             about=service,
             seen=f"{what} {', '.join(found) or 'nothing'}",
-            change=f"the name: {service.name}.{service.namespace}:{(found or ['PORT'])[0]}",
+            change=f"the name: {world.name_with((found or ['PORT'])[0])}",
         )
 
 

@@ -48,7 +48,9 @@ def _unreachable(world: World, code: str, how: str, words: str) -> Iterator[Resu
     is_one = len(failing) == 1 and how == "refuses"
     seen = f"{shown}{more} {'refuses' if is_one else words}, twice{beside}"
     change = (
-        f"the name with :{others[0]}" if others else "the port on which the pods listen, on all addresses"
+        f"the name: {world.name_with(others[0])}"
+        if others
+        else "the port on which the pods listen, on all addresses"
     )
     if code == "PD202":
         change = "an ingress rule for that port, if a NetworkPolicy selects the pods"
@@ -103,10 +105,11 @@ def pd204(world: World) -> Iterator[Result]:
         return
     own = world.objects.get("Pod", world.namespace, heard.own.name or "")
     service = world.service
+    if own is not None and service is not None and not Workload.of(own).matches(service.selector):
+        return  # it is not meant to be one
     is_meant = (
         own is not None
         and service is not None
-        and Workload.of(own).matches(service.selector)
         and any(
             c.get("type") == "Ready" and c.get("status") == "True"
             for c in items(own.data, "status.conditions")

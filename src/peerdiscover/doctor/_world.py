@@ -117,6 +117,12 @@ class World:
         own = self.heard.own if self.heard else None
         return [w for w in everything if self._concerns(w) or (own is not None and _runs(w, own))]
 
+    def name_with(self, port: object) -> str:
+        """The name that was asked, with another port."""
+        assert self.name is not None
+        scheme = "" if self.name.scheme == "dns" else f"{self.name.scheme}:"
+        return f"{scheme}{self.name.service}.{self.namespace}:{port}"
+
     def _concerns(self, workload: Workload) -> bool:
         service, found = self.service, workload.object
         if self.name is None or service is None or found.namespace != self.namespace:
