@@ -123,6 +123,26 @@ def test_udp_alone(svc: HeadlessService) -> None:
     assert levels(examined(NAME, svc.nameserver)) == {"PD107": "warning"}
 
 
+def test_two_servers_that_disagree(svc: HeadlessService) -> None:
+    """Twice, a TTL apart; not if the second round agrees."""
+    name = ServiceName.parse(NAME)
+    with HeadlessService("web-headless.prod", 2, {"http": 8080}, ttl=1, pods=False) as other:
+        servers = [Server.parse(svc.nameserver), Server.parse(other.nameserver)]
+        report = Report()
+        asking = Asking(name, Environment(environ={}), servers, 30.0, False, report)
+        list(asking.sections())
+    (finding,) = report.findings
+    assert (finding.code, finding.level) == ("PD109", "warning")
+    assert finding.seen == "5 of 10 answers lack web-2"
+    assert len(svc.queries) <= MAX_QUESTIONS
+
+
+def test_strict_counts_what_was_not_checked(svc: HeadlessService) -> None:
+    arguments = ["doctor", NAME, "--nameserver", svc.nameserver, "-o", "json"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--strict"]) == 1
+
+
 @contextmanager
 def junk(reply: bytes) -> Iterator[str]:
     """A nameserver that sends these bytes for each question, behind its id."""

@@ -11,6 +11,7 @@ import yaml
 from peerdiscover.doctor._codes import CHECKS, page
 from peerdiscover.doctor._report import CHECKS_OF_MANIFESTS, NEEDS, code_of
 
+from . import test_manifests, test_names
 from ._objects import Json, codes
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,13 @@ def test_no_code_is_missing() -> None:
 
 def test_each_check_of_manifests_knows_what_it_needs() -> None:
     assert {code_of(check) for check in CHECKS_OF_MANIFESTS} == NEEDS.keys() <= CHECKS.keys()
+
+
+def test_each_code_is_made_by_a_test() -> None:
+    """In a table, or by these, each of which has a test of its own in test_names.py."""
+    made = {code for code, _, _ in test_manifests.MADE.values()}
+    made |= {code for _, _, expected in test_names.MADE for code in expected}
+    assert made | {"PD204", "PD307", "PD404"} == set(CHECKS)
 
 
 def blocks() -> list[object]:

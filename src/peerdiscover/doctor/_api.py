@@ -21,10 +21,25 @@ from peerdiscover.sources.environment import Environment
 from peerdiscover.sources.kubernetes._config import ClusterConfig, find_cluster
 from peerdiscover.sources.kubernetes._rbac import forbidden_text, who_was_refused
 
-from ._objects import KINDS, Objects
+from ._objects import Objects
 
-__all__ = ["plural_of", "read_namespace"]
+__all__ = ["KINDS", "plural_of", "read_namespace"]
 
+KINDS = {
+    "Service": "api/v1",
+    "Pod": "api/v1",
+    "ServiceAccount": "api/v1",
+    "EndpointSlice": "apis/discovery.k8s.io/v1",
+    "StatefulSet": "apis/apps/v1",
+    "Deployment": "apis/apps/v1",
+    "DaemonSet": "apis/apps/v1",
+    "Job": "apis/batch/v1",
+    "CronJob": "apis/batch/v1",
+    "NetworkPolicy": "apis/networking.k8s.io/v1",
+    "Role": "apis/rbac.authorization.k8s.io/v1",
+    "RoleBinding": "apis/rbac.authorization.k8s.io/v1",
+}
+"""The kinds that checks read, and where the API server serves them."""
 MAX_BYTES = 32_000_000
 """Of one kind in one namespace."""
 FAILURES = (

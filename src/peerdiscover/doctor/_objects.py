@@ -14,27 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
-__all__ = ["JOBS", "KINDS", "Object", "Objects", "Port", "Workload", "at", "items", "labels_of"]
+__all__ = ["JOBS", "Object", "Objects", "Port", "Workload", "at", "items", "labels_of"]
 
 JOBS = ("Job", "CronJob")
 TEMPLATES = ("StatefulSet", "Deployment", "DaemonSet", "ReplicaSet", "ReplicationController", *JOBS)
-KINDS = {
-    "Service": "api/v1",
-    "Pod": "api/v1",
-    "ServiceAccount": "api/v1",
-    "EndpointSlice": "apis/discovery.k8s.io/v1",
-    "StatefulSet": "apis/apps/v1",
-    "Deployment": "apis/apps/v1",
-    "DaemonSet": "apis/apps/v1",
-    "Job": "apis/batch/v1",
-    "CronJob": "apis/batch/v1",
-    "NetworkPolicy": "apis/networking.k8s.io/v1",
-    "Role": "apis/rbac.authorization.k8s.io/v1",
-    "RoleBinding": "apis/rbac.authorization.k8s.io/v1",
-}
-"""The kinds that checks read, and where the API server serves them."""
 COMPUTED = {"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
 """Labels that Kubernetes gives to the pods of a StatefulSet."""
 
@@ -189,7 +175,7 @@ class Workload:
         )
 
 
-@dataclass(slots=True)
+@dataclass
 class Objects:
     """All objects that are known. `unread` says which kinds are not, and why."""
 
@@ -197,7 +183,9 @@ class Objects:
     unread: dict[str, str] = field(default_factory=dict)
     is_live: bool = False
     """They come from a cluster, so what is not here is not there."""
+    # What follows from them is kept: files of a whole cluster have thousands.
     _made: dict[str | None, list[Workload]] = field(default_factory=dict)
+    _selected: dict[Object, list[Workload]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -224,11 +212,24 @@ class Objects:
             is_live=any(at(data, "metadata.uid") for data, _, _ in read),
         )
 
+    @cached_property
+    def _by_kind(self) -> dict[tuple[str, str | None], list[Object]]:
+        found: dict[tuple[str, str | None], list[Object]] = {}
+        for one in self.all:
+            for namespace in (None, one.namespace):
+                found.setdefault((one.kind, namespace), []).append(one)
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str, str], Object]:
+        return {(one.kind, one.namespace, one.name): one for one in reversed(self.all)}
+
     def of_kind(self, kind: str, namespace: str | None = None) -> list[Object]:
-        return [one for one in self.all if one.kind == kind and namespace in (None, one.namespace)]
+        return self._by_kind.get((kind, namespace), [])
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        return next((one for one in self.of_kind(kind, namespace) if one.name == name), None)
+        """The first of that name."""
+        return self._by_name.get((kind, namespace, name))
 
     def workloads(self, namespace: str | None = None) -> list[Workload]:
         """What makes pods, and the pods that none of these makes."""
@@ -256,7 +257,11 @@ class Objects:
         return [w for w in self.selected_with_jobs(service) if not w.is_job]
 
     def selected_with_jobs(self, service: Object) -> list[Workload]:
-        return [w for w in self.workloads(service.namespace) if w.matches(service.selector)]
+        if service not in self._selected:
+            selector = service.selector
+            there = self.workloads(service.namespace)
+            self._selected[service] = [w for w in there if w.matches(selector)]
+        return self._selected[service]
 
     def may_select(self, service: Object, w: Workload) -> bool:
         """Whether a Service selects pods by labels that a template has; others may be set later."""

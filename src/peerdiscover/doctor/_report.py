@@ -67,15 +67,18 @@ class Report:
     checked: set[str] = field(default_factory=set)
 
     def run(self, checks: Iterable[CheckFunction], world: World) -> list[Finding]:
-        """Run these checks; what they found."""
+        """Run these checks; what they found, but for what was found of the same object before."""
         found: list[Finding] = []
+        known = {(one.code, str(one.about)) for one in self.findings}
         for check in checks:
             code = code_of(check)
             self.checked.add(code)
             for result in check(world):
                 if isinstance(result, NotChecked):
                     self.not_checked.append(result)
-                elif not result.is_ignored and code not in self.ignored:
+                elif (code, str(result.about)) in known or result.is_ignored or code in self.ignored:
+                    continue
+                else:
                     found.append(result)
         self.findings += found
         return found

@@ -21,11 +21,9 @@ __all__ = ["CHECKS_OF_WORKLOADS", "in_pod"]
 
 def pd102(world: World) -> Iterator[Result]:
     """The pods ask the node's DNS."""
-    headless = world.services
     for w in world.workloads:
         policy = str(w.pod.get("dnsPolicy") or "ClusterFirst")
         is_host = w.pod.get("hostNetwork") is True
-        asks = any(s.namespace == w.object.namespace and w.matches(s.selector) for s in headless)
         searches = at(w.pod, "dnsConfig.searches")
         has_search = isinstance(searches, list) and any(".svc." in f".{one}." for one in searches)
         if policy == "None":
@@ -38,7 +36,7 @@ def pd102(world: World) -> Iterator[Result]:
                 if is_host and policy != "ClusterFirstWithHostNet"
                 else ""
             )
-        if wrong and (asks or any(names_in(w))):
+        if wrong and (_is_listed(world, w) or any(names_in(w))):
             fix = "ClusterFirstWithHostNet" if is_host else "ClusterFirst"
             yield Finding(
                 code="PD102",
@@ -48,6 +46,10 @@ def pd102(world: World) -> Iterator[Result]:
                 change=in_pod(w, {"dnsPolicy": fix}),
                 target=w.object,
             )
+
+
+def _is_listed(world: World, w: Workload) -> bool:
+    return any(s.namespace == w.object.namespace and w.matches(s.selector) for s in world.services)
 
 
 def in_pod(w: Workload, spec: Mapping[str, Any]) -> dict[str, Any]:

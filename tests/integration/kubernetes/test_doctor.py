@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from peerdiscover.doctor._api import plural_of
-from peerdiscover.doctor._objects import KINDS
+from peerdiscover.doctor._api import KINDS, plural_of
 from tests.tools.cluster import Cluster, Workload
 from tests.waiting import eventually
 
