@@ -213,18 +213,29 @@ def test_pods_that_are_known_to_be_not_serving() -> None:
 
 
 def test_which_pod_this_is() -> None:
-    assert finding(heard(server(GOOD)), "PD204").level == "note"
-    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-    labels = {"app": "web"}
-    pod = {
-        "kind": "Pod",
-        "metadata": {"name": "client", "namespace": "prod", "labels": labels},
-        "status": ready,
-    }
-    assert finding(heard(server(GOOD)), "PD204", objects=[Manifests().service, pod]).level == "warning"
-    labels["app"] = "client"
-    with pytest.raises(ValueError, match="not enough values"):  # it is not meant to be one
-        finding(heard(server(GOOD)), "PD204", objects=[Manifests().service, pod])
+    said, service = heard(server(GOOD)), Manifests().service
+    status = {"conditions": [{"type": "Ready", "status": "True"}]}
+    metadata = {"name": "client", "namespace": "prod", "labels": {"app": "web"}}
+    pod: Json = {"kind": "Pod", "metadata": metadata, "status": status}
+    assert finding(said, "PD204", objects=[service, pod]).level == "warning"
+    status["conditions"] = []
+    assert finding(said, "PD204", objects=[service, pod]).level == "note"
+    metadata["labels"] = {"app": "client"}
+    assert found(said, objects=[service, pod]) == found(heard(server(GOOD), own=None), objects=[service, pod])
+    world = World(Objects(unread={"Pod": "no"}), ServiceName.parse("web-headless.prod:http"), "prod", said)
+    report = Report()
+    report.run(CHECKS_OF_PODS, world)
+    assert ["PD204"] == [code for one in report.missing for code in one.codes]
+
+
+def test_what_was_found_is_not_also_not_checked() -> None:
+    world = World(Objects(unread={"NetworkPolicy": "no"}), ServiceName.parse("web.prod:80"), "prod")
+    world.heard = heard(server(None), answer=Answer.failed("x"), zones={})
+    report = Report()
+    report.run(CHECKS_OF_DNS, world)
+    of_manifests(report, world)
+    assert "PD101" in report.found
+    assert [code for one in report.missing if one.why == "no" for code in one.codes] == ["PD107", "PD202"]
 
 
 def test_ordinals_twice() -> None:

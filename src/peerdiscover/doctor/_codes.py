@@ -152,8 +152,8 @@ CHECKS: dict[str, Check] = {
     ),
     "PD204": Check(
         "No peer is this pod",
-        "Note: in a pod of the Service's namespace no peer is this pod. Warning: its labels match the "
-        "selector and it is ready. It is neither if its labels are known not to match.",
+        "Warning: doctor runs in a pod whose labels match the Service's selector and which is ready, and no "
+        "peer is this pod. Note: it is not ready. Not checked if the Service and the pod may not be read.",
         "`me` is None, and this pod is a peer of itself to pickers and broadcasts.",
         "Set POD_NAME and POD_IP by the downward API.",
     ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from peerdiscover._labels import ordinal_of
 
-from ._codes import Finding
+from ._codes import Finding, NotChecked
 from ._objects import Workload, at, items
 from ._world import Result, World, finding_of
 
@@ -105,23 +105,22 @@ def pd204(world: World) -> Iterator[Result]:
         return
     own = world.objects.get("Pod", world.namespace, heard.own.name or "")
     service = world.service
-    if own is not None and service is not None and not Workload.of(own).matches(service.selector):
-        return  # it is not meant to be one
-    is_meant = (
-        own is not None
-        and service is not None
-        and any(
-            c.get("type") == "Ready" and c.get("status") == "True"
-            for c in items(own.data, "status.conditions")
+    if own is None or service is None:
+        yield NotChecked(
+            ("PD204",), "whether this pod is meant to be a peer: its labels and the selector say it"
         )
-    )
+        return
+    if not Workload.of(own).matches(service.selector):
+        return
+    conditions = items(own.data, "status.conditions")
+    is_ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
     addresses = ", ".join(sorted(heard.own.addresses)) or "none"
     yield Finding(
         code="PD204",
-        level="warning" if is_meant else "note",
-        about=service or str(name),
+        level="warning" if is_ready else "note",
+        about=service,
         seen=f"no peer is this pod: compared hostname {heard.own.name}, addresses {addresses}",
-        change="POD_NAME and POD_IP by the downward API, if this pod is one of them",
+        change="POD_NAME and POD_IP by the downward API",
     )
 
 
