@@ -225,7 +225,7 @@ def test_which_pod_this_is() -> None:
     world = World(Objects(unread={"Pod": "no"}), ServiceName.parse("web-headless.prod:http"), "prod", said)
     report = Report()
     report.run(CHECKS_OF_PODS, world)
-    assert ["PD204"] == [code for one in report.missing for code in one.codes]
+    assert [code for one in report.missing for code in one.codes] == ["PD204"]
 
 
 def test_what_was_found_is_not_also_not_checked() -> None:
