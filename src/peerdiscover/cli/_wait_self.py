@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from peerdiscover._text import quoted
+from peerdiscover.answers import Answer
 from peerdiscover.errors import ConfigurationError, Outcome, ResolutionTimeoutError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
-from peerdiscover.sources.dns.addresses import Addresses, ResolvedName
+from peerdiscover.sources.dns.addresses import Addresses
 from peerdiscover.sources.environment import Environment
 
 __all__ = ["HINT", "ThisPod", "this_pod", "wait_for_own_name"]
@@ -103,7 +104,7 @@ def wait_for_own_name(
     while True:
         left = end - time.monotonic()
         found = addresses.resolve(me.fqdn, max(0.1, min(left, _LOOKUP_TIMEOUT)))
-        if me.addresses & found.addresses:
+        if me.addresses & _addresses_in(found):
             return
         left = end - time.monotonic()
         if left <= 0:
@@ -111,7 +112,11 @@ def wait_for_own_name(
         time.sleep(min(_PAUSE, left))
 
 
-def _describe(found: ResolvedName) -> str:
-    if found.addresses:
-        return f"it gives {', '.join(sorted(found.addresses))}"
+def _addresses_in(found: Answer) -> set[str]:
+    return {address for endpoint in found.endpoints for address in endpoint.addresses}
+
+
+def _describe(found: Answer) -> str:
+    if addresses := _addresses_in(found):
+        return f"it gives {', '.join(sorted(addresses))}"
     return f"the last answer was: {found.outcome}" + (f", {found.error}" if found.error else "")

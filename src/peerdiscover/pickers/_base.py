@@ -18,8 +18,6 @@ from peerdiscover.peers import Peer, View
 
 from ._candidates import Zone, checked_zone_choice, half_open, pickable, why_none
 
-__all__ = ["BasePicker"]
-
 
 class BasePicker:
     """A picker, as a discovery uses it."""

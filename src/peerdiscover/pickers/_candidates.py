@@ -27,16 +27,6 @@ from peerdiscover._text import printable
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View
 
-__all__ = [
-    "Zone",
-    "checked_zone_choice",
-    "half_open",
-    "pickable",
-    "stable_candidates",
-    "why_none",
-    "zone_warning",
-]
-
 Zone = Literal["prefer", "only"]
 
 

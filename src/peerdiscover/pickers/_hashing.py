@@ -29,8 +29,6 @@ from ._base import BasePicker
 from ._candidates import Zone, stable_candidates
 from ._turns import RoundRobin
 
-__all__ = ["Rendezvous", "Subset"]
-
 _RENDEZVOUS = b"peerdiscover rendezvous 1"
 _SUBSET = b"peerdiscover subset 1"
 

@@ -29,8 +29,6 @@ from peerdiscover.peers import Peer
 from ._base import BasePicker
 from ._candidates import Zone
 
-__all__ = ["Lease", "LeastRequests"]
-
 _InFlight = deque[None]
 _Draw = Callable[[], tuple[Peer, _InFlight]]
 

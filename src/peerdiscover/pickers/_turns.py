@@ -11,9 +11,6 @@ from peerdiscover.peers import Peer, place_of
 
 from ._base import BasePicker
 
-__all__ = ["Picker", "Random", "RoundRobin"]
-
-
 _EIGHTHS = 8
 _SPREAD = (0, 4, 2, 6, 1, 5, 3, 7)
 """The eighths in an order in which each share is spread over a round of eight turns."""

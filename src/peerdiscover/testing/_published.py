@@ -49,23 +49,18 @@ class Publication:
     def peers(self, pods: Sequence[Pod], vip: Pod | None) -> list[Peer]:
         """Return the peers that a client should find, each key once."""
         if vip is not None:
-            return [self._address_only(vip)]
+            return [self._peer(vip, alone=True)]
         peers = [self._peer(pod, alone=len(pods) == 1) for pod in pods]
         return list({peer.key: peer for peer in peers}.values())
 
     def _peer(self, pod: Pod, *, alone: bool) -> Peer:
-        label = pod.hostname or (pod.name if self.pod_names else None)
-        if label is None:
-            return self._address_only(pod)
-        first, port = pod.addresses[0], _first_port(pod)
+        first, port = pod.addresses[0], next(iter(pod.ports.values()))
+        label = pod.hostname or (pod.name if self.pod_names else "")
+        if not label:  # without a name nothing connects two families
+            return Peer(host_port(first, port), first, port)
         fqdn = f"{label}.{self.name}.{self.namespace}.svc.{self.cluster_domain}."
         key = f"{label}@{first}" if self.shared_hostname and not alone else label
         return Peer(key, first, port, pod.addresses, label, fqdn)
-
-    @staticmethod
-    def _address_only(pod: Pod) -> Peer:
-        first, port = pod.addresses[0], _first_port(pod)  # without a name nothing connects two families
-        return Peer(host_port(first, port), first, port)
 
 
 def ports_of(ports: Mapping[str, int] | int | None, named: int | str | None) -> dict[str, int]:
@@ -76,10 +71,6 @@ def ports_of(ports: Mapping[str, int] | int | None, named: int | str | None) -> 
     if not found or not all(0 < number < 65536 for number in found.values()):
         raise ConfigurationError(f"ports={ports!r}: expected port numbers (1 to 65535) by name")
     return found
-
-
-def _first_port(pod: Pod) -> int:
-    return next(iter(pod.ports.values()))
 
 
 def _service_ports(ports: Mapping[str, int]) -> tuple[ServicePort, ...]:

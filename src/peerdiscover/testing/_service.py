@@ -327,7 +327,7 @@ class HeadlessService:
         )
 
     def _open_vip(self) -> Pod:
-        vip = Pod(-1, self.service, None, self._allocator.open())
+        vip = Pod(-1, "", None, self._allocator.open())
         loop = self._running()
         loop.run(lambda: vip.serve(loop, self._accept_for_any))
         return vip

@@ -5,13 +5,12 @@ For code outside of `sources` that needs a single name and nothing of plans, exc
 Invariants:
 
 * The name is absolute and asked as it stands: no SRV, no validation, no second opinion.
-* A name without addresses is no error: `outcome` distinguishes the two.
+* A name without addresses is no error: the answer is `NOT_FOUND` then, and `FAILED` for an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peerdiscover.answers import Answer, Endpoint
@@ -24,19 +23,7 @@ from ._types import Batch, Question, RecordType
 if TYPE_CHECKING:
     from ._types import Plan
 
-__all__ = ["Addresses", "ResolvedName"]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedName:
-    """The outcome for one name."""
-
-    outcome: Outcome
-    """RESOLVED, NOT_FOUND (the name has no addresses, or does not exist) or FAILED."""
-    addresses: frozenset[str] = frozenset()
-    """Of both families, in canonical form."""
-    error: str = ""
-    """Why it failed: what each server did."""
+__all__ = ["Addresses"]
 
 
 class Addresses:
@@ -54,14 +41,12 @@ class Addresses:
         self._environment = environment or Environment()
         self._stats = ServerStats()
 
-    def resolve(self, name: str, seconds: float) -> ResolvedName:
-        """The addresses of an absolute name. Blocks up to `seconds`."""
+    def resolve(self, name: str, seconds: float) -> Answer:
+        """The addresses of an absolute name, as one endpoint. Blocks up to `seconds`."""
         from ._drivers import run_plan
 
         servers = self._servers or self._environment.nameservers()
-        answer = run_plan(_plan(name), servers, self._stats, seconds)
-        found = frozenset(address for endpoint in answer.endpoints for address in endpoint.addresses)
-        return ResolvedName(answer.outcome, found, "" if answer.error is None else str(answer.error))
+        return run_plan(_plan(name), servers, self._stats, seconds)
 
 
 def _plan(name: str) -> Plan:

@@ -25,9 +25,9 @@ from peerdiscover.names import ServiceName
 
 from . import _events
 from ._commands import Command, Find, Get, ServerState, Target, Wait
+from ._endpointslices import Publication
 from ._events import Body, Event, EventReader, MalformedError, message_of
 from ._phases import MAX_PAGES, NEXT, Phase, Signal, request_path
-from ._publication import Publication
 from ._rbac import refusal
 from ._redaction import Redactor
 from ._slices import Naming
