@@ -74,8 +74,7 @@ class Node:
         self.server.server_close()
         self.thread.join()
 
-    def save(self, cluster: str) -> None:
-        """To form a cluster is to write it down: this pod is alone in it, and knows what it knew."""
+    def save(self, cluster: str) -> None:  # to form a cluster is to write it down
         if self.disk:
             new = self.disk.with_suffix(".new")
             new.write_text(json.dumps({"cluster": cluster, "data": self.data}))
@@ -139,11 +138,12 @@ def alone() -> None:
 
 
 if __name__ == "__main__":
-    if "PEERS" not in os.environ:
+    if "PEERS" in os.environ:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        name = os.environ.get("POD_NAME") or socket.gethostname()
+        among = founders(name.rpartition("-")[0], int(os.environ.get("FOUNDERS", "3")))
+        host, _, port = os.environ.get("LISTEN", ":8080").rpartition(":")
+        disk = Path(os.environ["DATA"], f"{name}.json") if "DATA" in os.environ else None
+        Node(name, among, (host, int(port)), disk).run(os.environ["PEERS"])
+    else:
         alone()
-        sys.exit()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    name = os.environ.get("POD_NAME") or socket.gethostname()
-    host, _, port = os.environ.get("LISTEN", ":8080").rpartition(":")
-    disk = Path(os.environ["DATA"], f"{name}.json") if "DATA" in os.environ else None
-    Node(name, founders(name.rpartition("-")[0], 3), (host, int(port)), disk).run(os.environ["PEERS"])
