@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from peerdiscover import ConfigurationError
 from peerdiscover.clustering import Standing, founders
 
 from ._lives import FOUNDERS, Life, names
@@ -363,6 +364,14 @@ def test_what_this_pod_answers_itself_counts_for_nothing() -> None:
     for _ in range(2):
         zero.hears(Standing("web-0", "an earlier life", FOUNDERS, "c1"), one, two)
     assert zero.does == "form"
+
+
+def test_a_join_that_cannot_work_is_not_tried_at_the_next_peer() -> None:
+    zero = Life(0)
+    zero.hears(Life(1, disk="c1"), Life(2, disk="c1"))
+    with pytest.raises(ConfigurationError):
+        zero.raises(ConfigurationError("no certificate"))
+    assert not zero.standing.busy
 
 
 @pytest.mark.parametrize("cancelled", [KeyboardInterrupt(), GeneratorExit()])

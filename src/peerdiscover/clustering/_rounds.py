@@ -169,7 +169,7 @@ def _enter(
             yield partial(join, asked[name], cluster)
             return
         except Exception as error:
-            if name == decision.names[-1]:
+            if name == decision.names[-1] or isinstance(error, ConfigurationError):
                 raise
             log.warning("%s did not take the join: %r; trying the next peer", printable(name), error)
 
