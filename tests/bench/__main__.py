@@ -10,7 +10,7 @@ import logging
 import platform
 import sys
 
-from . import _adapters, _imports, _peers, _picks, _requests
+from . import _adapters, _grpc, _imports, _peers, _picks, _requests
 from ._table import show
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {platform.machine()}, {platform.system()}\n")
     logging.disable()  # sets that are larger than DNS can carry are logged
     lines = []
-    for module in (_picks, _peers, _requests, _adapters, _imports):
+    for module in (_picks, _peers, _requests, _adapters, _grpc, _imports):
         for line in module.figures():
             lines.append(line)
             print(".", end="", file=sys.stderr, flush=True)

@@ -34,6 +34,7 @@ from requests.adapters import HTTPAdapter
 
 from peerdiscover import DNS, AsyncDiscovery, Discovery, Kubernetes, Source
 from peerdiscover.aiohttp import pods
+from peerdiscover.grpc import AsyncPodChannel
 from peerdiscover.http import AsyncClient
 from peerdiscover.requests import PodAdapter
 from tests.http._load import Answered, Load, load
@@ -115,6 +116,12 @@ async def _client(options: Json) -> AsyncIterator[Any]:
     elif options["client"] == "httpx":
         async with httpx.AsyncClient(base_url=f"http://{name}", timeout=TIMEOUT) as plain:
             yield _Httpx(plain)
+    elif options["client"] == "grpc-pods":
+        async with (
+            AsyncDiscovery(name, source=DNS(nameservers=[options["nameserver"]])) as web,
+            AsyncPodChannel(web, idempotent=["Say"]) as over_pods,
+        ):
+            yield _Grpc(over_pods, wait_for_ready=True)
     elif options["client"].startswith("grpc"):
         settings: list[tuple[str, str | int]] = [("grpc.lb_policy_name", "round_robin")]
         if options["client"] == "grpc-1s":
@@ -184,12 +191,12 @@ class _Requests:
 class _Grpc:
     """One method for GET and POST. Without a retry policy gRPC sends again only what was not processed."""
 
-    def __init__(self, channel: Any) -> None:
-        self._say = channel.unary_unary("/pod.Pod/Say")
+    def __init__(self, channel: Any, **options: Any) -> None:
+        self._say = partial(channel.unary_unary("/pod.Pod/Say"), timeout=TIMEOUT, **options)
 
     async def request(self, *_: str, headers: dict[str, str]) -> _Answer:
         try:
-            pod = await self._say(headers["id"].encode(), timeout=TIMEOUT)
+            pod = await self._say(headers["id"].encode())
         except grpc.aio.AioRpcError as error:
             return _Answer(f"{error.code().name}: {error.details()}", "")
         return _Answer(200, pod.decode())

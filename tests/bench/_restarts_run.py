@@ -34,6 +34,7 @@ CLIENTS = {
     "requests-pods": "requests, peerdiscover, DNS",
     "haproxy": "HAProxy, plain",
     "haproxy-tuned": "HAProxy, tuned",
+    "grpc-pods": "gRPC, peerdiscover, DNS",
     "grpc": "gRPC, round_robin",
     "grpc-1s": "gRPC, 1 s between resolutions",
 }

@@ -43,8 +43,8 @@ def test_metadata_goes_both_ways_in_asyncio() -> None:
 
         async def calls() -> None:
             call = web.stub["Say"](b"1", metadata=(("key", "value"),), timeout=LONG)
-            assert dict(await call.initial_metadata())["pod"] == "web-0"
-            assert dict(await call.trailing_metadata())["request"] == "1"
+            assert (await call.initial_metadata())["pod"] == "web-0"
+            assert (await call.trailing_metadata())["request"] == "1"
             assert await call == b"web-0"
             assert await call.code() is grpc.StatusCode.OK
 
