@@ -11,7 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
-from peerdiscover.grpc._dispatch import classify
+from peerdiscover import Discovery
+from peerdiscover.grpc import GrpcNoPeersError
+from peerdiscover.grpc._dispatch import Attempt, Dispatch, classify
+from peerdiscover.grpc._requests import RequestStream
+from peerdiscover.grpc._state import ChannelState
 from peerdiscover.http._retry import AttemptOutcome
 from tests.waiting import LONG, eventually
 
@@ -194,3 +198,23 @@ def test_a_request_stream_that_waits_begins_anew_on_the_next_pod(kind: str) -> N
             assert running.result(LONG) == [b"web-0 1", b"web-0 2"]
             first.clear()
         assert web.failures
+
+
+class Consumed(RequestStream):
+    consumed = True
+
+
+@pytest.mark.parametrize(("requests", "again"), [(None, True), (RequestStream(), True), (Consumed(), False)])
+def test_a_call_that_a_pod_refused_and_that_could_not_connect_then(
+    requests: RequestStream | None, again: bool
+) -> None:
+    """gRPC sent it, the pod said that it did not process it, and gRPC could not connect anew."""
+    with Discovery("static:10.0.0.1:80,10.0.0.2:80") as web:
+        state = ChannelState(web, lambda _: None, None, (), GrpcNoPeersError)
+        dispatch = Dispatch(state, "/pod.Pod/Say", None, None, requests, 0.0)
+        attempt = dispatch.next(0.0)
+        assert isinstance(attempt, Attempt)
+        error, details = grpc.RpcError(), REFUSED.format(attempt.pod.target)
+        assert dispatch.failed(attempt, error, grpc.StatusCode.UNAVAILABLE, details, 0.0) is again
+        if not again:
+            assert error.__notes__[-1] == "not retried: its body is a stream, which cannot be sent again"

@@ -171,6 +171,7 @@ class ChannelState:
         with self._lock:
             self.is_closed = True
             pods, self.pods = self.pods, {}
-            if self._unsubscribe is not None:
-                self._unsubscribe()
+            unsubscribe, self._unsubscribe = self._unsubscribe, None
+        if unsubscribe is not None:
+            unsubscribe()
         return [pod.channel for pod in pods.values()]

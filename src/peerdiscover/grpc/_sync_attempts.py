@@ -86,9 +86,8 @@ class Attempts:
                 step = None
         except grpc.RpcError as error:
             self._end(error)
-        except Exception as error:  # the discovery was closed, or a picker of the user's failed
+        except Exception as error:  # noqa: BLE001 - the channel was closed, or the user's picker failed
             self._end(EndedCall(StatusCode.UNKNOWN, repr(error)))
-            raise
 
     def _end(self, call: Any) -> None:
         with self._condition:
