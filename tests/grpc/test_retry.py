@@ -14,7 +14,7 @@ import pytest
 from peerdiscover import Discovery
 from peerdiscover.grpc import GrpcNoPeersError
 from peerdiscover.grpc._dispatch import Attempt, Dispatch, classify
-from peerdiscover.grpc._requests import RequestStream
+from peerdiscover.grpc._requests import AsyncRequests, Requests, RequestStream
 from peerdiscover.grpc._state import ChannelState
 from peerdiscover.http._retry import AttemptOutcome
 from tests.waiting import LONG, eventually
@@ -220,3 +220,28 @@ def test_a_call_that_a_pod_refused_and_that_could_not_connect_then(
         assert dispatch.failed(attempt, error, grpc.StatusCode.UNAVAILABLE, details, 0.0) is again
         if not again:
             assert error.__notes__[-1] == "not retried: its body is a stream, which cannot be sent again"
+
+
+def test_a_request_stream_begins_anew_until_its_second_message_was_asked_for() -> None:
+    stream = Requests([b"1", b"2"])
+    for _ in range(2):
+        assert next(stream.attempt()) == b"1"
+        assert not stream.consumed
+    assert list(stream.attempt()) == [b"1", b"2"]
+    assert stream.consumed
+
+
+def test_a_request_stream_begins_anew_in_asyncio() -> None:
+    async def begun() -> None:
+        stream = AsyncRequests([b"1", b"2"])
+        for _ in range(2):
+            attempt = stream.attempt()
+            assert attempt is not None
+            assert await anext(attempt) == b"1"
+            assert not stream.consumed
+        attempt = stream.attempt()
+        assert attempt is not None
+        assert [request async for request in attempt] == [b"1", b"2"]
+        assert stream.consumed
+
+    asyncio.run(begun())
