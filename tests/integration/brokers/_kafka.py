@@ -18,7 +18,7 @@ aiokafka = import_module("aiokafka")
 confluent_kafka = import_module("confluent_kafka")
 confluent_admin = import_module("confluent_kafka.admin")
 SERVER = "Kafka"
-PORT, LANES, KEEPS = 9092, 3, True
+PORT, LANES, KEEPS, CONSUMES = 9092, 3, True, True
 WAIT = 10
 """Seconds for one acknowledgement."""
 

@@ -39,7 +39,7 @@ class Client(Protocol):
         """Return once the server has acknowledged it; else raise."""
 
     def read(self) -> Iterable[str]:
-        """Texts that are there: all of them, or those that came since."""
+        """Texts that are there: all of them, or, of what is consumed, those that came since."""
         raise NotImplementedError
 
     def close(self) -> None: ...
@@ -72,8 +72,8 @@ class Successes:
 class Load:
     """Both threads, and what they share."""
 
-    def __init__(self, make: Any, lanes: int, *, keeps: bool) -> None:
-        self._make, self._lanes, self._keeps = make, lanes, keeps
+    def __init__(self, make: Any, lanes: int, *, keeps: bool, consumes: bool) -> None:
+        self._make, self._lanes, self._keeps, self._consumes = make, lanes, keeps, consumes
         self.acknowledged: set[str] = set()
         self.seen: set[str] = set()
         self.writes, self.reads = Successes(), Successes()
@@ -94,7 +94,7 @@ class Load:
 
     @property
     def lost(self) -> set[str]:
-        """What was acknowledged and not read yet; nothing, of a program that promises nothing."""
+        """What was acknowledged and is not there; nothing, of a program that promises nothing."""
         return self.acknowledged - self.seen if self._keeps else set()
 
     def has_begun(self) -> bool:
@@ -135,7 +135,7 @@ class Load:
             except Exception as error:
                 self._failed(error)
             else:
-                self.seen |= texts
+                self.seen = self.seen | texts if self._consumes else texts
                 if texts:
                     self.reads.add(0)
             time.sleep(PAUSE)
@@ -167,7 +167,8 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     program = import_module(options["module"])
     client, pods = program.CLIENTS[options["client"]], pods_of(options, program.PORT)
-    load = Load(lambda: client(pods, options), program.LANES, keeps=program.KEEPS)
+    kinds = {"keeps": program.KEEPS, "consumes": program.CONSUMES}
+    load = Load(lambda: client(pods, options), program.LANES, **kinds)
     load.start()
     began = load.until(load.has_begun, options["patience"])
     _say({"began": began, "errors": load.errors})

@@ -16,7 +16,7 @@ from ._load import Options, Pods
 
 pymemcache = import_module("pymemcache")
 SERVER = "memcached"
-PORT, LANES, KEEPS = 11211, 12, False
+PORT, LANES, KEEPS, CONSUMES = 11211, 12, False, False
 
 
 class _Cache:

@@ -16,7 +16,7 @@ psycopg = import_module("psycopg")
 asyncpg = import_module("asyncpg")
 sqlalchemy = import_module("sqlalchemy")
 SERVER = "PostgreSQL"
-PORT, LANES, KEEPS = 5432, 1, True
+PORT, LANES, KEEPS, CONSUMES = 5432, 1, True, False
 USER, PASSWORD = "app", "p@ss/w:rd"
 
 

@@ -15,7 +15,7 @@ pika = import_module("pika")
 aio_pika = import_module("aio_pika")
 kombu = import_module("kombu")
 SERVER = "RabbitMQ"
-PORT, LANES, KEEPS = 5672, 1, True
+PORT, LANES, KEEPS, CONSUMES = 5672, 1, True, True
 USER, PASSWORD = "guest", "guest"
 QUORUM = {"x-queue-type": "quorum"}
 

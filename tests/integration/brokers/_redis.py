@@ -11,7 +11,7 @@ from ._load import Options, Pods
 cluster = import_module("redis.cluster")
 RedisCluster, ClusterNode = cluster.RedisCluster, cluster.ClusterNode
 SERVER = "Redis Cluster"
-PORT, LANES, KEEPS = 6379, 9, True
+PORT, LANES, KEEPS, CONSUMES = 6379, 9, True, False
 
 
 class ByName:
