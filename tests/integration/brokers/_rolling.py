@@ -163,7 +163,9 @@ def _load(cluster: Cluster, options: dict[str, Any]) -> Iterator[subprocess.Pope
     options["patience"] = NAIVE if options["client"].startswith("naive") else LONG
     program = [sys.executable, "-m", f"{__package__}._load", json.dumps(options)]
     command = ["ip", "netns", "exec", cluster.name, *program]
-    load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    load = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
+    )
     with load:
         try:
             yield load
