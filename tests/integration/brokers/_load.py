@@ -130,12 +130,17 @@ class Load:
     def _read(self) -> None:
         client = self._made()
         while True:
+            texts = set[str]()
             try:
-                texts = set(client.read())
+                for text in client.read():
+                    texts.add(text)
+                    if self._consumes:  # it may not come again, whatever comes after it
+                        self.seen.add(text)
             except Exception as error:
                 self._failed(error)
             else:
-                self.seen = self.seen | texts if self._consumes else texts
+                if not self._consumes:
+                    self.seen = texts
                 if texts:
                     self.reads.add(0)
             time.sleep(PAUSE)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from peerdiscover import Discovery
+from peerdiscover import Discovery, Policy
 
 from ._load import Options, Pods
 
@@ -46,8 +46,10 @@ class Rendezvous(_Cache):
     """The owner of a key by `rendezvous()`, and one client for each peer."""
 
     def __init__(self, _pods: Pods, options: Options) -> None:
-        self._web = Discovery(f"{options['service']}:{PORT}")
+        # A pod that is away for longer than `hold` gives its keys to others, and a busy machine may take longer.
+        self._web = Discovery(f"{options['service']}:{PORT}", policy=Policy(hold=1000))
         self._web.start()
+        self._web.wait(options["replicas"])
         self._clients: dict[str, Any] = {}
         self._owners: dict[str, str] = {}
 

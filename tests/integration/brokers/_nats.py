@@ -34,16 +34,14 @@ class NatsPy:
         event_loop().call(self._stream.publish, self._name, text.encode())
 
     def read(self) -> Iterable[str]:
-        texts: list[str] = event_loop().call(self._read)
-        return texts
+        for message in event_loop().call(self._fetch):
+            yield message.data.decode()
+            event_loop().call(message.ack)
 
-    async def _read(self) -> list[str]:
+    async def _fetch(self) -> Any:
         if self._pull is None:
             self._pull = await self._stream.pull_subscribe(self._name, durable="reader")
-        messages = await self._pull.fetch(100, timeout=2)
-        for message in messages:
-            await message.ack()
-        return [message.data.decode() for message in messages]
+        return await self._pull.fetch(100, timeout=2)
 
     def close(self) -> None:
         event_loop().call(self._connection.close)

@@ -79,16 +79,12 @@ class AioPika:
         await self._channel.default_exchange.publish(message, self._queue, timeout=5)
 
     def read(self) -> Iterable[str]:
-        while (found := event_loop().call(self._read)) is not None:
-            yield found
+        while (message := event_loop().call(self._get)) is not None:
+            yield message.body.decode()
+            event_loop().call(message.ack)
 
-    async def _read(self) -> str | None:
-        message = await self._declared.get(fail=False, timeout=5)
-        if message is None:
-            return None
-        await message.ack()
-        text: str = message.body.decode()
-        return text
+    async def _get(self) -> Any:
+        return await self._declared.get(fail=False, timeout=5)
 
     def close(self) -> None: ...
 
