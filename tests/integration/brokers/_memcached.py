@@ -46,7 +46,7 @@ class Rendezvous(_Cache):
     """The owner of a key by `rendezvous()`, and one client for each peer."""
 
     def __init__(self, _pods: Pods, options: Options) -> None:
-        # A pod that is away for longer than `hold` gives its keys to others, and a busy machine may take longer.
+        # A pod that is away for longer than `hold` gives its keys to others; a busy machine may take longer.
         self._web = Discovery(f"{options['service']}:{PORT}", policy=Policy(hold=1000))
         self._web.start()
         self._web.wait(options["replicas"])
