@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from peerdiscover import NoPeersError
 from tests.http._flavors import SLOW
-from tests.http._pods import pods
+from tests.http._pods import Pod, Request, pods, scripted
 from tests.waiting import LONG
 
 from ._sessions import web
@@ -58,6 +59,25 @@ def test_a_get_without_an_answer_goes_elsewhere(library: str, manner: Any) -> No
     assert tried.sent
     assert tried.peer.key == "web-0"
     assert sorted(service.executed().values()) == [1, 1, 2]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_pod_that_does_not_read_a_large_body(library: str, kept: bool) -> None:
+    def answer(pod: Pod, sock: socket.socket, _: Request) -> bool:
+        sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n" + pod.name.encode())
+        if pod.name == "web-0":
+            pod.go.wait()  # and reads no more
+            return False
+        return True
+
+    with scripted(answer, 2) as service, web(library, service.source, attempt_timeout=1) as client:
+        if kept:
+            assert {client.get().text for _ in range(2)} == {"web-0", "web-1"}
+        else:
+            service[0].manner = "deaf"
+        for _ in range(2):
+            body = io.BytesIO(b"x" * 20_000_000)  # more than two kernels take
+            assert client.request("PUT", data=body).text == "web-1"
 
 
 def test_a_post_without_an_answer_is_not_sent_again(library: str) -> None:

@@ -72,6 +72,11 @@ class PodConnection:
         self.response = None
         self._released_at = time.monotonic()
 
+    def on_failed(self) -> None:
+        """No response came. aiohttp closes it, but what the pod does not read would keep it open."""
+        if self._transport.is_closing():
+            self._transport.abort()
+
     def is_kept(self, now: float) -> bool:
         """Return whether the connector certainly has it for the next request."""
         return now < self._released_at + _KEPT_FOR and not self._transport.is_closing()

@@ -111,6 +111,8 @@ class _Middleware:
             try:
                 response = await self._attempt(step, request, url, handler)
             except BaseException as error:
+                if isinstance(step.connection, PodConnection):
+                    step.connection.on_failed()
                 now = time.monotonic()
                 final = dispatch.failed(step, error, now)
                 if final is error:

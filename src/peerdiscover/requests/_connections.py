@@ -10,11 +10,12 @@ Invariants, as of `peerdiscover.http._connections`:
 * An attempt ends when its response has been read, or its connection is closed: urllib3 then gives the
   connection back to its pool, or closes it. (http.client closes it sooner if the response ends with the
   connection; that is before the attempt is `reading`.)
-* The time until the head of a response is what is left of the attempt, for each read of a socket.
+* Until the head of a response each write and read has what is left of the attempt.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
@@ -77,6 +78,8 @@ class PodConnection(HTTPConnection):
         if not (attempt.written or attempt.is_new_connection) and self.is_closed_by_pod:
             raise ProtocolError("the pod closed this connection before anything was written")
         attempt.on_write(self)
+        if attempt.deadline < math.inf:
+            self.sock.settimeout(attempt.within(self.timeout))
         if attempt.is_small is not self._has_user_timeout:
             self._has_user_timeout = attempt.is_small
             set_user_timeout(self.sock, 2 * self.pod.connect_timeout if attempt.is_small else 0)
