@@ -156,23 +156,23 @@ class Fake:
         return bool(script(connection))
 
 
-Take = Callable[[Kubernetes, int], list[Answer]]
+Take = Callable[..., list[Answer]]
 
 
 @pytest.fixture(params=["threads", "asyncio", "trio"])
 def take(request: pytest.FixtureRequest) -> Take:
     """The first so many answers of a watch, by each driver."""
 
-    def by_thread(source: Kubernetes, count: int) -> list[Answer]:
-        answers = source.watch(ASK)
+    def by_thread(source: Kubernetes, count: int, ask: LookupRequest = ASK) -> list[Answer]:
+        answers = source.watch(ask)
         try:
             return list(islice(answers, count))
         finally:
             answers.close()  # type: ignore[attr-defined]
 
-    async def awaited(source: Kubernetes, count: int) -> list[Answer]:
+    async def awaited(source: Kubernetes, count: int, ask: LookupRequest) -> list[Answer]:
         found: list[Answer] = []
-        answers = source.awatch(ASK)
+        answers = source.awatch(ask)
         with anyio.fail_after(LONG):
             try:
                 while len(found) < count:
@@ -183,7 +183,7 @@ def take(request: pytest.FixtureRequest) -> Take:
 
     if request.param == "threads":
         return by_thread
-    return lambda source, count: anyio.run(awaited, source, count, backend=request.param)
+    return lambda source, count, ask=ASK: anyio.run(awaited, source, count, ask, backend=request.param)
 
 
 def there(answer: Answer) -> set[str]:
@@ -361,7 +361,7 @@ def test_a_proxy_that_is_not_spoken_to_is_an_error_without_its_password(
 
 
 def test_nobody_listens(take: Take) -> None:
-    (answer,) = take(Kubernetes("http://127.0.0.1:1"), 1)
+    (answer,) = take(Kubernetes("http://127.0.0.1:1"), 1, replace(ASK, timeout=2 * LONG))
     assert str(answer.error).startswith("ConnectionRefusedError: "), "also where it is awaited"
 
 
