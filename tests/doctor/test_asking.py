@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +98,18 @@ def test_one_connection_a_pod(svc: HeadlessService, monkeypatch: pytest.MonkeyPa
     made.clear()
     assert "PD201" in missing(examined(NAME, svc.nameserver, connects=False))
     assert made == []
+
+
+def test_what_failed_once_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["refuses", "accepts"])
+    monkeypatch.setattr(_pods, "_try", lambda _: next(answers))
+    assert _pods.connect([("10.0.0.1", 80)], [], 30.0) == {"10.0.0.1:80": "accepts"}
+
+
+def test_a_silent_server_is_asked_three_times_over_udp(svc: HeadlessService) -> None:
+    svc.answer("timeout")
+    examined(NAME, svc.nameserver)
+    assert [query.transport for query in svc.queries] == ["udp"] * 3 + ["tcp"] * 2
 
 
 @pytest.mark.parametrize(
@@ -226,6 +239,7 @@ def test_who_listens_on_loopback_alone(tmp_path: Path) -> None:
     assert _pods._loopback_ports(tmp_path / "none") == frozenset()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_real_listener_on_loopback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         assert sock.getsockname()[1] in _pods._loopback_ports(Path("/proc/net"))
