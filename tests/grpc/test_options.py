@@ -311,11 +311,12 @@ def test_a_picker_that_counts(kind: str) -> None:
             in_flight.append(thread)
             eventually(lambda: service.executed == len(in_flight))
         assert [pod.executed for pod in service.all] == [4, 4]
+        assert sum(map(len, picker._in_flight.values())) == 8
         for pod in service.all:
             pod.go.set()
         for thread in in_flight:
             thread.join(LONG)
-        eventually(lambda: not any(picker._counts.values()) if hasattr(picker, "_counts") else True)
+        eventually(lambda: not any(picker._in_flight.values()))
 
 
 def test_a_picker_of_ones_own(kind: str) -> None:
