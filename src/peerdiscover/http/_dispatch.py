@@ -89,10 +89,6 @@ class Dispatch:
         """Whether the error is this process's fault, whatever the attempt looks like."""
         return False
 
-    def _body_is_consumed(self) -> bool:
-        """Whether a body that cannot be sent again was begun."""
-        return False
-
     def _retry_after(self, response: Any) -> str | None:
         """Return the `Retry-After` of a response whose status is 503; else None."""
         raise NotImplementedError
@@ -193,8 +189,6 @@ class Dispatch:
         outcome = self._classify(attempt, error)
         if attempt.connecting and now < attempt.deadline and outcome is not AttemptOutcome.NO_DESCRIPTORS:
             pod.last_connect_failure = now
-        if not outcome.sent and not self._replayable and self._body_is_consumed():
-            outcome = AttemptOutcome.REFUSED  # the library began to send it and could not
         if (
             not self._had_too_little_time(attempt, now)
             and not self._is_ours(error)

@@ -31,8 +31,9 @@ class HttpxDispatch(Dispatch):
         self.library: HttpxFlavor = state.library_of(request)
         library, url, extensions = self.library, request.url, request.extensions
         self._request = request
-        self._host, port = url.raw_host.decode("ascii"), url.port
-        named = state.validate(url.scheme, self._host, port, library.wrong_host)
+        self._raw_host, self._port = url.raw_host, url.port
+        self._host = self._raw_host.decode("ascii")
+        named = state.validate(url.scheme, self._host, self._port, library.wrong_host)
         peer: Peer | None = extensions.get("peer", named)
         if peer is not None and not isinstance(peer, Peer):
             raise ConfigurationError(f"extensions={{'peer': {peer!r}}}: expected a Peer, as in `peers`")
@@ -65,16 +66,16 @@ class HttpxDispatch(Dispatch):
         return self.library.map_exception(error)
 
     def _classify(self, attempt: Attempt, error: Exception) -> AttemptOutcome:
-        return classify_httpx(attempt, error, self.library.core)
+        outcome = classify_httpx(attempt, error, self.library.core)
+        if not outcome.sent and not self._replayable and self._body.consumed:
+            return AttemptOutcome.REFUSED  # the pool began to send it and could not
+        return outcome
 
     def _is_timeout(self, error: Exception) -> bool:
         return isinstance(error, self.library.core.TimeoutException)
 
     def _is_ours(self, error: Exception) -> bool:
         return is_lost_count(error)
-
-    def _body_is_consumed(self) -> bool:
-        return bool(self._body.consumed)
 
     def _retry_after(self, response: httpcore.Response) -> str | None:
         if response.status != 503:
@@ -99,7 +100,7 @@ class HttpxDispatch(Dispatch):
             extensions = {**extensions, "timeout": timeouts}
         converted: httpcore.Request = core.Request(
             request.method,
-            core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            core.URL(scheme=url.raw_scheme, host=self._raw_host, port=self._port, target=url.raw_path),
             headers=headers,
             content=self._body,
             extensions=extensions,
