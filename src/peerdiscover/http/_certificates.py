@@ -30,7 +30,7 @@ class TlsContext:
         if verify is True and trust_env:
             self._ca = os.environ.get("SSL_CERT_FILE") or None
         self._cert: tuple[str, ...] = (cert,) if isinstance(cert, str) else tuple(cert or ())
-        self._seen: dict[str, object] = self._stat()
+        self._seen = self._stat()
         self.context: ssl.SSLContext
         if isinstance(verify, str):
             kind = "capath" if Path(verify).is_dir() else "cafile"
@@ -42,10 +42,7 @@ class TlsContext:
 
     def refresh(self) -> None:
         """Read those files again that changed."""
-        if not self._seen:
-            return
-        now = self._stat()
-        if now == self._seen:
+        if (now := self._stat()) == self._seen:
             return
         try:
             if self._ca is not None and not Path(self._ca).is_dir():
@@ -61,10 +58,9 @@ class TlsContext:
 
     def _stat(self) -> dict[str, object]:
         found: dict[str, object] = {}
-        for name in (self._ca, *self._cert[:2]):
-            if name is not None:
-                found[name] = None
-                with suppress(OSError):
-                    stat = Path(name).stat()
-                    found[name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        for name in filter(None, (self._ca, *self._cert[:2])):
+            found[name] = None
+            with suppress(OSError):
+                stat = Path(name).stat()
+                found[name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         return found

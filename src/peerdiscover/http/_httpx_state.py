@@ -47,7 +47,7 @@ class HttpxState(TransportState):
         """Return the library of a request; `TypeError` if another one is served already."""
         library = self._library
         if library is None or not isinstance(request, library.api.Request):
-            if self.pools.any:
+            if self.pools.unsubscribe is not None:
                 raise TypeError(f"{request!r}: this transport already serves a client of another library")
             library = self._bind(library_of(request))
         return library
@@ -56,8 +56,8 @@ class HttpxState(TransportState):
         assert self._library is not None
         settings, core, options = self.settings, self._library.core, self._pool_options
         limit = options["max_connections"]
-        pod = PodPool(peer, settings.connect_timeout, settings.http2, limit, core, self._clock)
-        pod.before_tls = self._tls.refresh
+        before_tls = self._tls.refresh
+        pod = PodPool(peer, settings.connect_timeout, settings.http2, limit, core, self._clock, before_tls)
         pod.pool = self._make_pool(core, pod, options)
         return pod
 

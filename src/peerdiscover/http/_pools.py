@@ -69,11 +69,6 @@ class PodPools:
         unsubscribe()  # another thread was first
         _forks.opened(self)
 
-    @property
-    def any(self) -> bool:
-        """Whether there is a pool."""
-        return bool(self._pods or self.leaving)
-
     def is_free(self, peer: Peer, now: float) -> bool:
         """Whether a request should go there: neither of the two that follow."""
         pod = self._pods.get(peer)

@@ -22,16 +22,10 @@ _MAX_HOSTS = 100  # spellings of the service's host that are remembered as valid
 
 
 class TransportState:
-    """The state of a transport.
-
-    * `discovery`: where the pods come from.
-    * `settings`: the options of the transport.
-    * `make_pod`: returns a pod's pool of connections.
-
-    `mounted`, of a subclass, shows how a transport is mounted.
-    """
+    """The state of a transport. `make_pod` returns a pod's pool of connections."""
 
     mounted: str
+    """An example of how a transport is mounted, of a subclass; errors show it."""
 
     def __init__(
         self, discovery: _BaseDiscovery[Any], settings: TransportSettings, make_pod: Callable[[Peer], PodPool]
