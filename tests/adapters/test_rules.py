@@ -75,9 +75,10 @@ def test_a_pod_that_does_not_read_a_large_body(library: str, kept: bool) -> None
             assert {client.get().text for _ in range(2)} == {"web-0", "web-1"}
         else:
             service[0].manner = "deaf"
-        for _ in range(2):
-            body = io.BytesIO(b"x" * 20_000_000)  # more than two kernels take
-            assert client.request("PUT", data=body).text == "web-1"
+        big = b"x" * 20_000_000  # more than two kernels take
+        answers = [client.request("PUT", data=io.BytesIO(big)) for _ in range(2)]
+        # Whether the other one was a probe of web-0, on a new connection, is a matter of time.
+        assert ["web-0", "web-1"] in [answer.pods for answer in answers]
 
 
 def test_a_post_without_an_answer_is_not_sent_again(library: str) -> None:
