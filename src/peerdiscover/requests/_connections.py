@@ -74,6 +74,7 @@ class PodConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()  # http.client would, but only after what follows
+        assert self.sock is not None
         attempt = _current_attempt()
         if not (attempt.written or attempt.is_new_connection) and self.is_closed_by_pod:
             raise ProtocolError("the pod closed this connection before anything was written")
