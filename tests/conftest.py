@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import stat
@@ -50,12 +51,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that leaves a thread or a file descriptor behind.
+    """Fails a test that leaves a thread or a file descriptor behind, or keeps the library's log from others.
 
     What ends a moment after the test has its time to do so: the machine may be busy.
     """
     threads, descriptors = _threads(), _descriptors()
     yield
+    assert logging.getLogger("peerdiscover").propagate, "no later test would see the log"
     if request.node.get_closest_marker("may_leak"):
         return
     deadline = time.monotonic() + LONG

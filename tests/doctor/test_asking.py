@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import sys
 import threading
@@ -33,6 +34,16 @@ FAILURES = ("servfail", "refused", "nxdomain", "timeout", "truncated")
 def svc() -> Iterator[HeadlessService]:
     with HeadlessService("web-headless.prod", 3, {"http": 8080}) as service:
         yield service
+
+
+@pytest.fixture(autouse=True)
+def the_log_is_the_tests_again() -> Iterator[None]:
+    """`main` takes the library's log for its own process."""
+    log = logging.getLogger("peerdiscover")
+    handlers, level, propagates = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagates
+    log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
