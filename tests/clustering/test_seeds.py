@@ -12,6 +12,7 @@ import logging
 import math
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,10 @@ class World:
             raise ConnectionRefusedError
         return pod
 
+    def wait(self, state: object) -> float:  # noqa: ARG002 - tenacity's
+        """Seconds between two rounds, from the seed: so that a world is the same each time."""
+        return self.random.uniform(1, 1.2)
+
     async def probe(self, peer: Peer) -> Standing:
         with anyio.fail_after(2):
             standing = (await self.send(peer)).contact.standing
@@ -162,8 +167,7 @@ class World:
         pod = self.pods[i] = Pod(ContactPoint(f"web-{i}", self.founders, cluster=self.disks[i]))
 
         async def form(cluster: str) -> None:
-            self.enter(i, pod, cluster)
-            with anyio.fail_after(20):
+            with self.entering(i, pod, cluster), anyio.fail_after(20):
                 await anyio.sleep(self.delay())
 
         async def join(peer: Peer, cluster: str) -> None:
@@ -171,27 +175,34 @@ class World:
                 at = await self.send(peer)
                 if at.contact.standing.cluster != cluster:
                     raise ConnectionError("not in that cluster")
-                self.enter(i, pod, cluster)
-                await anyio.sleep(self.delay())
+                with self.entering(i, pod, cluster):
+                    await anyio.sleep(self.delay())
 
         with pod.scope:
             if not self.real:
                 view: Any = View(self, f"web-{i}")
-                await abootstrap(view, pod.contact, form=form, join=join, probe=self.probe)
+                await abootstrap(view, pod.contact, form=form, join=join, probe=self.probe, wait=self.wait)
                 return
             async with AsyncDiscovery("web", source=self, me=Identity(name=f"web-{i}")) as web:
-                await abootstrap(web, pod.contact, form=form, join=join, probe=self.probe)
+                await abootstrap(web, pod.contact, form=form, join=join, probe=self.probe, wait=self.wait)
 
-    def enter(self, i: int, pod: Pod, cluster: str) -> None:
-        if self.pods[i] is not pod:
-            return
-        pod.enters = cluster
-        if self.has_disks:
-            self.disks[i] = cluster
-        inside = {other.cluster for other in self.pods if other is not None} | {*self.disks}
-        if len(inside - {None}) > 1:
-            # Not an assertion: what `form` and `join` raise, the driver takes for their failure.
-            self.split = inside
+    @contextmanager
+    def entering(self, i: int, pod: Pod, cluster: str) -> Iterator[None]:
+        """It is in the cluster from here on. If this raises, that is undone, as `form` and `join` must."""
+        if self.pods[i] is pod:  # else it has crashed, and is cancelled at its next step
+            pod.enters = cluster
+            if self.has_disks:
+                self.disks[i] = cluster
+            inside = {other.cluster for other in self.pods if other is not None} | {*self.disks}
+            if len(inside - {None}) > 1:
+                # Not an assertion: what `form` and `join` raise, the driver takes for their failure.
+                self.split = inside
+        try:
+            yield
+        except Exception:  # a crash is none, and undoes nothing
+            if self.pods[i] is pod:
+                pod.enters = self.disks[i] = None
+            raise
 
     def start(self, i: int) -> None:
         self._tasks.start_soon(self.run, i)
@@ -203,10 +214,9 @@ class World:
         keeps = self.has_disks and self.random.random() < 0.5
         if not keeps and pod.cluster is not None:
             # The guarantee needs one founder that remembers the cluster, if any pod does.
-            others = [j for j in range(len(self.founders)) if j != i]
-            if not any(self.remembers(j) for j in others) and any(
-                self.remembers(j) for j in range(self.n) if j != i
-            ):
+            founders = [j for j in range(len(self.founders)) if j != i]
+            others = [j for j in range(self.n) if j != i]
+            if not any(map(self.remembers, founders)) and any(map(self.remembers_or_enters, others)):
                 return
         pod.scope.cancel()
         self.pods[i] = None
@@ -216,6 +226,10 @@ class World:
     def remembers(self, i: int) -> bool:
         pod = self.pods[i]
         return self.disks[i] is not None or (pod is not None and pod.contact.standing.cluster is not None)
+
+    def remembers_or_enters(self, i: int) -> bool:
+        pod = self.pods[i]
+        return self.remembers(i) or (pod is not None and pod.enters is not None)
 
     @property
     def whole(self) -> bool:
