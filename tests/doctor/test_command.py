@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from peerdiscover.doctor._codes import CHECKS, page
+from peerdiscover.doctor._codes import page
 from peerdiscover.doctor._reading import MAX_BYTES
 from tests.cli.running import COMMAND, SECONDS, environment, run
 from tests.cli.test_terminal import ESCAPE, WITHOUT_RICH, on_a_terminal
@@ -21,106 +21,11 @@ MANIFESTS = Path(__file__).parents[2] / "examples" / "manifests"
 TRAP = str(MANIFESTS / "trap.yaml")
 RIGHT = str(MANIFESTS / "right.yaml")
 
-STRING = {"type": "string"}
-MAYBE = {"type": ["string", "null"]}
-CODE = {"enum": list(CHECKS)}
-
-
-def exactly(**properties: object) -> dict[str, object]:
-    keys = list(properties)
-    return {"type": "object", "properties": properties, "required": keys, "additionalProperties": False}
-
-
-def many(items: object) -> dict[str, object]:
-    return {"type": "array", "items": items}
-
-
-OURS = exactly(
-    name=MAYBE,
-    asked_from=MAYBE,
-    findings=many(
-        exactly(
-            code=CODE,
-            level={"enum": ["error", "warning", "note"]},
-            title=STRING,
-            object=STRING,
-            seen=STRING,
-            why=STRING,
-            change=STRING,
-            file=MAYBE,
-            line={"type": ["integer", "null"], "minimum": 1},
-        )
-    ),
-    not_checked=many(exactly(codes={**many(CODE), "minItems": 1}, why=STRING)),
-    passed=many(CODE),
-)
-MESSAGE = {"type": "object", "required": ["text"], "properties": {"text": STRING}}
-SARIF = {
-    # What SARIF 2.1.0 requires of the parts that are written, and what code hosts need of them.
-    "type": "object",
-    "required": ["version", "runs", "$schema"],
-    "properties": {
-        "version": {"const": "2.1.0"},
-        "runs": many(
-            {
-                "type": "object",
-                "required": ["tool", "results"],
-                "properties": {
-                    "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
-                    "tool": {
-                        "type": "object",
-                        "required": ["driver"],
-                        "properties": {
-                            "driver": {
-                                "type": "object",
-                                "required": ["name", "rules"],
-                                "properties": {
-                                    "rules": many(
-                                        {
-                                            "type": "object",
-                                            "required": ["id", "shortDescription"],
-                                            "properties": {"shortDescription": MESSAGE, "help": MESSAGE},
-                                        }
-                                    )
-                                },
-                            }
-                        },
-                    },
-                    "results": many(
-                        {
-                            "type": "object",
-                            "required": ["ruleId", "ruleIndex", "level", "message", "locations"],
-                            "properties": {
-                                "level": {"enum": ["none", "note", "warning", "error"]},
-                                "message": MESSAGE,
-                                "locations": {
-                                    "type": "array",
-                                    "minItems": 1,
-                                    "items": {
-                                        "type": "object",
-                                        "required": ["physicalLocation"],
-                                        "properties": {
-                                            "physicalLocation": {
-                                                "type": "object",
-                                                "required": ["artifactLocation", "region"],
-                                                "properties": {
-                                                    "region": {
-                                                        "required": ["startLine"],
-                                                        "properties": {"startLine": {"minimum": 1}},
-                                                    }
-                                                },
-                                            }
-                                        },
-                                    },
-                                },
-                            },
-                        }
-                    ),
-                },
-            }
-        ),
-    },
-}
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+OURS: dict[str, Any] = json.loads(DOCUMENT.partition("```json\n")[2].partition("```")[0])
+"""The schema in docs/doctor.md."""
+SARIF: dict[str, Any] = json.loads((Path(__file__).parent / "sarif" / "sarif-schema-2.1.0.json").read_text())
+"""OASIS's own."""
 
 
 @pytest.fixture
@@ -183,19 +88,62 @@ def test_json_has_the_same_keys_always(wrong: str) -> None:
     assert [(one["code"], one["line"]) for one in said["findings"]] == [(code, line) for code in codes]
 
 
+def test_the_schemas_are_strict() -> None:
+    for schema in OURS, SARIF:
+        validator = jsonschema.validators.validator_for(schema)
+        validator.check_schema(schema)
+        assert schema["additionalProperties"] is False
+    assert OURS["required"] == list(OURS["properties"])
+    finding = OURS["properties"]["findings"]["items"]
+    assert finding["required"] == list(finding["properties"])
+
+
+def sarif_of(path: str) -> list[dict[str, Any]]:
+    """The results that are written of a file, after a look at the whole."""
+    written = json.loads(run("doctor", "-f", path, "-o", "sarif").stdout)
+    jsonschema.validate(written, SARIF)
+    (only,) = written["runs"]
+    rules = only["tool"]["driver"]["rules"]
+    assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in rules)
+    results: list[dict[str, Any]] = only["results"]
+    assert [rules[one["ruleIndex"]]["id"] for one in results] == [one["ruleId"] for one in results]
+    for one in results:
+        assert one["level"] in ("note", "warning", "error")
+        assert one["locations"][0]["physicalLocation"]["region"]["startLine"] >= 1
+    return results
+
+
+def place(result: dict[str, Any]) -> str:
+    uri: str = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    return uri
+
+
 def test_sarif(wrong: str) -> None:
-    for path in RIGHT, TRAP, wrong:
-        written = json.loads(run("doctor", "-f", path, "-o", "sarif").stdout)
-        jsonschema.validate(written, SARIF)
-        (only,) = written["runs"]
-        ids = [rule["id"] for rule in only["tool"]["driver"]["rules"]]
-        assert [ids[one["ruleIndex"]] for one in only["results"]] == [
-            one["ruleId"] for one in only["results"]
-        ]
-        places = {
-            one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in only["results"]
-        }
-        assert places <= {path}
+    assert sarif_of(RIGHT) == []
+    for path in TRAP, wrong:
+        assert {place(one) for one in sarif_of(path)} == {Path(path).as_uri()}
+
+
+def test_places_in_sarif_are_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 3986 knows no spaces, and a scheme ends with a colon: SARIF 2.1.0, 3.10.1."""
+    odd = tmp_path / "my: chart" / "trap 100%.yaml"
+    odd.parent.mkdir()
+    odd.write_text(Path(TRAP).read_text())
+    monkeypatch.chdir(tmp_path)
+    (uri,) = {place(one) for one in sarif_of("my: chart/trap 100%.yaml")}
+    assert uri == "my%3A%20chart/trap%20100%25.yaml"
+    (uri,) = {place(one) for one in sarif_of(str(odd))}
+    assert uri == odd.as_uri()
+
+
+def test_braces_in_sarif_are_no_placeholders(tmp_path: Path) -> None:
+    """`{0}` stands for an argument in a message, so braces are doubled: SARIF 2.1.0, 3.11.5."""
+    m = Manifests()
+    m.service["spec"]["selector"] = {"app": "{0}"}
+    path = tmp_path / "web.json"
+    path.write_text(json.dumps(m.all))
+    texts = [one["message"]["text"] for one in sarif_of(str(path))]
+    assert "app: {{0}} selects nothing" in texts[0]
 
 
 def test_the_text_fits_80_columns(wrong: str) -> None:

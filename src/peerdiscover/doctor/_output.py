@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from peerdiscover._text import printable
 
@@ -182,7 +184,9 @@ def as_sarif(report: Report, version: str) -> str:
             "ruleId": finding.code,
             "ruleIndex": rules.index(finding.code),
             "level": SARIF_LEVELS[finding.level],
-            "message": {"text": f"{finding.about}: {finding.seen}. Change:\n{change_of(finding)}"},
+            "message": {
+                "text": _sarif_text(f"{finding.about}: {finding.seen}. Change:\n{change_of(finding)}")
+            },
             "locations": [_location(where)],
         }
         for finding in report.sorted()
@@ -203,8 +207,15 @@ def as_sarif(report: Report, version: str) -> str:
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
+def _sarif_text(text: str) -> str:
+    """A message, in which a single brace would begin a placeholder (SARIF 2.1.0, 3.11.5)."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def _location(where: Object) -> dict[str, Any]:
-    place = {"artifactLocation": {"uri": (where.file or "stdin").replace("\\", "/")}}
+    path = Path(where.file or "stdin")
+    uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    place = {"artifactLocation": {"uri": uri}}
     region = {"region": {"startLine": where.line or 1}}
     return {
         "physicalLocation": {**place, **region},
