@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import yaml
 
 from peerdiscover.doctor._codes import Finding
 from peerdiscover.doctor._objects import Objects
+from peerdiscover.doctor._output import full
 from peerdiscover.doctor._report import Report, of_manifests
 from peerdiscover.doctor._world import World
 from peerdiscover.names import ServiceName
@@ -112,15 +116,27 @@ def codes(objects: list[Json], name: str | None = None, *, notes: bool = False) 
     return sorted({one.code for one in findings(objects, name, notes=notes)})
 
 
-def applied(objects: list[Json], finding: Finding) -> list[Json]:
-    """The objects after the change of a finding: a patch, where containers merge by name."""
-    assert isinstance(finding.change, Mapping), finding
-    assert finding.target is not None, finding
+def printed(findings: Iterable[Finding]) -> list[str]:
+    """The changes, as the lines for people have them."""
+    text = "\n".join(line for _, line in full(Report(findings=list(findings)), notes=True))
+    found = re.findall(r"^  change  (.*?)\n  more ", text, re.MULTILINE | re.DOTALL)
+    return [change.replace("\n" + " " * 10, "\n") for change in found]
+
+
+def applied(objects: list[Json], change: str) -> list[Json]:
+    """The objects after a change that was printed.
+
+    It is an object's name and the fields to write, where containers merge by name; or it is whole objects.
+    """
     mended = copy.deepcopy(objects)
-    where = (finding.target.kind, finding.target.name)
-    (target,) = (one for one in mended if (one["kind"], one["metadata"]["name"]) == where)
-    merge(target, finding.change)
-    return mended
+    head, _, fields = change.partition("\n")
+    if (name := re.fullmatch(r"(\w+) (?:[\w-]+/)?([\w.-]+)", head)) and fields.startswith("  "):
+        (target,) = (one for one in mended if (one["kind"], one["metadata"]["name"]) == name.groups())
+        merge(target, yaml.safe_load(fields))
+        return mended
+    more = list(yaml.safe_load_all(change))
+    assert all(isinstance(one, dict) and {"kind", "metadata"} <= one.keys() for one in more), change
+    return mended + more
 
 
 def merge(target: Json, patch: Mapping[str, Any]) -> None:

@@ -215,7 +215,7 @@ CHECKS: dict[str, Check] = {
         "Pods of Jobs are listed",
         "Warning: the selector matches the template of a Job or CronJob.",
         "While the Job runs, requests go to its pods.",
-        "Add a label to the selector that the Job's pods do not have.",
+        "Add a label to the selector that the Job's pods do not have; or give the Job's pods other labels.",
     ),
     "PD401": Check(
         "serviceName leads elsewhere",

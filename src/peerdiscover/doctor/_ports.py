@@ -155,13 +155,16 @@ def pd304(world: World) -> Iterator[Result]:
             lacking = [
                 w
                 for w in world.objects.selected(service)
-                if (declared := w.declared(port.protocol)) and port.target not in declared
+                if (known := w.declared(port.protocol)) and port.target not in known
             ]
             if lacking:
-                has = sorted({number for w in lacking for number in w.declared(port.protocol)})
+                declared = [pair for w in lacking for pair in w.declared(port.protocol).items()]
+                has = sorted({number for number, _ in declared})
+                called = {number for number, name in declared if name and name == port.name}
                 change: dict[str, Any] | str = "one of these ports, or declare it if they do listen on it"
-                if len(has) == 1:
-                    change = _with_port(service, port, port=has[0], targetPort=has[0])
+                if len(called or has) == 1:
+                    (number,) = called or has
+                    change = _with_port(service, port, port=number, targetPort=number)
                 yield Finding(
                     code="PD304",
                     level="warning",

@@ -12,6 +12,7 @@ from typing import Any
 
 from ._codes import Finding, NotChecked
 from ._objects import Object, Workload, at, items, labels_of
+from ._workloads import in_template
 from ._world import Result, World, serves
 
 __all__ = ["CHECKS_OF_SERVICES"]
@@ -108,17 +109,21 @@ def pd301(world: World) -> Iterator[Result]:
     objects = world.objects
     for service in world.services:
         selector = service.selector
+        there = objects.workloads(service.namespace)
         if not selector:
             if not objects.slices(service.namespace, service.name) and "EndpointSlice" not in objects.unread:
+                named = next((w for w in there if serves(w.object, service.name)), None)
                 yield Finding(
                     code="PD301",
                     level="warning",
                     about=service,
                     seen="it has no selector, and there is no EndpointSlice of that name",
-                    change="a selector with the labels of the pods, or EndpointSlices that are kept by hand",
+                    change=_selecting(service, named)
+                    if named
+                    else "a selector with the labels of the pods, or EndpointSlices that are kept by hand",
+                    target=service if named else None,
                 )
             continue
-        there = objects.workloads(service.namespace)
         pods = [Workload.of(one) for one in objects.of_kind("Pod", service.namespace)]
         if any(w.matches(selector) for w in (*there, *pods)):
             continue
@@ -131,19 +136,21 @@ def pd301(world: World) -> Iterator[Result]:
         nearest = _nearest(service, there)
         pairs = ", ".join(f"{key}: {value}" for key, value in selector.items())
         has = f"; {nearest.name} has {_pairs(nearest, selector)}" if nearest else ""
-        patch: dict[str, Any] | str = "the labels of the pods"
-        if nearest is not None:
-            labels = {key: str(value) for key, value in _selector_of(nearest).items()}
-            patch = {"spec": {"selector": {**dict.fromkeys(selector.keys() - labels.keys()), **labels}}}
         yield Finding(
             code="PD301",
             level="warning" if at_run_time else "error",
             about=service,
             seen=f"{pairs} selects nothing{has}"
             + (f" (is {', '.join(sorted(unknown))} set at run time?)" if at_run_time else ""),
-            change=patch,
+            change=_selecting(service, nearest) if nearest else "the labels of the pods",
             target=service if nearest else None,
         )
+
+
+def _selecting(service: Object, w: Workload) -> dict[str, Any]:
+    """The patch by which a Service selects these pods."""
+    labels = {key: str(value) for key, value in _selector_of(w).items()}
+    return {"spec": {"selector": {**dict.fromkeys(service.selector.keys() - labels.keys()), **labels}}}
 
 
 def _nearest(service: Object, workloads: list[Workload]) -> Workload | None:
@@ -217,13 +224,20 @@ def pd308(world: World) -> Iterator[Result]:
             others = [set(w.labels.items()) for w in selected if not w.is_job]
             more = sorted(set.intersection(*others) - set(job.labels.items())) if others else []
             more = [pair for pair in more if pair[0] not in service.selector]
+            change: dict[str, Any] | str = "a label that the Job's pods lack"
+            target: Object | None = None
+            if more:
+                change, target = {"spec": {"selector": dict(more[:1])}}, service
+            elif others:  # they differ in no label: the Job's pods are to be called something else
+                labels = {[*service.selector][-1]: job.name}
+                change, target = in_template(job, {"metadata": {"labels": labels}}), job.object
             yield Finding(
                 code="PD308",
                 level="warning",
                 about=service,
                 seen=f"it selects the pods of {job.object.kind} {job.name}, too",
-                change={"spec": {"selector": dict(more[:1])}} if more else "a label that the Job's pods lack",
-                target=service if more else None,
+                change=change,
+                target=target,
                 also=(job.object,),
             )
 

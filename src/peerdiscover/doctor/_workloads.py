@@ -16,7 +16,7 @@ from ._objects import Object, Workload, at, items
 from ._words import names_in, waits
 from ._world import Result, World
 
-__all__ = ["CHECKS_OF_WORKLOADS", "in_pod"]
+__all__ = ["CHECKS_OF_WORKLOADS", "in_pod", "in_template"]
 
 
 def pd102(world: World) -> Iterator[Result]:
@@ -54,7 +54,12 @@ def _is_listed(world: World, w: Workload) -> bool:
 
 def in_pod(w: Workload, spec: Mapping[str, Any]) -> dict[str, Any]:
     """The patch of a workload that changes the spec of its pods."""
-    patch: dict[str, Any] = {"spec": dict(spec)}
+    return in_template(w, {"spec": dict(spec)})
+
+
+def in_template(w: Workload, template: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch of a workload that changes the template of its pods."""
+    patch = dict(template)
     path = {"CronJob": ["spec", "jobTemplate", "spec", "template"], "Pod": []}
     for key in reversed(path.get(w.object.kind, ["spec", "template"])):
         patch = {key: patch}
