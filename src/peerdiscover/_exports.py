@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-__all__ = ["lazy"]
-
 
 def lazy(
     package: str, exports: Mapping[str, tuple[str, ...]]

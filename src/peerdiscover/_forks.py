@@ -21,8 +21,6 @@ from contextlib import suppress
 from functools import cache
 from typing import Protocol
 
-__all__ = ["closed", "opened", "owns"]
-
 
 class Open(Protocol):
     """What has locks and threads of its own. Each hook works even if `_before_fork` was interrupted."""

@@ -12,8 +12,6 @@ from ._labels import LABEL
 from ._text import quoted
 from .errors import ConfigurationError
 
-__all__ = ["StaticEntry", "host_port", "is_port", "parse_host_port", "parse_static", "refusal"]
-
 
 def refusal(text: str, part: str, why: str) -> ConfigurationError:
     """An error that shows the whole string, shortened if it is long, and the part of it that is wrong."""

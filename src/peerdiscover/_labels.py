@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-__all__ = ["DNS_LABEL", "LABEL", "dashed", "dashed_address", "ordinal_of"]
-
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 """A label of a Service, a namespace, a pod (RFC 1123)."""
 DNS_LABEL = re.compile(r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?", re.ASCII)

@@ -6,8 +6,6 @@ they are, they could colour a terminal, forge a second line of a log, or fill it
 
 from __future__ import annotations
 
-__all__ = ["printable", "quoted"]
-
 
 def printable(text: str, limit: int = 200) -> str:
     """`text` on one line of at most `limit` characters: control characters escaped, what is too long cut off.

@@ -9,8 +9,6 @@ from typing import NoReturn
 
 from peerdiscover._text import printable, quoted
 
-__all__ = ["parse"]
-
 _NAME = "[k8s:|auto:][_port._proto.]service[.namespace[.svc[.domain]]][:port], or static:ADDRESS:PORT,…"
 
 _MAIN = """\

@@ -33,8 +33,6 @@ from ._stderr import say, say_error
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["run"]
-
 _FOREVER = 10.0 * 365 * 86400  # seconds; a policy's times must be finite
 _RESOLVE_SECONDS = 5.0
 _WAIT_SECONDS = 60.0

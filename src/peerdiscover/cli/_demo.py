@@ -27,8 +27,6 @@ from ._output import lines, terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["run"]
-
 _SERVICE = "web-headless.prod:http"
 _RESTART_DEADLINE = 10.0
 """Seconds until the restart of a pod must have been noticed; after that the demo fails, and says so."""

@@ -25,8 +25,6 @@ from ._output import header, table_of
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["block"]
-
 _POLL = 0.2
 """Seconds between two looks at whether the command has ended."""
 _BESIDE = 8

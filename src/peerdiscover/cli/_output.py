@@ -23,18 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = [
-    "change_json",
-    "header",
-    "lines",
-    "set_json",
-    "show_change",
-    "show_set",
-    "table",
-    "table_of",
-    "terminal",
-]
-
 
 def set_json(peers: PeerSet) -> str:
     """Return the JSON object that `resolve --json` prints."""

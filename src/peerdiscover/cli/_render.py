@@ -18,8 +18,6 @@ from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.environment import Environment
 
-__all__ = ["run"]
-
 
 def run(arguments: Namespace) -> int:
     """Print the settings in the format that was asked for; what comes back is the exit status."""

@@ -15,8 +15,6 @@ import sys
 
 from peerdiscover._text import printable
 
-__all__ = ["say", "say_error", "show_log"]
-
 _MAX_LINE = 4000
 
 

@@ -27,8 +27,6 @@ from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.sources.dns.addresses import Addresses
 from peerdiscover.sources.environment import Environment
 
-__all__ = ["HINT", "ThisPod", "this_pod", "wait_for_own_name"]
-
 _LOOKUP_TIMEOUT = 5.0
 _PAUSE = 1.0
 """Seconds between two lookups of this pod's name."""

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from .attempts import Failover
     from .broadcast import Broadcast, Late, RollingBroadcast
 
-__all__ = ["_BaseDiscovery", "as_service_name", "identity_for"]
-
 R = TypeVar("R", bound=Refresher)
 
 

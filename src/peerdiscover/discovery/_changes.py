@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from peerdiscover.peers import Change, PeerSet
 
-__all__ = ["ChangeCursor", "ChangeReader", "Pause"]
-
 
 @dataclass(frozen=True, slots=True)
 class Pause:

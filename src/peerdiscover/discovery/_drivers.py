@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ._tasks import TaskRuntime
     from ._threads import ThreadedRuntime
 
-__all__ = ["broadcast_in_tasks", "broadcast_in_threads", "call_in_tasks", "call_in_threads"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from ._refresher import Refresher
 if TYPE_CHECKING:
     from peerdiscover.pickers import LeastRequests, Rendezvous, Subset
 
-__all__ = ["_PickerMixin"]
-
 P = TypeVar("P", bound=AnyPicker)
 R = TypeVar("R", bound=Refresher)
 

@@ -15,8 +15,6 @@ from typing import Any, Protocol, TypeVar
 from peerdiscover.peers import View
 from peerdiscover.pickers import zone_warning
 
-__all__ = ["AnyPicker", "Pickers"]
-
 
 class AnyPicker(Protocol):
     """What every picker has."""

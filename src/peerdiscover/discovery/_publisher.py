@@ -21,8 +21,6 @@ from ._changes import ChangeCursor
 if TYPE_CHECKING:
     from peerdiscover.membership import Membership
 
-__all__ = ["Callback", "Publisher", "log"]
-
 log: Logger = getLogger("peerdiscover")
 
 Callback = Callable[[Change], object]

@@ -31,8 +31,6 @@ from ._publisher import Callback, Publisher
 if TYPE_CHECKING:
     from peerdiscover.membership import Membership
 
-__all__ = ["Refresher", "State"]
-
 
 class State(enum.Enum):
     """The three states in the life of a discovery. It never goes back."""

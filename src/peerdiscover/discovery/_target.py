@@ -7,8 +7,6 @@ from collections.abc import Callable
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer, PeerSet
 
-__all__ = ["Target"]
-
 
 class Target:
     """The one peer that all attempts go to: `find` returns it as it is now, or raises `NoPeersError`.

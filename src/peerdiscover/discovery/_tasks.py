@@ -34,8 +34,6 @@ from ._changes import ChangeReader, Pause
 from ._refresher import Refresher, State
 from ._user_code import check_timeout
 
-__all__ = ["Changes", "TaskRuntime"]
-
 _running: set[asyncio.Task[None]] = set()
 """asyncio refers to tasks weakly only: one that nothing else refers to could vanish while it waits."""
 

@@ -33,8 +33,6 @@ from ._publisher import log
 from ._refresher import Refresher, State
 from ._user_code import check_timeout
 
-__all__ = ["ThreadedRuntime"]
-
 
 class ThreadedRuntime(Refresher):
     """One lock, one thread that refreshes, and any number of threads that wait."""

@@ -9,8 +9,6 @@ from typing import TypeVar
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
-__all__ = ["check_timeout", "finished", "refuse_coroutine_function"]
-
 T = TypeVar("T")
 
 

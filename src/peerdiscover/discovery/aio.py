@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from peerdiscover.pickers import Picker
 
-__all__ = ["AsyncDiscovery"]
-
 T = TypeVar("T")
 
 

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from peerdiscover.peers import View
 
-__all__ = ["AsyncAttempts", "Attempt", "Attempts", "Failover", "FailoverOptions"]
-
 
 class FailoverOptions(TypedDict, total=False):
     """How failover goes: see `Discovery.attempts`."""

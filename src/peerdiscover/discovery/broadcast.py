@@ -26,8 +26,6 @@ from typing import Generic, Literal, TypeVar
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Change, Peer, PeerSet
 
-__all__ = ["Broadcast", "Late", "Receipt", "RollingBroadcast"]
-
 T = TypeVar("T")
 Late = Literal["report", "include"]
 """What happens to peers that join during a broadcast: the receipt lists them, or they are called, too."""

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from peerdiscover.peers import PeerSet
     from peerdiscover.sources import SourceLike
 
-__all__ = ["aresolve", "resolve"]
-
 _TOO_SHORT = 0.1
 """With less time left (s), no lookup begins."""
 _AMPLE = 1.0

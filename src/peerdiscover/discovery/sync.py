@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .attempts import Attempts, FailoverOptions
     from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
 
-__all__ = ["Discovery"]
-
 T = TypeVar("T")
 
 

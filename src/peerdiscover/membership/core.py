@@ -40,8 +40,6 @@ from .schedule import Schedule
 from .status import Status
 from .watch_state import WatchState
 
-__all__ = ["Membership"]
-
 
 class Membership:
     """One service's set, kept up to date by the answers it is given.

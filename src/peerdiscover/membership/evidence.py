@@ -6,8 +6,6 @@ import math
 from collections.abc import Collection, Container
 from dataclasses import dataclass
 
-__all__ = ["AbsenceStats", "Flaps", "Suspicion", "is_same_order"]
-
 _FLAPPING = 2
 """How often a peer came back that flaps."""
 _CACHE_SECOND = 1.0

@@ -16,8 +16,6 @@ from .journal import AnswerRecord, Journal, brief_reason_of, counted, reason_of
 from .reconciler import Reconciler
 from .status import Status
 
-__all__ = ["explain"]
-
 _MAX_LINE = 1000
 
 

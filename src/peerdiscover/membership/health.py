@@ -28,8 +28,6 @@ from dataclasses import dataclass, replace
 from peerdiscover.peers import Peer, PeerSet, View
 from peerdiscover.policy import Policy
 
-__all__ = ["FailureRecord", "Health"]
-
 _CHANCE = 0.2
 _STEPS = 8
 """The number of steps in which a slow start reaches the full share."""

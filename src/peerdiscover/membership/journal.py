@@ -30,8 +30,6 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change, PeerSet
 from peerdiscover.policy import Policy
 
-__all__ = ["AnswerRecord", "Journal", "PendingLogs", "brief_reason_of", "count_of", "counted", "reason_of"]
-
 E = TypeVar("E", bound=ResolutionError)
 
 _MAX_PENDING = 250

@@ -22,8 +22,6 @@ from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import Outcome
 from peerdiscover.peers import Peer, PeerSet
 
-__all__ = ["MemberReader", "inconclusive_reason", "is_inconclusive", "peers_of", "same_metadata"]
-
 _METADATA = attrgetter("hostname", "fqdn", "ordinal", "zone", "node", "is_self", "priority")
 
 

@@ -53,8 +53,6 @@ from peerdiscover.policy import NO_TTL, Policy
 from .evidence import AbsenceStats, Flaps, Suspicion, is_same_order
 from .members import MemberReader, inconclusive_reason, is_inconclusive, same_metadata
 
-__all__ = ["Reconciler"]
-
 _LOG_CHANCE = math.log(1e-6)
 
 

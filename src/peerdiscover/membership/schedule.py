@@ -27,8 +27,6 @@ from collections.abc import Callable
 
 from peerdiscover.policy import NO_TTL, Policy
 
-__all__ = ["Schedule"]
-
 _REPORTS_APART = 1.0
 
 _OVERDUE = 1.0

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from peerdiscover.errors import Outcome
 from peerdiscover.peers import Peer
 
-__all__ = ["Status"]
-
 
 @dataclass(frozen=True, slots=True)
 class Status:

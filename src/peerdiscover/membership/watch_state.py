@@ -14,8 +14,6 @@ With a source that does both, a watch that fails is no failed answer: there is s
 
 from __future__ import annotations
 
-__all__ = ["WatchState"]
-
 
 class WatchState:
     """Which of the two it is. `can_watch`, `can_lookup`: what the source does."""
