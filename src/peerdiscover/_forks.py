@@ -23,7 +23,10 @@ from typing import Protocol
 
 
 class Open(Protocol):
-    """What has locks and threads of its own. Each hook works even if `_before_fork` was interrupted."""
+    """What has locks and threads of its own. Each hook works even if `_before_fork` was interrupted.
+
+    One that inherits this writes only the hooks that it needs.
+    """
 
     def _before_fork(self) -> None: ...
     def _after_fork_in_parent(self) -> None: ...

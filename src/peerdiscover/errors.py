@@ -78,17 +78,6 @@ class ResolutionError(PeerDiscoverError):
         self.servers: tuple[str, ...] = tuple(servers)
         self.outcome = outcome
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross processes (multiprocessing, celery); keyword-only arguments need help there.
-        return (_rebuilt, (type(self), self.args, self.__dict__))
-
-
-def _rebuilt(kind: type[ResolutionError], args: tuple[str], state: dict[str, object]) -> ResolutionError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
 
 class NoPeersError(PeerDiscoverError):
     """No peers are available: the set is empty, or holds only peers that the picker leaves out."""

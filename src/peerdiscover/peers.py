@@ -14,6 +14,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, overload
 
 from ._host_ports import host_port
@@ -82,12 +83,13 @@ class PeerSet(Sequence[Peer]):
     was found it is the kind of the source, such as "dns".
     """
 
-    __slots__ = ("_by_key", "_hash", "_peers", "generation", "kind", "service")
+    __slots__ = ("_hash", "_peers", "by_key", "generation", "kind", "service")
 
     service: str
     generation: int
     kind: str
-    _by_key: dict[str, Peer]
+    by_key: Mapping[str, Peer]
+    """The peers under their keys; not to be changed."""
     _hash: int | None
     _peers: tuple[Peer, ...]
 
@@ -108,7 +110,7 @@ class PeerSet(Sequence[Peer]):
         _set("generation", generation)
         _set("kind", kind)
         _set("_peers", ordered)
-        _set("_by_key", by_key)
+        _set("by_key", by_key)
         _set("_hash", None)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -131,7 +133,7 @@ class PeerSet(Sequence[Peer]):
         return iter(self._peers)
 
     def __contains__(self, peer: object) -> bool:
-        return isinstance(peer, Peer) and self._by_key.get(peer.key) == peer
+        return isinstance(peer, Peer) and self.by_key.get(peer.key) == peer
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PeerSet):
@@ -146,7 +148,7 @@ class PeerSet(Sequence[Peer]):
         return known
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_unpickle, (self.service, self._peers, self.generation, self.kind))
+        return (partial(PeerSet, generation=self.generation, kind=self.kind), (self.service, self._peers))
 
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self._peers[:8])) + (", …" if len(self) > 8 else "")
@@ -154,7 +156,7 @@ class PeerSet(Sequence[Peer]):
 
     def get(self, key: str) -> Peer | None:
         """The peer with that key, or None."""
-        return self._by_key.get(key)
+        return self.by_key.get(key)
 
     def ordinal(self, i: int) -> Peer:
         """The pod with that ordinal, whatever its address is today.
@@ -192,11 +194,6 @@ class PeerSet(Sequence[Peer]):
         """All peers but this pod."""
         return tuple(peer for peer in self._peers if not peer.is_self)
 
-    @property
-    def by_key(self) -> Mapping[str, Peer]:
-        """The peers under their keys; not to be changed."""
-        return self._by_key
-
 
 def place_of(peer: Peer) -> tuple[bool, int, str]:
     """Its place in a set: by ordinal, those without one after the others, then by key."""
@@ -212,10 +209,6 @@ def _ranges(numbers: list[int]) -> str:
         else:
             runs.append([n, n])
     return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
-
-
-def _unpickle(service: str, peers: tuple[Peer, ...], generation: int, kind: str) -> PeerSet:
-    return PeerSet(service, peers, generation=generation, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +244,7 @@ class Change:
         return ", ".join(parts) or "no change"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class View:
     """What pickers choose from: a set, its suspects, and the health of its peers."""
 
@@ -268,14 +261,3 @@ class View:
     """Of peers that get less than the full share of picks: above 0, below 1."""
     zone: str | None = None
     """This pod's zone, if it is known."""
-
-    def is_the_same_as(self, other: View) -> bool:
-        """Whether pickers would choose alike: the very same set, in the same state."""
-        return (
-            self.peers is other.peers
-            and self.suspects == other.suspects
-            and self.ejected == other.ejected
-            and self.half_open == other.half_open
-            and self.weights == other.weights
-            and self.zone == other.zone
-        )

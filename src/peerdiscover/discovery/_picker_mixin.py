@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from peerdiscover.pickers import Random, RoundRobin, Zone
+from peerdiscover.pickers import BasePicker, Random, RoundRobin, Zone
 
-from ._pickers import AnyPicker
 from ._refresher import Refresher
 
 if TYPE_CHECKING:
     from peerdiscover.pickers import LeastRequests, Rendezvous, Subset
 
-P = TypeVar("P", bound=AnyPicker)
+P = TypeVar("P", bound=BasePicker)
 R = TypeVar("R", bound=Refresher)
 
 

@@ -10,23 +10,12 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from peerdiscover.peers import View
-from peerdiscover.pickers import zone_warning
+from peerdiscover.pickers import BasePicker, zone_warning
 
-
-class AnyPicker(Protocol):
-    """What every picker has."""
-
-    last_answer_summary: Callable[[], str] | None
-
-    def rebind(self, view: View) -> None: ...
-    def end(self, error: Callable[[], Exception]) -> None: ...
-    def after_fork(self) -> None: ...
-
-
-P = TypeVar("P", bound=AnyPicker)
+P = TypeVar("P", bound=BasePicker)
 
 
 class Pickers:

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from peerdiscover import _forks
 from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import ClosedError, ConfigurationError, NoPeersError, ResolutionTimeoutError
 from peerdiscover.identity import Identity
@@ -40,7 +41,7 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-class Refresher:
+class Refresher(_forks.Open):
     """One service's core, and what it makes visible. The runtimes add the lock, the clock and the waiting.
 
     Methods are called with the lock held, unless their docstring says otherwise.
@@ -224,7 +225,7 @@ class Refresher:
     def _show(self) -> None:
         """Make visible what the core has."""
         view = self.core.view
-        if not view.is_the_same_as(self.view):
+        if view.peers is not self.view.peers or view != self.view:  # of equal sets, one may know more
             self.view = view
             self.pickers.rebind(view)
             self.warn_of_zone()

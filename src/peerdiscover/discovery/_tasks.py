@@ -167,19 +167,8 @@ class TaskRuntime(Refresher):
         finally:
             self._own.discard(own)  # a later task may have the same id
 
-    # For `_forks`
-
-    def _before_fork(self) -> None:
-        """There is no lock to take."""
-
-    def _after_fork_in_parent(self) -> None:
-        """There is no lock to release."""
-
     def _after_fork_in_child(self) -> None:
         self._end()
-
-    def _at_exit(self) -> None:
-        """Its event loop has ended before, and its task with it."""
 
 
 def _spawn(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

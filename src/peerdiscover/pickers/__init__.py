@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from peerdiscover._exports import lazy
 
+from ._base import BasePicker
 from ._candidates import Zone, pickable, zone_warning
 from ._turns import Picker, Random, RoundRobin
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ._least_requests import Lease, LeastRequests
 
 __all__ = [
+    "BasePicker",
     "Lease",
     "LeastRequests",
     "Picker",
