@@ -19,6 +19,11 @@ def printable(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 peer`, `2 peers`; `many` is for words that do not end in s then."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def quoted(value: object, limit: int = 100) -> str:
     """The `repr` of what a caller gave, for an error: on one line, and short however long the value is."""
     if isinstance(value, str) and len(value) > limit:

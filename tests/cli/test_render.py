@@ -26,6 +26,12 @@ def test_kafka_is_one_line_whose_set_may_be_the_pods_own() -> None:
     assert done.stdout == f"kafka-0.{PARENT}:9092,kafka-1.{PARENT}:9092\n"
 
 
+def test_a_pod_whose_hostname_is_its_full_name() -> None:
+    """`setHostnameAsFQDN`: the first label says which pod it is."""
+    arguments = ("kafka", "kafka-headless.default:9092", "--replicas", "1")
+    assert run("render", *arguments, HOSTNAME=f"kafka-7.{PARENT}").stdout == f"kafka-0.{PARENT}:9092\n"
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_kraft_is_of_this_pod_with_voters_or_bootstrap_servers_and_never_both(dynamic: bool) -> None:
     service, more = "kafka-headless.default:9093", ("--dynamic",) if dynamic else ()

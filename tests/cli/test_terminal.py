@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from peerdiscover.cli._output import set_json, show_change, show_set, table
+from peerdiscover.cli._output import set_json, show_change, show_set
 from peerdiscover.cli._stderr import say
 from peerdiscover.peers import Change, Peer, PeerSet
 from peerdiscover.testing import HeadlessService
@@ -69,7 +69,7 @@ def test_what_others_wrote_cannot_control_the_terminal(capsys: pytest.CaptureFix
     assert len(plain.splitlines()) == 4
     assert messages.splitlines() == ["peerdiscover: no answer from \\x1b]0;title\\x07", "  web-9  6.6.6.6:80"]
     console = Console(file=io.StringIO(), width=300, force_terminal=True, color_system=None)
-    table(console, peers)
+    show_set(peers, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for out in (plain, messages, shown):
         assert "\x07" not in out
@@ -146,7 +146,7 @@ def test_a_table_fits_the_terminal(width: int) -> None:
         for n, name in enumerate(names)
     ]
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    table(console, PeerSet("web.prod:80", pods))
+    show_set(PeerSet("web.prod:80", pods), console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert max(map(len, lines)) <= width
     rows = [line for line in lines if "│" in line]

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse(argv)
             verbose = arguments.verbose
             show_log(verbose)
-            return _run(arguments.command, arguments)
+            return _run(arguments)
         finally:
             _flush(sys.stdout)
     except KeyboardInterrupt:
@@ -88,22 +88,17 @@ def status_of(error: PeerDiscoverError, *, has_peers: bool = False) -> int:
     return NO_PEERS
 
 
-def _run(command: str, arguments: Namespace) -> int:
-    if command == "demo":
-        from . import _demo  # loads the embedded service
-
-        return _demo.run(arguments)
-    if command == "render":
-        from . import _render  # as above
-
-        return _render.run(arguments)
-    if command == "doctor":
-        from . import _doctor  # as above
-
-        return _doctor.run(arguments)
-    from . import _commands  # see the invariants
-
-    return _commands.run(command, arguments)
+def _run(arguments: Namespace) -> int:
+    # Each module is loaded for its own commands only: see the invariants.
+    if arguments.command == "demo":
+        from ._demo import run
+    elif arguments.command == "render":
+        from ._render import run
+    elif arguments.command == "doctor":
+        from ._doctor import run
+    else:
+        from ._commands import run
+    return run(arguments)
 
 
 def _terminate(_signal: int, _frame: object) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from peerdiscover._text import printable, quoted
 
@@ -133,66 +134,48 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="peerdiscover",
         description=_MAIN.format(name=_NAME),
         epilog=f"`peerdiscover COMMAND --help` shows options and examples.\n\n{_STATUS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     top.add_argument("--version", action=_Version)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def command(name: str, summary: str, description: str, epilog: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+    command = top.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
 
     resolve = command(
-        "resolve",
-        "look a name up once",
-        _RESOLVE,
-        f"{_ENVIRONMENT}\n{_RESOLVE_EXAMPLES}\n{_STATUS}",
+        "resolve", help="look a name up once", description=_RESOLVE, epilog=_epilog(_RESOLVE_EXAMPLES)
     )
     _name(resolve)
     resolve.add_argument("--json", action="store_true", help="print one JSON object")
-    _lookup_options(resolve, "in total (default: 5)")
+    _lookup_options(resolve, "in total (default: 5)", 5.0)
 
     watch = command(
-        "watch", "print each change as it happens", _WATCH, f"{_ENVIRONMENT}\n{_WATCH_EXAMPLES}\n{_STATUS}"
+        "watch", help="print each change as it happens", description=_WATCH, epilog=_epilog(_WATCH_EXAMPLES)
     )
     _name(watch)
     watch.add_argument("--json", action="store_true", help="print one JSON object a line")
     watch.add_argument("--exec", metavar="CMD", dest="run", help="run CMD for each change")
     _lookup_options(watch, "until it ends, after a running CMD has ended (default: never)")
 
-    wait = command("wait", "wait until there are pods", _WAIT, f"{_ENVIRONMENT}\n{_WAIT_EXAMPLES}\n{_STATUS}")
+    wait = command(
+        "wait", help="wait until there are pods", description=_WAIT, epilog=_epilog(_WAIT_EXAMPLES)
+    )
     _name(wait)
-    wait.add_argument(
-        "--min",
-        metavar="N",
-        type=_count,
-        default=1,
-        help="how many pods, this one included (default: 1)",
-    )
-    wait.add_argument(
-        "--self", action="store_true", dest="own", help="wait until DNS knows this pod under its own name"
-    )
-    _lookup_options(wait, "in total (default: 60)")
+    add = wait.add_argument
+    add("--min", metavar="N", type=_count, default=1, help="how many pods, this one included (default: 1)")
+    add("--self", action="store_true", dest="own", help="wait until DNS knows this pod under its own name")
+    _lookup_options(wait, "in total (default: 60)", 60.0)
 
-    demo = command("demo", "show the library at work on this machine", _DEMO, "")
+    demo = command("demo", help="show the library at work on this machine", description=_DEMO)
     demo.add_argument("--fast", action="store_true", help="no pauses for reading; takes less than 5 s")
     _verbose(demo)
 
-    render = command("render", "bootstrap settings of a broker", _RENDER, _RENDER_EXAMPLES)
+    render = command(
+        "render", help="bootstrap settings of a broker", description=_RENDER, epilog=_RENDER_EXAMPLES
+    )
     render.add_argument("format", metavar="FORMAT", choices=("hosts", "kafka", "kraft", "rabbitmq"))
     _name(render)
-    number, add = _count, render.add_argument
-    add("--replicas", metavar="N", type=number, required=True, help="how many pods there are to be")
+    add = render.add_argument
+    add("--replicas", metavar="N", type=_count, required=True, help="how many pods there are to be")
     add("--name", metavar="SET", dest="set", help="the StatefulSet (default: this pod's own)")
-    add("--start", metavar="I", type=number, default=0, help="its first ordinal (default: 0)")
-    add("--offset", metavar="K", type=number, default=0, help="kraft: what is added to ordinals for ids")
+    add("--start", metavar="I", type=_count, default=0, help="its first ordinal (default: 0)")
+    add("--offset", metavar="K", type=_count, default=0, help="kraft: what is added to ordinals for ids")
     add("--dynamic", action="store_true", help="kraft: bootstrap servers in place of voters")
     add("--separator", metavar="S", help="hosts and kafka: between two (default: a new line; a comma)")
     add("--namespace", metavar="NS", help="the namespace of names without one")
@@ -201,9 +184,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
     doctor = command(
         "doctor",
-        "what is wrong with a Service, and what to write",
-        _DOCTOR,
-        f"{_ENVIRONMENT}\n{_DOCTOR_EXAMPLES}",
+        help="what is wrong with a Service, and what to write",
+        description=_DOCTOR,
+        epilog=f"{_ENVIRONMENT}\n{_DOCTOR_EXAMPLES}",
     )
     _name(doctor, nargs="?")
     add = doctor.add_argument
@@ -218,8 +201,18 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return top.parse_args(argv)
 
 
+def environ_with(namespace: str | None, cluster_domain: str | None) -> dict[str, str]:
+    """The environment variables, with what these options say in place of theirs."""
+    given = {"PEERDISCOVER_NAMESPACE": namespace, "PEERDISCOVER_CLUSTER_DOMAIN": cluster_domain}
+    return {**os.environ, **{name: value for name, value in given.items() if value}}
+
+
 class _Parser(argparse.ArgumentParser):
-    """Shows an argument in an error on one line, however long it is."""
+    """Prints the help as it is written, and shows an argument in an error on one line, however long it is."""
+
+    def __init__(self, **options: Any) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message, 500))
@@ -238,6 +231,10 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _epilog(examples: str) -> str:
+    return f"{_ENVIRONMENT}\n{examples}\n{_STATUS}"
+
+
 def _name(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     parser.add_argument(
         "name",
@@ -248,7 +245,10 @@ def _name(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
 
 
 def _lookup_options(
-    parser: argparse.ArgumentParser, meaning: str, namespace: tuple[str, ...] = ("--namespace",)
+    parser: argparse.ArgumentParser,
+    meaning: str,
+    seconds: float | None = None,
+    namespace: tuple[str, ...] = ("--namespace",),
 ) -> None:
     add: Callable[..., object] = parser.add_argument
     add(
@@ -260,7 +260,7 @@ def _lookup_options(
     add(*namespace, metavar="NS", help="the namespace, if NAME has none")
     add("--cluster-domain", metavar="DOMAIN", help="the cluster's domain, usually cluster.local")
     add("--family", choices=("any", "ipv4", "ipv6"), help="the kind of addresses (default: any)")
-    add("--timeout", metavar="S", type=_seconds, help=f"seconds {meaning}")
+    add("--timeout", metavar="S", type=_seconds, default=seconds, help=f"seconds {meaning}")
     _verbose(parser)
 
 

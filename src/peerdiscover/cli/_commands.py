@@ -15,8 +15,7 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext
 
 import peerdiscover
 from peerdiscover import DNS, Discovery, Fallback, Kubernetes, Policy
@@ -27,20 +26,16 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Change
 
 from . import FOUND, NO_ANSWER, NO_PEERS, status_of
+from ._live import block
 from ._output import change_json, set_json, show_change, show_set, terminal
 from ._stderr import say, say_error
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 _FOREVER = 10.0 * 365 * 86400  # seconds; a policy's times must be finite
-_RESOLVE_SECONDS = 5.0
-_WAIT_SECONDS = 60.0
 
 
-def run(command: str, arguments: Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """Run one command and return its exit status."""
-    return {"resolve": resolve, "watch": watch, "wait": wait}[command](arguments)
+    return {"resolve": resolve, "watch": watch, "wait": wait}[arguments.command](arguments)
 
 
 def source_of(arguments: Namespace) -> Source | None:
@@ -64,10 +59,7 @@ def source_of(arguments: Namespace) -> Source | None:
 
 
 def resolve(arguments: Namespace) -> int:
-    """`peerdiscover resolve`."""
-    peers = peerdiscover.resolve(
-        arguments.name, source=source_of(arguments), timeout=arguments.timeout or _RESOLVE_SECONDS
-    )
+    peers = peerdiscover.resolve(arguments.name, source=source_of(arguments), timeout=arguments.timeout)
     if arguments.json:
         print(set_json(peers))
     else:
@@ -76,7 +68,6 @@ def resolve(arguments: Namespace) -> int:
 
 
 def watch(arguments: Namespace) -> int:
-    """`peerdiscover watch`."""
     command = _command(arguments.run)
     seconds = arguments.timeout or _FOREVER
     policy = Policy(min_peers=0, ready_timeout=seconds)
@@ -87,7 +78,8 @@ def watch(arguments: Namespace) -> int:
         # With --exec the terminal is the other program's, too.
         console = None if arguments.json or command else terminal()
         left = seconds - (time.monotonic() - began)
-        with _changes(discovery, left) as changes, _block(console, discovery):
+        live = block(console, discovery) if console else nullcontext()
+        with _changes(discovery, left) as changes, live:
             for change in changes:
                 if arguments.json:
                     print(change_json(change), flush=True)
@@ -101,10 +93,9 @@ def watch(arguments: Namespace) -> int:
 
 
 def wait(arguments: Namespace) -> int:
-    """`peerdiscover wait`."""
     from ._wait_self import HINT, this_pod, wait_for_own_name  # imports dnspython
 
-    seconds = arguments.timeout or _WAIT_SECONDS
+    seconds = arguments.timeout
     began = time.monotonic()
     service = ServiceName.parse(arguments.name)
     me = this_pod(service, arguments.namespace, arguments.cluster_domain) if arguments.own else None
@@ -130,18 +121,6 @@ def wait(arguments: Namespace) -> int:
         return status
     show_set(discovery.peers)
     return FOUND
-
-
-@contextmanager
-def _block(console: Console | None, discovery: Discovery) -> Iterator[None]:
-    """On a terminal show the set below the changes."""
-    if console is None:
-        yield
-        return
-    from ._live import block  # loads rich
-
-    with block(console, discovery):
-        yield
 
 
 @contextmanager

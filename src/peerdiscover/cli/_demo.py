@@ -16,16 +16,14 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from peerdiscover import Change, Discovery, NoPeersError, Peer, Policy, resolve
+from peerdiscover._text import counted
 from peerdiscover.testing import HeadlessService
 
 from . import FOUND, NO_PEERS
-from ._output import lines, terminal
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from ._output import lines, show
 
 _SERVICE = "web-headless.prod:http"
 _RESTART_DEADLINE = 10.0
@@ -47,78 +45,77 @@ class _Demo:
         self._policy = policy
         self._pause = pause
         self._interval = interval
-        self._say = _Printer(terminal())
         self._succeeded = True
 
     def run(self) -> int:
         began = time.monotonic()
-        say, svc = self._say, self._svc
-        say.title("A headless Service with three pods, all on this machine")
-        say.code('svc = HeadlessService("web-headless.prod", replicas=3)')
-        say.out(f"its nameserver is {svc.nameserver}; each pod answers HTTP requests with its name")
+        svc = self._svc
+        _title("A headless Service with three pods, all on this machine")
+        _code('svc = HeadlessService("web-headless.prod", replicas=3)')
+        _out(f"its nameserver is {svc.nameserver}; each pod answers HTTP requests with its name")
         self._resolve()
         self._pause_to_read()
-        say.title("2. Discovery: the same set, kept up to date in the background")
-        say.code(f'with Discovery("{_SERVICE}", source=svc.source) as web:')
+        _title("2. Discovery: the same set, kept up to date in the background")
+        _code(f'with Discovery("{_SERVICE}", source=svc.source) as web:')
         with Discovery(_SERVICE, source=svc.source, policy=self._policy) as web:
-            say.out(
+            _out(
                 f"{len(web.peers)} pods, generation {web.peers.generation}; "
                 f"the next lookup is in {web.status.next_refresh:.1f} s"
             )
             for step in (self._round_robin, self._broadcast, self._ordinal, self._restart, self._explain):
                 self._pause_to_read()
                 step(web)
-        say.title(
+        _title(
             f"That took {time.monotonic() - began:.1f} s. In a cluster, leave out source=: "
             "the pod's own configuration names the nameserver."
         )
         return FOUND if self._succeeded else NO_PEERS
 
     def _resolve(self) -> None:
-        say, svc = self._say, self._svc
+        svc = self._svc
         self._pause_to_read()
-        say.title("1. Resolve: from a name to all its pods")
-        say.code(f'pods = resolve("{_SERVICE}", source=svc.source)')
+        _title("1. Resolve: from a name to all its pods")
+        _code(f'pods = resolve("{_SERVICE}", source=svc.source)')
         before, began = len(svc.queries), time.monotonic()
         pods = resolve(_SERVICE, source=svc.source)
         took = time.monotonic() - began
-        say.out(*lines(pods))
+        _out(*lines(pods))
         asked = svc.queries[before:]
         kinds = ", ".join(sorted({query.type for query in asked}))
-        say.out(
-            f"{len(pods)} pods from {_counted(len(asked), 'DNS query', 'DNS queries')} ({kinds}) "
+        _out(
+            f"{len(pods)} pods from {counted(len(asked), 'DNS query', 'DNS queries')} ({kinds}) "
             f"in {took * 1000:.1f} ms"
         )
 
     def _round_robin(self, web: Discovery) -> None:
-        self._say.title("3. Round-robin: one pod after the other")
-        self._say.code("peer = web.round_robin().pick()", 'httpx.get(peer.url("/"))')
+        _title("3. Round-robin: one pod after the other")
+        _code("peer = web.round_robin().pick()", 'httpx.get(peer.url("/"))')
         answered = Counter(_ask(web.round_robin().pick()) for _ in range(9))
         shares = ", ".join(f"{pod} {times}" for pod, times in sorted(answered.items()))
-        self._say.out(f"{_counted(sum(answered.values()), 'request', 'requests')}, answered by: {shares}")
+        _out(f"{counted(sum(answered.values()), 'request')}, answered by: {shares}")
 
     def _broadcast(self, web: Discovery) -> None:
-        self._say.title("4. Broadcast: call all pods at once, and get a receipt")
-        self._say.code("receipt = web.broadcast(invalidate, timeout=2)")
+        _title("4. Broadcast: call all pods at once, and get a receipt")
+        _code("receipt = web.broadcast(invalidate, timeout=2)")
         began = time.monotonic()
         receipt = web.broadcast(_ask, timeout=2)
         took = time.monotonic() - began
-        self._say.out(
+        _out(
             f"answered: {_names(receipt.results)}; failed: {_names(receipt.errors)}; in {took * 1000:.1f} ms",
             f"complete for generation {receipt.generation}: {receipt.complete}",
         )
         self._succeeded = self._succeeded and receipt.complete
 
     def _ordinal(self, web: Discovery) -> None:
-        self._say.title("5. Ordinal: one particular pod, whatever its address is")
-        self._say.code("first = web.ordinal(0)")
+        _title("5. Ordinal: one particular pod, whatever its address is")
+        _code("first = web.ordinal(0)")
         first = web.ordinal(0)
-        self._say.out(f"{first!r} answers as {_ask(first)}")
+        _out(f"{first!r} answers as {_ask(first)}")
 
     def _restart(self, web: Discovery) -> None:
-        say, before = self._say, web.ordinal(0)
-        say.title("6. A rolling restart under load: a request that fails is sent again to another pod")
-        say.code(
+        before = web.ordinal(0)
+        _title("6. A rolling restart under load: a request that fails is sent again to another pod")
+        _code(
             "for attempt in web.attempts(on=(OSError, HTTPException)):",
             "    with attempt as peer:",
             "        answer = ask(peer)",
@@ -130,12 +127,12 @@ class _Demo:
             for ordinal in (2, 1, 0):  # as a StatefulSet does: the highest ordinal first
                 self._replace(web, ordinal, changes)
                 time.sleep(self._interval)
-        say.out(
+        _out(
             f"{load.sent} requests sent = {load.answered} answered + {load.failed} failed; "
             f"{load.retried} of them needed another pod"
         )
         after = web.ordinal(0)
-        say.out(f"web.ordinal(0) was {before!r}, and is now {after!r}, which answers as {_ask(after)}")
+        _out(f"web.ordinal(0) was {before!r}, and is now {after!r}, which answers as {_ask(after)}")
         self._succeeded = self._succeeded and load.failed == 0 and load.sent == load.answered
 
     def _replace(self, web: Discovery, ordinal: int, changes: Iterator[Change]) -> None:
@@ -145,17 +142,15 @@ class _Demo:
         new = next((new for change in changes for was, new in change.moved if was.key == old.key), None)
         took = time.monotonic() - began
         if new is None:
-            self._say.out(f"{old.key} was restarted, and discovery did not notice it in {took:.1f} s")
+            _out(f"{old.key} was restarted, and discovery did not notice it in {took:.1f} s")
             self._succeeded = False
         else:
-            self._say.out(
-                f"{old.key} restarted: {old.hostport} -> {new.hostport}, noticed after {took * 1000:.0f} ms"
-            )
+            _out(f"{old.key} restarted: {old.hostport} -> {new.hostport}, noticed after {took * 1000:.0f} ms")
 
     def _explain(self, web: Discovery) -> None:
-        self._say.title("7. Explain: which peers are in the set, which are not, and why")
-        self._say.code("print(web.explain())")
-        self._say.out(*web.explain().splitlines())
+        _title("7. Explain: which peers are in the set, which are not, and why")
+        _code("print(web.explain())")
+        _out(*web.explain().splitlines())
 
     def _pause_to_read(self) -> None:
         """Give the reader time."""
@@ -195,30 +190,16 @@ class _Load:
                 self.retried += tries > 1
 
 
-class _Printer:
-    """Prints titles, code and results, in colour on a terminal."""
+def _title(text: str) -> None:
+    show([("bold cyan", f"\n{text}")])
 
-    def __init__(self, console: Console | None) -> None:
-        self._console = console
 
-    def title(self, text: str) -> None:
-        self._print(f"\n{text}", "bold cyan")
+def _code(*texts: str) -> None:
+    show([("green", f"    {text}") for text in texts])
 
-    def code(self, *texts: str) -> None:
-        for text in texts:
-            self._print(f"    {text}", "green")
 
-    def out(self, *texts: str) -> None:
-        for text in texts:
-            self._print(f"  {text}".rstrip(), "")
-
-    def _print(self, text: str, style: str) -> None:
-        if self._console is None:
-            print(text, flush=True)
-            return
-        from rich.text import Text  # only for terminals
-
-        self._console.print(Text(text, style=style), soft_wrap=True)
+def _out(*texts: str) -> None:
+    show([("", f"  {text}".rstrip()) for text in texts])
 
 
 def _ask(peer: Peer) -> str:
@@ -233,7 +214,3 @@ def _ask(peer: Peer) -> str:
 
 def _names(peers: Iterable[Peer]) -> str:
     return ", ".join(peer.key for peer in peers) or "none"
-
-
-def _counted(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"

@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from peerdiscover._text import printable
+from peerdiscover._text import counted, printable
 from peerdiscover.peers import Change, Peer, PeerSet
 
 if TYPE_CHECKING:
@@ -63,13 +63,14 @@ def _object(peer: Peer) -> dict[str, object]:
     }
 
 
-def show_set(peers: PeerSet) -> None:
+def show_set(peers: PeerSet, console: Console | None = None) -> None:
     """Print a header line, then one line a pod."""
-    console = terminal()
+    console = console or terminal()
+    show([("bold", header(peers))], console)
     if console is None:
-        _print(header(peers), *lines(peers))
+        show([("", line) for line in lines(peers)])
     else:
-        table(console, peers)
+        console.print(table_of(console, peers))
 
 
 def show_change(change: Change, console: Console | None = None) -> None:
@@ -79,21 +80,25 @@ def show_change(change: Change, console: Console | None = None) -> None:
     marked += [("moved", "yellow", new, f"{old.hostport} -> {new.hostport}") for old, new in change.moved]
     head = f"{time.strftime('%H:%M:%S')} {header(change.after)}, generation {change.after.generation}"
     rows = _aligned([(mark, *_cells(peer, address)) for mark, _, peer, address in marked])
+    colours = [colour for _, colour, _, _ in marked]
+    show([("bold", head), *zip(colours, rows, strict=True)], console)
+
+
+def show(styled: Iterable[tuple[str, str]], console: Console | None = None) -> None:
+    """Print lines; each is given with the style that it has on a terminal."""
     console = console or terminal()
     if console is None:
-        _print(head, *rows)
+        print("\n".join(text for _, text in styled), flush=True)
         return
     from rich.text import Text  # only needed for terminals
 
-    console.print(Text(head, style="bold"))
-    for row, (_, colour, _, _) in zip(rows, marked, strict=True):
-        console.print(Text(row, style=colour), soft_wrap=True)
+    for style, text in styled:
+        console.print(Text(text, style=style), soft_wrap=True)
 
 
 def header(peers: PeerSet) -> str:
     """Return `web-headless.prod:http: headless, 3 pods`."""
-    count = len(peers)
-    return printable(f"{peers.service}: {peers.kind}, {count} {'pod' if count == 1 else 'pods'}")
+    return printable(f"{peers.service}: {peers.kind}, {counted(len(peers), 'pod')}")
 
 
 def lines(peers: Sequence[Peer]) -> list[str]:
@@ -124,10 +129,6 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  " + "  ".join(row).rstrip() for row in zip(*kept, strict=True)]
 
 
-def _print(*texts: str) -> None:
-    print("\n".join(texts), flush=True)
-
-
 def terminal() -> Console | None:
     """Return a console for tables and colours; None if stdout is no terminal or `rich` is not installed."""
     if sys.stdout is None or not sys.stdout.isatty():
@@ -137,14 +138,6 @@ def terminal() -> Console | None:
     except ImportError:
         return None
     return Console(highlight=False)
-
-
-def table(console: Console, peers: PeerSet) -> None:
-    """Print a header line and a table."""
-    from rich.text import Text  # only needed for terminals
-
-    console.print(Text(header(peers), style="bold"), soft_wrap=True)
-    console.print(table_of(console, peers))
 
 
 def table_of(console: Console, peers: Sequence[Peer], since: Mapping[str, str] | None = None) -> Table:

@@ -13,7 +13,6 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.sources.dns.addresses import Addresses
 from peerdiscover.sources.environment import Environment
+
+from ._arguments import environ_with
 
 _LOOKUP_TIMEOUT = 5.0
 _PAUSE = 1.0
@@ -61,8 +62,7 @@ def this_pod(service: ServiceName, namespace: str | None, cluster_domain: str | 
         raise ConfigurationError(
             f"{str(service)!r}: --self needs a Service of the cluster, whose pods have names of their own"
         )
-    given = {"PEERDISCOVER_NAMESPACE": namespace, "PEERDISCOVER_CLUSTER_DOMAIN": cluster_domain}
-    environ = {**os.environ, **{name: value for name, value in given.items() if value}}
+    environ = environ_with(namespace, cluster_domain)
     environment = Environment(environ=environ)
     identity = environment.identity(service)
     declared = _declared_addresses(environ)

@@ -21,7 +21,7 @@ from ._base import _BaseDiscovery
 from ._drivers import broadcast_in_tasks
 from ._tasks import Changes, TaskRuntime
 from .attempts import AsyncAttempts, FailoverOptions
-from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
+from .broadcast import Late, Receipt
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -105,7 +105,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
         The `Receipt` has the results and the errors by peer. A call that has not finished after `timeout`
         seconds is cancelled and counts as failed. `late` as with `Discovery.broadcast`.
         """
-        steps: Broadcast[T] | RollingBroadcast[T] = self._broadcast(late, timeout, limit, include_self)
+        steps = self._broadcast(late, timeout, limit, include_self)
         return await broadcast_in_tasks(self._runtime, steps, call, timeout)
 
     def attempts(

@@ -46,10 +46,14 @@ class Receipt(Generic[T]):
     left: tuple[Peer, ...]
     """Peers that were called and have left the set since."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", MappingProxyType(dict(self.results)))
+        object.__setattr__(self, "errors", MappingProxyType(dict(self.errors)))
+
     def __reduce__(self) -> tuple[object, ...]:
         # A mappingproxy neither pickles nor copies; a dict does.
         parts = dict(self.results), dict(self.errors), self.generation, self.joined, self.left
-        return _receipt, parts
+        return Receipt, parts
 
     @property
     def complete(self) -> bool:
@@ -63,17 +67,6 @@ class Receipt(Generic[T]):
             raise BaseExceptionGroup(
                 f"{n} of {n + len(self.results)} peers failed in a broadcast", list(self.errors.values())
             )
-
-
-def _receipt(
-    results: Mapping[Peer, T],
-    errors: Mapping[Peer, BaseException],
-    generation: int,
-    joined: tuple[Peer, ...],
-    left: tuple[Peer, ...],
-) -> Receipt[T]:
-    """A receipt that nothing can change."""
-    return Receipt(MappingProxyType(dict(results)), MappingProxyType(dict(errors)), generation, joined, left)
 
 
 class Broadcast(Generic[T]):
@@ -123,7 +116,7 @@ class Broadcast(Generic[T]):
             if peer not in self._results and peer not in self._errors:
                 self._errors[peer] = TimeoutError(f"{peer!r} did not finish within {timeout} s")
         present, called = set(self._of(after)), set(self._peers)
-        return _receipt(
+        return Receipt(
             results={p: self._results[p] for p in self._peers if p in self._results},
             errors={p: self._errors[p] for p in self._peers if p in self._errors},
             generation=self._generation,
@@ -201,7 +194,7 @@ class RollingBroadcast(Generic[T]):
     def receipt(self) -> Receipt[T]:
         """The receipt for all rounds."""
         peers = self._peers()
-        return _receipt(
+        return Receipt(
             results=self._results,
             errors=self._errors,
             generation=peers.generation,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from peerdiscover.pickers import Picker
 
     from .attempts import Attempts, FailoverOptions
-    from .broadcast import Broadcast, Late, Receipt, RollingBroadcast
+    from .broadcast import Late, Receipt
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
         """
         from ._drivers import broadcast_in_threads  # few programs broadcast, so it is loaded here
 
-        steps: Broadcast[T] | RollingBroadcast[T] = self._broadcast(late, timeout, limit, include_self)
+        steps = self._broadcast(late, timeout, limit, include_self)
         return broadcast_in_threads(self._runtime, steps, call, timeout)
 
     def attempts(

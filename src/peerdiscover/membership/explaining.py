@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from peerdiscover._text import printable
+from peerdiscover._text import counted, printable
 from peerdiscover.identity import Identity
 from peerdiscover.peers import Peer
 
 from .health import FailureRecord, Health
-from .journal import AnswerRecord, Journal, brief_reason_of, counted, reason_of
+from .journal import AnswerRecord, Journal, brief_reason_of, reason_of
 from .reconciler import Reconciler
 from .status import Status
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from peerdiscover._text import printable
+from peerdiscover._text import counted, printable
 from peerdiscover.answers import Answer
 from peerdiscover.errors import (
     ConfigurationError,
@@ -247,11 +247,6 @@ class Journal:
 def count_of(peers: PeerSet, include_self: bool) -> int:
     """How many peers there are, with or without this pod."""
     return len(peers) if include_self else len(peers.others)
-
-
-def counted(n: int, what: str) -> str:
-    """`1 peer`, `2 peers`."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def reason_of(answer: Answer) -> str:

@@ -208,9 +208,13 @@ class Environment:
                 return None
             if service.domain is not None and service.domain != (self.cluster_domain() or "cluster.local"):
                 return None
-            host = self.environ.get("POD_NAME") or self.environ.get("HOSTNAME") or self.hostname()
-            return host.partition(".")[0].lower() or None
+            return self.pod_name() or None
         return None
+
+    def pod_name(self) -> str:
+        """`POD_NAME`, else the hostname; of either the first label: a pod's hostname may be its full name."""
+        host = self.environ.get("POD_NAME") or self.environ.get("HOSTNAME") or self.hostname()
+        return host.partition(".")[0].lower()
 
     def _pod_addresses(self) -> tuple[str, ...]:
         texts = [self.environ.get("POD_IP", ""), *re.split(r"[,\s]+", self.environ.get("POD_IPS", ""))]
