@@ -63,12 +63,12 @@ class Life:
         self._calls = steps(
             self.discovery,  # type: ignore[arg-type]  # what it needs of one
             self.contact,
-            form=self.form,
-            join=self.join,
-            probe=lambda _: None,
-            claim=claim,
-            stop=self._never,
-            wait=tenacity.wait_fixed(1),
+            self.form,
+            self.join,
+            lambda _: None,  # the probe: it is never called
+            claim,
+            self._never,
+            tenacity.wait_fixed(1),
             sleep=self.sleep,
             now=lambda: self.clock,
         )

@@ -1,20 +1,25 @@
 """A thousand worlds in virtual time, each from a seed: for mistakes in the code, and for how long it takes.
 
-Each pod is an `abootstrap`. For half a minute DNS shows a part of the pods, old addresses, or none; probes
-and joins are lost, and late by up to ten seconds; `form` and `join` fail; pods crash. Then all that ends. A
-few of the worlds have an `AsyncDiscovery` in each pod, the others a stand-in that costs a tenth. (Rules
-that are wrong hardly ever show here: see `test_model`.)
+Each pod is an `abootstrap`, or a `bootstrap` in a thread: while that runs, nothing else does. For half a
+minute DNS shows a part of the pods, old addresses, or none; probes and joins are lost, and late by up to ten
+seconds; `form` and `join` fail; pods crash. Then all that ends. A few of the worlds have an `AsyncDiscovery`
+in each pod, the others a stand-in that costs a tenth. (Rules that are wrong hardly ever show here: see
+`test_model`.)
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import pytest
@@ -30,8 +35,10 @@ from peerdiscover import (
     PeerSet,
     Receipt,
 )
-from peerdiscover.clustering import ContactPoint, Standing, abootstrap
+from peerdiscover.clustering import ContactPoint, Standing, _bootstrap, abootstrap, bootstrap
 from tests.discovery._clock import run_virtually
+
+Pods = Literal["tasks", "threads", "discoveries"]
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -104,12 +111,62 @@ class View:
     def report_success(self, peer: Peer) -> None: ...
 
 
+class Threaded:
+    """A function in a thread, whose calls the event loop awaits for it: so a thread lives in virtual time."""
+
+    time = threading.local()
+    """In each such thread: `sleep` and `monotonic`, of the event loop."""
+
+    def __init__(self) -> None:
+        self._to_loop: SimpleQueue[Awaitable[Any] | None] = SimpleQueue()
+        self._to_thread: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def calling(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        """`function`, to be called in the thread."""
+
+        def call(*args: Any, **options: Any) -> Any:
+            self._to_loop.put(function(*args, **options))
+            value, error = self._to_thread.get()
+            if error is not None:
+                raise error
+            return value
+
+        return call
+
+    async def run(self, main: Callable[[], object]) -> None:
+        """Run `main` to its end. If this task is cancelled, the call that `main` waits for raises that."""
+        raised: list[BaseException] = []
+
+        now = asyncio.get_running_loop().time
+
+        def work() -> None:
+            self.time.sleep, self.time.monotonic = self.calling(anyio.sleep), now
+            try:
+                main()
+            except BaseException as error:
+                raised.append(error)
+            self._to_loop.put(None)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        while (awaitable := self._to_loop.get()) is not None:
+            try:
+                value = await awaitable
+            except BaseException as error:
+                self._to_thread.put((None, error))
+            else:
+                self._to_thread.put((value, None))
+        thread.join()
+        if raised:
+            raise raised[0]
+
+
 class World:
     kind = "test"
 
-    def __init__(self, seed: int, tasks: TaskGroup, real: bool) -> None:
+    def __init__(self, seed: int, tasks: TaskGroup, pods: Pods) -> None:
         self.random = random.Random(seed)
-        self.real = real
+        self.pods_are = pods
         self.n = self.random.randint(1, 15)
         self.founders = tuple(f"web-{i}" for i in range(self.random.randint(1, self.n)))
         self.crashes = self.random.randint(0, 12 * self.n)
@@ -178,13 +235,19 @@ class World:
                 with self.entering(i, pod, cluster):
                     await anyio.sleep(self.delay())
 
+        calls: Any = {"form": form, "join": join, "probe": self.probe}
+        view: Any = View(self, f"web-{i}")
         with pod.scope:
-            if not self.real:
-                view: Any = View(self, f"web-{i}")
-                await abootstrap(view, pod.contact, form=form, join=join, probe=self.probe, wait=self.wait)
-                return
-            async with AsyncDiscovery("web", source=self, me=Identity(name=f"web-{i}")) as web:
-                await abootstrap(web, pod.contact, form=form, join=join, probe=self.probe, wait=self.wait)
+            if self.pods_are == "tasks":
+                await abootstrap(view, pod.contact, **calls, wait=self.wait)
+            elif self.pods_are == "threads":
+                thread = Threaded()
+                calls = {name: thread.calling(call) for name, call in calls.items()}
+                view.broadcast = thread.calling(view.broadcast)
+                await thread.run(partial(bootstrap, view, pod.contact, **calls, wait=self.wait))
+            else:
+                async with AsyncDiscovery("web", source=self, me=Identity(name=f"web-{i}")) as web:
+                    await abootstrap(web, pod.contact, **calls, wait=self.wait)
 
     @contextmanager
     def entering(self, i: int, pod: Pod, cluster: str) -> Iterator[None]:
@@ -237,11 +300,11 @@ class World:
         return len(clusters) == 1 and None not in clusters
 
 
-async def live(seed: int, real: bool) -> float:
+async def live(seed: int, pods: Pods) -> float:
     """Live through one world; returns the seconds from the last fault to one cluster of all pods."""
     took = math.inf
     async with anyio.create_task_group() as tasks:
-        world = World(seed, tasks, real)
+        world = World(seed, tasks, pods)
         end = anyio.current_time() + world.random.uniform(10, 40)
         for i in range(world.n):
             if world.random.random() < 0.7:
@@ -271,17 +334,24 @@ async def live(seed: int, real: bool) -> float:
 @pytest.mark.parametrize("seeds", [range(n, n + 100) for n in range(0, 1000, 100)], ids=str)
 def test_never_two_clusters_and_one_in_the_end(seeds: range) -> None:
     for seed in seeds:
-        live_through(seed, real=False)
+        live_through(seed, "tasks")
+
+
+def test_threads_live_through_the_same_as_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bootstrap, "time", Threaded.time)
+    for seed in range(60):
+        assert live_through(seed, "threads") == live_through(seed, "tasks")
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_is_so_with_discoveries(seed: int) -> None:
-    live_through(seed, real=True)
+    live_through(seed, "discoveries")
 
 
-def live_through(seed: int, *, real: bool) -> None:
+def live_through(seed: int, pods: Pods) -> float:
+    """`live`, in virtual time; a failure names the seed."""
     try:
-        run_virtually("asyncio", lambda: live(seed, real))
+        return run_virtually("asyncio", lambda: live(seed, pods))
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise

@@ -4,13 +4,7 @@
     with Discovery("web-headless.prod:8080") as web:
         cluster = bootstrap(web, contact, form=start_alone, join=join_at)
 
-Invariants:
-
-* `_decision` has the protocol: a pure table of rules, each with what it prevents.
-* `_rounds` makes rounds of it, one call at a time; `_bootstrap` makes the calls, in threads and in tasks.
-* `_contact_point` is what a pod answers when others ask, `_probes` how they do over HTTP.
-
-What is guaranteed, and what is not, is in docs/clustering.md.
+The protocol is the table of rules in `_decision`; what it guarantees, and what not, is in docs/clustering.md.
 """
 
 from ._bootstrap import abootstrap, bootstrap

@@ -51,17 +51,9 @@ def bootstrap(
     """
     for function in (form, join, probe, claim):
         refuse_coroutine_function("bootstrap", function)
+    probe = probe or http_probe()
     calls = steps(
-        discovery,
-        contact,
-        form=form,
-        join=join,
-        probe=probe or http_probe(),
-        claim=claim,
-        stop=stop,
-        wait=wait,
-        sleep=time.sleep,
-        now=time.monotonic,
+        discovery, contact, form, join, probe, claim, stop, wait, sleep=time.sleep, now=time.monotonic
     )
     try:
         call = next(calls)
@@ -91,17 +83,9 @@ async def abootstrap(
     """`bootstrap` for asyncio and trio: `form`, `join`, `probe` and `claim` are awaited."""
     import anyio
 
+    probe = probe or ahttp_probe()
     calls = steps(
-        discovery,
-        contact,
-        form=form,
-        join=join,
-        probe=probe or ahttp_probe(),
-        claim=claim,
-        stop=stop,
-        wait=wait,
-        sleep=anyio.sleep,
-        now=anyio.current_time,
+        discovery, contact, form, join, probe, claim, stop, wait, sleep=anyio.sleep, now=anyio.current_time
     )
     try:
         call = next(calls)

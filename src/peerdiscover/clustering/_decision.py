@@ -92,13 +92,15 @@ class Wait:
 
 
 Decision = Form | Join | Wait
+Heard = Mapping[str, Standing]
+Silent = Mapping[str, BaseException]
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
     me: Standing
-    heard: Mapping[str, Standing]
-    silent: Mapping[str, BaseException]
+    heard: Heard
+    silent: Silent
     before: Mapping[str, str] | None
 
     @property
@@ -111,27 +113,21 @@ class _Round:
         return found
 
     def wait_for(self, name: str) -> Wait:
-        error = self.silent.get(name)
-        reason = "it is not in the set" if error is None else f"no answer ({_reason(error)})"
-        return Wait(f"waiting for {printable(name)}: {reason}", name)
+        if (error := self.silent.get(name)) is None:
+            why = "it is not in the set"
+        else:
+            why = f"no answer ({printable(str(error)) or type(error).__name__})"
+        return Wait(f"waiting for {printable(name)}: {why}", name)
 
 
-def decide(
-    me: Standing,
-    heard: Mapping[str, Standing],
-    silent: Mapping[str, BaseException],
-    before: Mapping[str, str] | None,
-) -> Decision:
+def decide(me: Standing, heard: Heard, silent: Silent, before: Mapping[str, str] | None) -> Decision:
     """What a pod that is in no cluster does after a round in which it asked every other peer of its set.
 
     `heard` are the answers and `silent` the errors, by key. Answers in which the name is not the key count as
     errors. `before` is `boots` of the `Wait` that the round just before ended with; None if it had none.
     """
     this_round = _Round(me, heard, silent, before)
-    for rule in RULES:
-        if (decision := rule(this_round)) is not None:
-            return decision
-    raise AssertionError  # not reached: the last rule always matches
+    return next(filter(None, (rule(this_round) for rule in RULES)))
 
 
 def _two_clusters(now: _Round) -> Decision | None:
@@ -226,7 +222,3 @@ RULES: tuple[Callable[[_Round], Decision | None], ...] = (
 
 def _list(names: Iterable[str]) -> str:
     return printable(", ".join(names)) or "none"
-
-
-def _reason(error: BaseException) -> str:
-    return printable(str(error)) or type(error).__name__

@@ -30,8 +30,7 @@ def http_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[P
     """
     import httpx
 
-    _check(path, timeout)
-    client = httpx.Client(**_options(timeout))
+    client = httpx.Client(**_options(path, timeout))
 
     def probe(peer: Peer) -> Standing:
         end = time.monotonic() + timeout
@@ -53,8 +52,7 @@ def ahttp_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[
     import anyio
     import httpx
 
-    _check(path, timeout)
-    client = httpx.AsyncClient(**_options(timeout))
+    client = httpx.AsyncClient(**_options(path, timeout))
 
     async def probe(peer: Peer) -> Standing:
         with anyio.fail_after(timeout):
@@ -69,16 +67,13 @@ def ahttp_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[
     return probe
 
 
-def _check(path: str, timeout: float) -> None:
+def _options(path: str, timeout: float) -> dict[str, Any]:
+    import httpx
+
     if not isinstance(path, str) or not path.startswith("/"):
         raise ConfigurationError(f"http_probe({quoted(path)}): expected a path, such as '/peerdiscover'")
     if not isinstance(timeout, int | float) or not timeout > 0:
         raise ConfigurationError(f"http_probe(timeout={quoted(timeout)}): expected seconds, such as 2.0")
-
-
-def _options(timeout: float) -> dict[str, Any]:
-    import httpx
-
     return {
         "timeout": timeout,
         "trust_env": False,

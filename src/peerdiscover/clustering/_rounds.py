@@ -23,7 +23,7 @@ from peerdiscover.errors import ConfigurationError, PeerDiscoverError
 from peerdiscover.peers import Peer, PeerSet
 
 from ._contact_point import ContactPoint
-from ._decision import Form, Join, Standing, Wait, decide
+from ._decision import Form, Heard, Join, Silent, Standing, Wait, decide
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -39,25 +39,21 @@ _AT_ONCE = 64
 """How many probes run at once: a thread each."""
 
 Step = Callable[[], Any]
+_Call = Callable[..., object]
 
 
 class NotFormedError(PeerDiscoverError, TimeoutError):
     """This pod is in no cluster yet, and time ran out. It never forms one because of that."""
 
     def __init__(
-        self,
-        message: str,
-        *,
-        why: str = "",
-        heard: Mapping[str, Standing] | None = None,
-        silent: Mapping[str, BaseException] | None = None,
+        self, message: str, *, why: str = "", heard: Heard | None = None, silent: Silent | None = None
     ) -> None:
         super().__init__(message)
         self.why: str = why
         """What the last round waited for, and for how many seconds: one line."""
-        self.heard: Mapping[str, Standing] = dict(heard or {})
+        self.heard: Heard = dict(heard or {})
         """What peers answered in the last round, by key."""
-        self.silent: Mapping[str, BaseException] = dict(silent or {})
+        self.silent: Silent = dict(silent or {})
         """Why the others did not, by key."""
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -68,13 +64,13 @@ class NotFormedError(PeerDiscoverError, TimeoutError):
 def steps(
     discovery: Discovery | AsyncDiscovery,
     contact: ContactPoint,
-    *,
-    form: Callable[[str], object],
-    join: Callable[[Peer, str], object],
-    probe: Callable[[Peer], object],
-    claim: Callable[[str], object] | None,
+    form: _Call,
+    join: _Call,
+    probe: _Call,
+    claim: _Call | None,
     stop: StopBaseT | None,
     wait: WaitBaseT | None,
+    *,
     sleep: Callable[[float], object],
     now: Callable[[], float],
 ) -> Generator[Step, Any, str]:
@@ -84,7 +80,7 @@ def steps(
         return me.cluster
     patience = _Patience(me, stop, wait, now)
     before: Mapping[str, str] | None = None
-    ask: Callable[..., object] = discovery.broadcast  # either one's
+    ask: _Call = discovery.broadcast  # either one's
     while True:
         receipt: Receipt[object] = yield partial(ask, probe, timeout=_ROUND, limit=_AT_ONCE)
         asked = {peer.key: peer for peer in (*receipt.results, *receipt.errors)}
@@ -148,11 +144,7 @@ def _mistaken(peers: PeerSet, me: Standing) -> Wait | None:
 
 
 def _enter(
-    decision: Form | Join,
-    asked: Mapping[str, Peer],
-    form: Callable[[str], object],
-    join: Callable[[Peer, str], object],
-    claim: Callable[[str], object] | None,
+    decision: Form | Join, asked: Mapping[str, Peer], form: _Call, join: _Call, claim: _Call | None
 ) -> Generator[Step, Any, None]:
     """Form, or join at the first peer that takes it; raises what the last call raised."""
     cluster = decision.cluster
@@ -171,7 +163,9 @@ def _enter(
         except Exception as error:
             if name == decision.names[-1] or isinstance(error, ConfigurationError):
                 raise
-            log.warning("%s did not take the join: %r; trying the next peer", printable(name), error)
+            log.warning(
+                "%s did not take the join: %s; trying the next peer", printable(name), quoted(error, 300)
+            )
 
 
 class _Patience:
@@ -201,12 +195,7 @@ class _Patience:
         self._why = ""
 
     def pause(
-        self,
-        why: str,
-        heard: Mapping[str, Standing],
-        silent: Mapping[str, BaseException],
-        peers: PeerSet,
-        failure: Exception | None,
+        self, why: str, heard: Heard, silent: Silent, peers: PeerSet, failure: Exception | None
     ) -> float:
         """Seconds until the next round; `NotFormedError` if there is none."""
         me, state, now = self._me.name, self._state, self._now()
