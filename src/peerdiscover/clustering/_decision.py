@@ -127,7 +127,8 @@ def decide(me: Standing, heard: Heard, silent: Silent, before: Mapping[str, str]
     errors. `before` is `boots` of the `Wait` that the round just before ended with; None if it had none.
     """
     this_round = _Round(me, heard, silent, before)
-    return next(filter(None, (rule(this_round) for rule in RULES)))
+    decisions = (rule(this_round) for rule in RULES)
+    return next(decision for decision in decisions if decision is not None)
 
 
 def _two_clusters(now: _Round) -> Decision | None:
