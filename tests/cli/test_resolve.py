@@ -67,6 +67,18 @@ def test_pods_without_hostnames_are_shown_once() -> None:
     assert [pod.split()[0] for pod in pods] == ["10.1.0.1:80", "10.1.0.2:80"]
 
 
+def test_that_pods_have_no_names_is_said_once() -> None:
+    """To a person, of a Deployment's pods; a program reads `hostname: null`."""
+    with HeadlessService(
+        "app.moon:80", 2, hostnames=False, pods=False, addresses=["10.1.0.1", "10.1.0.2"]
+    ) as svc:
+        said = run("resolve", "app.moon:80", *at(svc)).stderr
+        assert run("resolve", "app.moon:80", "--json", *at(svc)).stderr == ""
+    assert said.startswith("peerdiscover: app.moon:80: the pods have no names, so no ordinals either: ")
+    assert len(said.splitlines()) == 1
+    assert run("resolve", "static:10.0.0.1:80").stderr == ""
+
+
 def test_namespace_and_cluster_domain(svc: HeadlessService) -> None:
     assert run("resolve", "web-headless:http", "--namespace", "prod", *at(svc)).returncode == 0
     done = run("resolve", NAME, "--cluster-domain", "corp.example", "--timeout", "0.5", *at(svc))

@@ -30,6 +30,7 @@ from ._live import block
 from ._output import change_json, set_json, show_change, show_set, terminal
 from ._stderr import say, say_error
 
+_NAMELESS = "the pods have no names, so no ordinals either: only a StatefulSet's have, behind its own Service"
 _FOREVER = 10.0 * 365 * 86400  # seconds; a policy's times must be finite
 
 
@@ -64,6 +65,8 @@ def resolve(arguments: Namespace) -> int:
         print(set_json(peers))
     else:
         show_set(peers)
+        if peers.kind == "headless" and not any(peer.hostname for peer in peers):
+            say(f"{arguments.name}: {_NAMELESS}")
     return FOUND
 
 
