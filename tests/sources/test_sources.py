@@ -16,6 +16,7 @@ from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 from peerdiscover.sources import DNS, Fallback, FunctionSource, Kubernetes, Static, source_for
+from peerdiscover.sources.dns._source import MAX_NAMES
 
 ASK = LookupRequest(ServiceName.parse("web"))
 
@@ -190,3 +191,19 @@ DNS(["127.0.0.1"])
 assert not {"dns", "anyio"} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_is_remembered_of_names_has_a_bound() -> None:
+    source = DNS(["127.0.0.1:1"], namespace="prod")
+
+    def begin(name: str) -> None:
+        plan, _, _ = source._begin(LookupRequest(ServiceName.parse(f"{name}:8080"), timeout=1.0))
+        plan.close()
+
+    begin("web")
+    web = source._histories["web.prod.svc.cluster.local."]
+    for n in range(MAX_NAMES):
+        begin(f"db-{n}")
+        begin("web")
+    assert len(source._histories) == MAX_NAMES
+    assert source._histories["web.prod.svc.cluster.local."] is web, "the latest are kept"

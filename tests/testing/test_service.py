@@ -235,6 +235,8 @@ def test_pods_that_share_an_address(hostnames: bool) -> None:
         assert len(set(svc.peers) - set(old)) == 1
         with pytest.raises(ConfigurationError, match=r"differ by port"):
             svc.replace(1, "127.0.0.2")
+        svc.replace(1, "127.0.0.1")
+        assert len({get(peer)["pod"] for peer in svc.peers}) == 3, "its own address may be chosen"
     with pytest.raises(ConfigurationError):
         HeadlessService("web.prod", hostnames="web", shared_address=True)
 
@@ -528,6 +530,7 @@ def test_a_handler_that_raises_is_reported_at_the_end() -> None:
     assert get(svc.peers[0])["pod"] == "web-0"
     with pytest.raises(RuntimeError, match=r"broken"):
         svc.close()
+    assert svc.peers == ()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # that is what is tested

@@ -69,7 +69,7 @@ class SharedAddress:
         self._addresses = {"ipv4": ("127.0.0.1",), "ipv6": ("::1",), "dual": ("127.0.0.1", "::1")}[family]
 
     def open(self, chosen: Sequence[str] = ()) -> Binding:
-        if chosen:
+        if not set(chosen) <= set(self._addresses):
             raise ConfigurationError(f"{', '.join(chosen)}: pods that share an address differ by port only")
 
         def attempt() -> Binding:

@@ -19,17 +19,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from peerdiscover import _forks
 
 T = TypeVar("T")
 
 
-class ConnectionProtocol(Protocol):
-    """Takes complete requests from `received`; returns the bytes to send, and whether to go on."""
-
-    def __call__(self, received: bytearray, /) -> tuple[bytes, bool]: ...
+ConnectionProtocol = Callable[[bytearray], tuple[bytes, bool]]
+"""Takes complete requests from what was received; returns the bytes to send, and whether to go on."""
 
 
 class Loop:

@@ -170,9 +170,9 @@ class HeadlessService:
         """Close every socket and end the thread. May be called twice."""
         with self._lock:
             loop, self._loop = self._loop, None
+            self._pods, self._vip = [], None
             if loop is not None:
                 loop.close()
-                self._pods, self._vip = [], None
 
     def __enter__(self) -> Self:
         return self.start()

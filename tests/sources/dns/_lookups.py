@@ -10,8 +10,9 @@ from typing import Any
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.dns._answer_builder import LookupConfig, NameHistory
+from peerdiscover.sources.dns._answer_builder import LookupConfig
 from peerdiscover.sources.dns._lookup import plan_lookup
+from peerdiscover.sources.dns._remembered import NameHistory
 from peerdiscover.sources.dns._types import Batch, Question, RecordType, Reply, ReplyStatus, Srv
 
 NAME = "web.prod.svc.cluster.local."

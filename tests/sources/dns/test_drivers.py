@@ -21,7 +21,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS, _exchange
 from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT, _exchanges
-from peerdiscover.sources.dns._server_stats import ServerStats
+from peerdiscover.sources.dns._remembered import ServerStats
 from peerdiscover.sources.dns._types import Batch, Question, RecordType
 from tests.waiting import LONG
 

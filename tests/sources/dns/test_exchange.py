@@ -8,7 +8,7 @@ import pytest
 
 from peerdiscover.sources._server import ResolverOptions, Server
 from peerdiscover.sources.dns._exchange import Exchange, Transmission
-from peerdiscover.sources.dns._server_stats import MAX_QUESTIONS, ServerStats
+from peerdiscover.sources.dns._remembered import MAX_QUESTIONS, ServerStats
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, ReplyStatus
 
 from ._lookups import NAME
@@ -450,3 +450,23 @@ def test_what_is_remembered_of_questions_has_a_bound() -> None:
         stats.mark_too_long(Question(f"web-{i}.{NAME}", RecordType.A))
     assert len(stats.too_long) == MAX_QUESTIONS
     assert Question(f"web-{3 * MAX_QUESTIONS - 1}.{NAME}", RecordType.A) in stats.too_long
+
+
+def test_a_question_that_is_remembered_again_is_among_the_latest() -> None:
+    stats = ServerStats()
+    for i in range(MAX_QUESTIONS):
+        stats.mark_too_long(Question(f"web-{i}.{NAME}", RecordType.A))
+    first = Question(f"web-0.{NAME}", RecordType.A)
+    stats.mark_too_long(first)
+    stats.mark_too_long(ASKED)
+    assert len(stats.too_long) == MAX_QUESTIONS
+    assert first in stats.too_long
+
+
+def test_a_lookup_may_take_hours() -> None:
+    """The wait for a datagram grows to its bound, and not to what no number can be."""
+    story = Story(FIRST, stats=ServerStats(ResolverOptions(timeout=1.0)), seconds=2000.0)
+    while story.exchange.current is not None:
+        story.silence()
+    assert "no answer in" in story.reply.error
+    assert len(story.tries) > 1024

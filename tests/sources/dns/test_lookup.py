@@ -10,7 +10,7 @@ from peerdiscover.answers import Endpoint
 from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.membership.members import peers_of
 from peerdiscover.sources._server import Server
-from peerdiscover.sources.dns._answer_builder import NameHistory
+from peerdiscover.sources.dns._remembered import NameHistory
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, Srv
 
 from ._lookups import AAAA, NAME, NODATA, NXDOMAIN, SILENCE, SRV, A, Run, a, alias, full, srv

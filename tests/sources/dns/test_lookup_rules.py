@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerdiscover.errors import Outcome
-from peerdiscover.sources.dns._answer_builder import NameHistory
 from peerdiscover.sources.dns._by_srv import MAX_OWN_NAMES
+from peerdiscover.sources.dns._remembered import NameHistory
 from peerdiscover.sources.dns._types import RecordType, Reply, ReplyStatus
 
 from ._lookups import AAAA, NAME, NODATA, NXDOMAIN, SILENCE, SRV, A, Run, a, alias, full, srv

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from peerdiscover.errors import Outcome
-from peerdiscover.sources.dns._answer_builder import NameHistory
+from peerdiscover.sources.dns._remembered import NameHistory
 from peerdiscover.sources.dns._types import Reply
 from peerdiscover.sources.dns._zonal import SKIP_FAILED, SKIP_MISSING
 

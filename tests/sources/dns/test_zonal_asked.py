@@ -6,7 +6,7 @@ import time
 
 from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS
-from peerdiscover.sources.dns._server_stats import ServerStats
+from peerdiscover.sources.dns._remembered import ServerStats
 from peerdiscover.sources.dns._types import OPTIONAL_TIMEOUT
 from tests.waiting import LONG
 

@@ -7,6 +7,8 @@ import logging
 import socket
 import ssl
 import traceback
+import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from peerdiscover.answers import Answer
 from peerdiscover.sources.kubernetes import _endpointslices
 from peerdiscover.sources.kubernetes._commands import ServerState
 from peerdiscover.sources.kubernetes._config import find_cluster
+from peerdiscover.sources.kubernetes._events import TooLargeError, parse_page
 from peerdiscover.sources.kubernetes._phases import MAX_PAGES
 from peerdiscover.sources.kubernetes._redaction import Redactor
 from tests.tools.certificates import Authority
@@ -205,6 +208,26 @@ def test_bounds_are_looked_at_before_json_is_read() -> None:
     watch.synced("10.0.0.1")
     (answer,) = watch.data(raw=b'{"type":"ADDED","object":{"x":[' + b"[]," * 600_000 + b"[]]}}\n")
     assert "an event of more than 1,000,000 values" in str(answer.error)
+
+
+@pytest.mark.parametrize("tiny", [b'{"a":1}', b"{}", b'{"a":{"b":{"c":1}}}', b'"ab"', b"[]", b"1.5"])
+def test_a_page_of_tiny_values_takes_no_more_memory_than_a_large_one(tiny: bytes) -> None:
+    """Whatever the values are: an object takes as much as several numbers."""
+    head = b'{"metadata":{"resourceVersion":"1"},"items":[{"x":['
+    most = b""
+    for count in 70_000, 140_000, 190_000, 240_000, 480_000, 960_000:
+        page = head + b",".join([tiny] * count) + b"]}]}"
+        with suppress(TooLargeError):
+            parse_page(page)
+            most = page
+    tracemalloc.start()
+    try:
+        page_read = parse_page(most)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert page_read.version == "1"
+    assert peak < 80_000_000
 
 
 @pytest.mark.parametrize("how", ["pages", "time"])

@@ -26,30 +26,14 @@ from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network, rejection_reason
 
+from ._remembered import NameHistory
 from ._target_rules import label_beneath, target_rejection
 from ._types import RecordType, Reply, ReplyStatus
-from ._zonal import Zonal
 
 Family = Literal["any", "ipv4", "ipv6"]
 
 _dashed_address = lru_cache(maxsize=16384)(dashed_address)
 """Cached, since the same labels come with every answer."""
-
-
-@dataclass(slots=True)
-class NameHistory:
-    """What later lookups of a name need to know about earlier ones."""
-
-    skip_srv: int = 0
-    """How many lookups to come leave SRV out, since it brought nothing while A or AAAA did."""
-    srv_failures: int = 0
-    """In how many lookups in a row SRV failed while A or AAAA answered."""
-    plain_family: int | None = None
-    """The family of the pods without hostnames."""
-    failures: dict[int | str, int] = field(default_factory=dict)
-    """In how many lookups in a row a family (4, 6) or a target's name was not answered, while others were."""
-    zonal: dict[str, Zonal] = field(default_factory=dict)
-    """By topology zone."""
 
 
 @dataclass(frozen=True, slots=True)

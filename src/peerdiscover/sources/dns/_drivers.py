@@ -25,7 +25,7 @@ from peerdiscover.answers import Answer
 from peerdiscover.sources._server import Server
 
 from ._exchange import Exchange, Transmission
-from ._server_stats import ServerStats
+from ._remembered import ServerStats
 from ._sockets import PendingQuery
 from ._types import OPTIONAL_TIMEOUT, Batch, Plan, Reply
 

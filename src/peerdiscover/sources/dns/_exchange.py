@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from peerdiscover.sources._server import Server
 
 from ._messages import EDNS_SIZE, FORMERR_LIKE, MismatchedReply, RcodeError, read, write
-from ._server_stats import ServerStats
+from ._remembered import ServerStats
 from ._types import Question, Reply
 
 FIRST_TIMEOUT = 0.4
@@ -198,7 +198,7 @@ class Exchange:
                 if turn == SILENT_ROUNDS and server in self._silent_for:
                     yield from self._other_ways(server, longest)
                 if self.reply is None and (turn == 0 or self.until - self._now >= MIN_TIMEOUT):
-                    yield from self._one_server(server, min(FIRST_TIMEOUT * 2**turn, longest))
+                    yield from self._one_server(server, min(FIRST_TIMEOUT * 2 ** min(turn, 16), longest))
                 if self.reply is not None or self.until - self._now < MIN_TIMEOUT:
                     return
             if all(map(self._is_out, self._servers)):

@@ -18,11 +18,13 @@ from peerdiscover.answers import Answer, Endpoint
 from peerdiscover.errors import Outcome
 
 from ._answer_builder import AnswerBuilder, LookupConfig, one_for_each_pod, without_service_labels
+from ._remembered import remember
 from ._types import MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
 
 _KINDS = {4: RecordType.A, 6: RecordType.AAAA}
 FAILED = ReplyStatus.FAILED
 MAX_FAILURES = 1000
+"""Names that are remembered as failing: some are of targets that are gone for good."""
 MAX_HALVINGS = 3
 """How often the time for what is never answered is halved, from one lookup to the next."""
 
@@ -113,9 +115,7 @@ class QueryMixin:
             return
         for name, replies in by_name.items():
             if all(reply.status is FAILED for reply in replies.values()):
-                failures[name] = failures.pop(name, 0) + 1
-                if len(failures) > MAX_FAILURES:  # targets that are gone for good
-                    failures.pop(next(iter(failures)))
+                remember(failures, name, failures.get(name, 0) + 1, MAX_FAILURES)
             else:
                 failures.pop(name, None)
         for family in self._config.families:

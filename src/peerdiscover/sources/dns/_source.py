@@ -21,11 +21,14 @@ from peerdiscover.sources._server import Server
 from peerdiscover.sources._validation import Network
 from peerdiscover.sources.environment import Environment, checked_domain, checked_namespace
 
-from ._answer_builder import Family, LookupConfig, NameHistory
+from ._answer_builder import Family, LookupConfig
+from ._remembered import NameHistory, ServerStats, remember
 
 if TYPE_CHECKING:
-    from ._server_stats import ServerStats
     from ._types import Plan
+
+MAX_NAMES = 1000
+"""Names of which something is remembered. A program that asks for more begins anew with the oldest."""
 
 _NO_SERVER = (
     "no nameserver is known: resolv.conf has none. Set PEERDISCOVER_NAMESERVERS, "
@@ -81,7 +84,7 @@ class DNS:
             raise ConfigurationError(f"DNS(targets={quoted(targets)}): use one of 'service', 'any'")
         self._any_target = targets == "any"
         self._environment = environment or Environment()
-        self._stats: ServerStats | None = None
+        self._stats = ServerStats()
         self._histories: dict[str, NameHistory] = {}
 
     def __repr__(self) -> str:
@@ -123,12 +126,10 @@ class DNS:
         servers = self._servers or self._environment.nameservers()
         if not servers:
             raise _NoServerError(_NO_SERVER)
-        if self._stats is None:
-            from ._server_stats import ServerStats
-
-            self._stats = ServerStats()
         if self._servers is None:
             self._stats.options = self._environment.resolver_options()
+        history = self._histories.get(name) or NameHistory()
+        remember(self._histories, name, history, MAX_NAMES)
         config = LookupConfig(
             name=name,
             service=service,
@@ -137,7 +138,7 @@ class DNS:
             any_target=self._any_target,
             local_namespace=self._local_namespace(),
             cluster_domain=domain,
-            history=self._histories.setdefault(name, NameHistory()),
+            history=history,
         )
         return plan_lookup(request, config), servers, self._stats
 

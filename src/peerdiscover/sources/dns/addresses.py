@@ -18,6 +18,7 @@ from peerdiscover.errors import Outcome
 from peerdiscover.sources._server import Server
 from peerdiscover.sources.environment import Environment
 
+from ._remembered import ServerStats
 from ._types import Batch, Question, RecordType
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ class Addresses:
     def __init__(
         self, nameservers: Iterable[str] | None = None, *, environment: Environment | None = None
     ) -> None:
-        from ._server_stats import ServerStats
-
         self._servers = tuple(map(Server.parse, nameservers or ()))
         self._environment = environment or Environment()
         self._stats = ServerStats()

@@ -3,7 +3,8 @@
 Invariants:
 
 * A `Reflector` decides what to do next and what an answer is; its `deadline` says until when to wait.
-* Clock and caller are looked at before each chunk, so a server that sends without pause gets no more time.
+* Clock and caller are looked at before each read of a socket (by `_network`, or anyio): a server that sends
+  without pause gets no more time.
 * One connection at a time, over httpcore (what httpx is made of: it lets us bring our own sockets). A new
   one has a new TLS context, because certificates may have been renewed.
 * A thread is woken by `LookupRequest.on_cancelled`; a task is cancelled like any other. Nothing is left open.
@@ -20,7 +21,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.lowlevel
 import httpcore
 
 from peerdiscover import _forks
@@ -90,7 +90,6 @@ class _WatchStream:
         answers: list[Answer]
         try:
             if self._response is not None:
-                self._backend.remaining()
                 answers = self._reflector.data(next(self._chunks, None), time.monotonic())
             else:
                 answers = self._do(self._reflector.step(time.monotonic()))
@@ -141,7 +140,6 @@ class _AsyncWatchStream:
         try:
             if self._response is not None:
                 with self._until_deadline():
-                    await anyio.lowlevel.checkpoint()  # what is buffered comes without one
                     chunk = await anext(self._chunks, None)
                 answers = self._reflector.data(chunk, anyio.current_time())
             else:

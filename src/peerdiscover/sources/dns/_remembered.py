@@ -1,9 +1,9 @@
-"""What a source remembers of its nameservers, from one lookup to the next.
+"""What a source remembers of its nameservers and of names, from one lookup to the next.
 
 Invariants:
 
-* It is safe to share between threads: each change is one operation.
-* It does not grow: of questions, the latest `MAX_QUESTIONS` are remembered.
+* It is safe to share between threads: each change is one operation, or its order does not matter.
+* It does not grow: what there may be many of is kept by `remember`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,43 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from peerdiscover.sources._server import ResolverOptions, Server
 
 from ._types import Question
+from ._zonal import Zonal
 
 MAX_QUESTIONS = 256
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
+    """Make it the latest of at most `most`."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > most:
+        with suppress(RuntimeError, StopIteration):  # another thread changes it at the same time
+            memory.pop(next(iter(memory)), None)
+
+
+@dataclass(slots=True)
+class NameHistory:
+    """What later lookups of a name need to know about earlier ones."""
+
+    skip_srv: int = 0
+    """How many lookups to come leave SRV out, since it brought nothing while A or AAAA did."""
+    srv_failures: int = 0
+    """In how many lookups in a row SRV failed while A or AAAA answered."""
+    plain_family: int | None = None
+    """The family of the pods without hostnames."""
+    failures: dict[int | str, int] = field(default_factory=dict)
+    """In how many lookups in a row a family (4, 6) or a target's name was not answered, while others were."""
+    zonal: dict[str, Zonal] = field(default_factory=dict)
+    """By topology zone."""
 
 
 class ServerStats:
@@ -39,10 +70,7 @@ class ServerStats:
         self._failing[server] = True
 
     def mark_too_long(self, question: Question) -> None:
-        self.too_long[question] = True
-        if len(self.too_long) > MAX_QUESTIONS:
-            with suppress(RuntimeError, StopIteration):  # another thread changes it at the same time
-                self.too_long.pop(next(iter(self.too_long)), None)
+        remember(self.too_long, question, True, MAX_QUESTIONS)
 
     def prefers_tcp(self, server: Server, question: Question) -> bool:
         """Whether UDP would be a wasted question."""
