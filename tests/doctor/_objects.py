@@ -87,13 +87,13 @@ class Manifests:
 
     def job(self, kind: str = "Job", **labels: str) -> Json:
         """A Job or CronJob whose pods have these labels."""
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "job"}]}}
-        spec = {"template": template}
+        pod = {"restartPolicy": "Never", "containers": [{"name": "job", "image": "job"}]}
+        spec = {"template": {"metadata": {"labels": labels}, "spec": pod}}
         made = {
             "apiVersion": "batch/v1",
             "kind": kind,
             "metadata": {"name": "backup", "namespace": self.namespace},
-            "spec": spec if kind == "Job" else {"jobTemplate": {"spec": spec}},
+            "spec": spec if kind == "Job" else {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}},
         }
         self.more.append(made)
         return made

@@ -47,13 +47,15 @@ def projected(m: Manifests) -> Manifests:
 
 def uses_the_api(m: Manifests, *, role: bool = True, **account: object) -> Manifests:
     m.container["args"] = ["--peers=k8s:web-headless:http"]
-    m.more.append({"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "prod"}, **account})
+    m.more.append(
+        {"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": m.namespace}, **account}
+    )
     rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
-    m.more.append({"kind": "Role", "metadata": {"name": "r", "namespace": "prod"}, "rules": [rule]})
+    m.more.append({"kind": "Role", "metadata": {"name": "r", "namespace": m.namespace}, "rules": [rule]})
     if role:
-        subjects = [{"kind": "ServiceAccount", "name": "default"}]
+        subjects = [{"kind": "ServiceAccount", "name": "default", "namespace": m.namespace}]
         reference = {"kind": "Role", "name": "r"}
-        binding = {"kind": "RoleBinding", "metadata": {"name": "b", "namespace": "prod"}}
+        binding = {"kind": "RoleBinding", "metadata": {"name": "b", "namespace": m.namespace}}
         m.more.append({**binding, "roleRef": reference, "subjects": subjects})
     return m
 

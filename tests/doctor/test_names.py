@@ -20,7 +20,7 @@ from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, ReplyStatus, Srv
 
 from ._objects import Json, Manifests
-from .test_manifests import slice_of
+from .test_manifests import slice_of, spoiled
 
 NAME = "web-headless.prod.svc.cluster.local."
 QUESTION = Question(NAME, RecordType.SRV)
@@ -104,6 +104,11 @@ MADE: list[tuple[str, Heard, dict[str, str]]] = [
             server(no_such_name()), **EMPTY, own=Own("c", frozenset(), "prod", ("example.com",), frozenset())
         ),
         {"PD102": "error"},
+    ),
+    (
+        "the cluster's DNS without a search list",
+        heard(server(GOOD), own=Own("c", frozenset(), "prod", (), frozenset())),
+        {},
     ),
     (
         "another zone",
@@ -236,6 +241,20 @@ def test_what_was_found_is_not_also_not_checked() -> None:
     of_manifests(report, world)
     assert "PD101" in report.found
     assert [code for one in report.missing if one.why == "no" for code in one.codes] == ["PD107", "PD202"]
+
+
+@pytest.mark.parametrize("scheme", ["", "auto:"])
+def test_an_answer_that_is_cut_is_read_elsewhere(scheme: str) -> None:
+    """The name that is printed makes it go: it asks no DNS."""
+    said = heard(server(replace(GOOD, truncated=True)))
+    cut = finding(said, "PD108", f"{scheme}web-headless.prod:http")
+    assert cut.change == "the name: k8s:web-headless.prod:http"
+    assert found(said, "k8s:web-headless.prod:http")[0] == {}
+
+
+def test_pods_that_wait_for_themselves_are_why_there_are_none() -> None:
+    said = heard(server(no_such_name()), **EMPTY)
+    assert found(said, objects=spoiled("waits for itself").all)[0] == {"PD403": "error"}
 
 
 def test_ordinals_twice() -> None:

@@ -72,9 +72,9 @@ CHECKS: dict[str, Check] = {
     ),
     "PD102": Check(
         "Not the cluster's DNS",
-        "Error: in a pod, no nameserver was given, and resolv.conf has no search entry `svc.…`. Warning, in "
-        "manifests: `hostNetwork: true` without `dnsPolicy: ClusterFirstWithHostNet`; `dnsPolicy: Default`; "
-        "`dnsPolicy: None` without a `svc.` search entry.",
+        "Error: in a pod, no nameserver was given, resolv.conf has no search entry `svc.…`, and the name is "
+        "not known. Warning, in manifests: `hostNetwork: true` without `dnsPolicy: ClusterFirstWithHostNet`; "
+        "`dnsPolicy: Default`; `dnsPolicy: None` without a `svc.` search entry.",
         "Such a pod asks the node's DNS, which knows no Services.",
         "Write `dnsPolicy: ClusterFirstWithHostNet` beside `hostNetwork: true`; else `ClusterFirst`.",
     ),
@@ -89,7 +89,8 @@ CHECKS: dict[str, Check] = {
     "PD104": Check(
         "There are no pods",
         "Error: the name is not found or empty, twice, once over TCP. The cause is looked for in this order: "
-        "no such Service; a selector that selects nothing (PD301); pods of which none is ready; no pod yet.",
+        "no such Service; a selector that selects nothing (PD301); pods that wait for themselves (PD403); "
+        "pods of which none is ready; no pod yet.",
         "DNS says the same for a Service that does not exist and for one without ready pods.",
         "It depends on the cause, which `kubectl get service,pods` shows to a person who may read them.",
     ),
@@ -118,7 +119,8 @@ CHECKS: dict[str, Check] = {
     ),
     "PD108": Check(
         "The answer does not fit",
-        "Warning: the answer is truncated even over TCP, or from a server that has no TCP listener.",
+        "Warning: the answer is truncated even over TCP, or from a server that has no TCP listener. Not for "
+        "`k8s:`, which asks no DNS.",
         "Each answer is another random part of the set, so pods come and go without a reason.",
         "Read EndpointSlices instead: write `k8s:` before the name.",
     ),

@@ -16,6 +16,7 @@ from peerdiscover.sources.dns._types import Reply, ReplyStatus
 from ._codes import Finding, NotChecked
 from ._objects import Object, Workload, at, items
 from ._services import pd301
+from ._workloads import pd403
 from ._world import Heard, Result, World, finding_of, ready_addresses
 
 __all__ = ["CHECKS_OF_DNS", "agree"]
@@ -38,8 +39,8 @@ def pd101(world: World) -> Iterator[Result]:
 def pd102(world: World) -> Iterator[Result]:
     """This pod's resolv.conf is not the cluster's."""
     heard = world.heard
-    if heard is None or heard.own is None or heard.is_given:
-        return
+    if heard is None or heard.own is None or heard.is_given or heard.peers:
+        return  # a server that knows the Service is no node's
     if not any(entry.startswith("svc.") for entry in heard.own.search):
         seen = "resolv.conf has no search entry svc.…: this pod asks the node's DNS, which knows no Services"
         yield finding_of(world, "PD102", seen, "dnsPolicy: ClusterFirstWithHostNet in the pod's spec")
@@ -68,7 +69,7 @@ def pd104(world: World) -> Iterator[Result]:
     if len(negative) < 2:
         yield NotChecked(("PD104",), f"{heard.absolute}: only one answer says that it has no pods")
         return
-    causes = (*pd102(world), *pd103(world), *pd106(world), *pd301(world))
+    causes = (*pd102(world), *pd103(world), *pd106(world), *pd301(world), *pd403(world))
     if not any(isinstance(one, Finding) for one in causes):
         seen, change = _why_empty(world, name, heard)
         yield finding_of(world, "PD104", seen, change)
@@ -152,11 +153,14 @@ def pd107(world: World) -> Iterator[Result]:
 
 
 def pd108(world: World) -> Iterator[Result]:
-    """The answer is cut even over TCP."""
+    """The answer is cut even over TCP, and it is DNS that is asked."""
+    if world.name is None or world.name.scheme == "k8s":
+        return
     for server in world.heard.servers if world.heard else ():
         if any(reply is not None and reply.truncated for reply in server.tcp):
             seen = f"{server.address} cuts the answer even over TCP: a random part of the set each time"
-            yield finding_of(world, "PD108", seen, f"the name k8s:{world.name}", warning=True)
+            name = f"k8s:{str(world.name).removeprefix('auto:')}"
+            yield finding_of(world, "PD108", seen, f"the name: {name}", warning=True)
             return
 
 

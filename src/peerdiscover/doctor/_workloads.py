@@ -16,7 +16,7 @@ from ._objects import Object, Workload, at, items
 from ._words import names_in, waits
 from ._world import Result, World
 
-__all__ = ["CHECKS_OF_WORKLOADS", "in_pod", "in_template"]
+__all__ = ["CHECKS_OF_WORKLOADS", "in_pod", "in_template", "pd403"]
 
 
 def pd102(world: World) -> Iterator[Result]:

@@ -2,78 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peerdiscover.doctor._api import KINDS, plural_of
 from tests.tools.cluster import Cluster, Workload
 from tests.waiting import eventually
+
+from ._doctor import DOCTOR, LISTENS, MANIFESTS, Doctor
 
 Make = Callable[..., Workload]
 Json = dict[str, Any]
 
 pytestmark = pytest.mark.usefixtures("short_ttl")
 
-DOCTOR = [sys.executable, "-m", "peerdiscover", "doctor"]
 ROOT = Path(__file__).parents[3]
-MANIFESTS = ROOT / "examples" / "manifests"
 PAGE, README = (ROOT / "docs" / "doctor.md").read_text(), (ROOT / "README.md").read_text()
-LISTENS = {"readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1}}
 NEVER = {"readinessProbe": {"tcpSocket": {"port": 1}, "periodSeconds": 1}}
-
-
-class Doctor:
-    """A pod that runs doctor, as an account that may read all that doctor reads."""
-
-    def __init__(self, cluster: Cluster, namespace: str, account: str = "doctor") -> None:
-        self.cluster, self.namespace = cluster, namespace
-        cluster.api.apply((MANIFESTS / "doctor.yaml").read_text().replace("moon", namespace))
-        pod = {"serviceAccountName": account}
-        self.app = cluster.deployment(
-            f"client-{account}", 1, namespace=namespace, command=["sleep", "600"], pod=pod
-        )
-        (self.pod,) = self.app.wait(1)
-
-    def run(self, *arguments: str, pod: str | None = None) -> Json:
-        command = [*DOCTOR, *arguments, "-o", "json"]
-        done = self.cluster.exec(pod or self.pod.name, self.namespace, command)
-        assert done.stdout, done
-        said: Json = json.loads(done.stdout)
-        errors = [one["code"] for one in said["findings"] if one["level"] == "error"]
-        assert done.returncode == bool(errors), done
-        return said
-
-    def levels(self, *arguments: str, pod: str | None = None) -> dict[str, str]:
-        """The codes that are found, with their levels, without notes."""
-        return {
-            one["code"]: one["level"]
-            for one in self.run(*arguments, pod=pod)["findings"]
-            if one["level"] != "note"
-        }
-
-    def until(self, expected: dict[str, str], *arguments: str) -> None:
-        """Ask until that is found: DNS and the API follow a change a moment later."""
-        found: dict[str, str] = {}
-
-        def is_found() -> bool:
-            nonlocal found
-            found = self.levels(*arguments)
-            return found == expected
-
-        try:
-            eventually(is_found, 30)
-        except AssertionError:
-            assert found == expected
-
-    def change(self, kind: str, name: str, **spec: object) -> None:
-        where = self.cluster.api.path(kind, self.namespace, name)
-        self.cluster.api.patch(where, {"spec": spec}, "merge-patch")
 
 
 @pytest.fixture
@@ -192,55 +140,6 @@ def test_the_right_to_read_is_missing(cluster: Cluster, namespace: str, stateful
     (finding,) = (one for one in plain.run("k8s:web:http")["findings"] if one["code"] == "PD501")
     cluster.api.apply(finding["change"])
     plain.until({}, "k8s:web:http")
-
-
-MISTAKES: dict[str, tuple[str, str, Json]] = {
-    # the code, the object that is changed, and how
-    "PD301": ("error", "Service", {"selector": {"app": "other"}}),
-    "PD302": ("error", "Service", {"ports": [{"name": "http", "port": 8080, "targetPort": "web"}]}),
-    "PD303": ("warning", "Service", {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]}),
-    "PD305": ("warning", "Service", {"ports": None}),
-}
-BESIDE = {"PD301": {"PD401"}, "PD302": {"PD106"}}
-"""A selector of nothing leaves the StatefulSet without a Service; what leads nowhere is not in DNS."""
-
-
-@pytest.mark.parametrize("code", MISTAKES)
-def test_a_mistake_and_its_change(
-    doctor: Doctor, statefulset: Make, cluster: Cluster, tmp_path: Path, code: str
-) -> None:
-    """It is found, what the API has gives the same codes offline, and its change makes it go."""
-    level, kind, spec = MISTAKES[code]
-    statefulset("web", 2, container=LISTENS).wait(2)
-    where = cluster.api.path(kind, doctor.namespace, "web")
-    before = cluster.api.get(where)
-    doctor.change(kind, "web", **spec)
-    name = "web:http" if code != "PD305" else "web:8080"
-
-    eventually(lambda: doctor.levels(name).get(code) == level, 30)
-    said = doctor.run(name)
-    others = {one["code"] for one in said["findings"] if one["level"] != "note"} - {code}
-    assert others <= BESIDE.get(code, set())
-
-    offline = exported(cluster, doctor, tmp_path, f"web.{doctor.namespace}{name[3:]}")
-    of_objects = {one["code"] for one in said["findings"]} - {"PD106", "PD204", "PD404"}
-    assert {one["code"] for one in offline["findings"]} - {"PD106"} == of_objects
-
-    cluster.api.patch(where, {"spec": {key: before["spec"].get(key) for key in spec}}, "merge-patch")
-    doctor.until({}, name)
-
-
-def exported(cluster: Cluster, doctor: Doctor, folder: Path, name: str) -> Json:
-    """What `doctor -f` says of the objects, as `kubectl get … -o json` gives them."""
-    server = cluster.api
-    items = [
-        {"kind": kind, **one}
-        for kind, group in KINDS.items()
-        for one in server.get(f"/{group}/namespaces/{doctor.namespace}/{plural_of(kind)}")["items"]
-    ]
-    path = folder / "all.json"
-    path.write_text(json.dumps({"kind": "List", "items": items}))
-    return doctor.run("-f", str(path), name)
 
 
 def test_two_statefulsets_share_a_service(doctor: Doctor, statefulset: Make, cluster: Cluster) -> None:

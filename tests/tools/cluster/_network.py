@@ -146,9 +146,9 @@ def _local_table_after_the_rules() -> list[str]:
     ]
 
 
-def resolv_conf(search: str) -> str:
-    """What the kubelet writes for a pod with the policy ClusterFirst."""
-    return f"search {search}\nnameserver {DNS}\noptions ndots:5\n"
+def resolv_conf(search: str, server: str = DNS) -> str:
+    """What the kubelet writes for a pod: by default, with the policy ClusterFirst."""
+    return f"search {search}\n" * bool(search) + f"nameserver {server}\noptions ndots:5\n"
 
 
 def run(arguments: list[str]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._api import Json
-from ._network import API, resolv_conf
+from ._network import API, GATEWAY, resolv_conf
 
 if TYPE_CHECKING:
     from ._commanded import CommandedPod
@@ -46,7 +46,7 @@ class Sandbox:
         self.folder.joinpath("home").mkdir()
         self.account.joinpath("namespace").write_text(pod.namespace)
         shutil.copy(self._cluster / "ca.crt", self.account / "ca.crt")
-        self.folder.joinpath("resolv.conf").write_text(resolv_conf(options.search(pod.namespace)))
+        self.folder.joinpath("resolv.conf").write_text(self._resolv_conf(options.search(pod.namespace)))
         self.folder.joinpath("hosts").write_text(self._hosts())
         for volume in pod.spec.get("volumes", []):
             if (source := await self._source(volume)) is not None:
@@ -132,6 +132,14 @@ class Sandbox:
             else:
                 variables[entry["name"]] = expanded(entry.get("value", ""), variables)
         return variables
+
+    def _resolv_conf(self, search: str) -> str:
+        """By the pod's dnsPolicy. The node's DNS is at the node's address; a test may put a server there."""
+        policy = self._pod.spec.get("dnsPolicy", "ClusterFirst")
+        if policy == "None":
+            config = self._pod.spec["dnsConfig"]
+            return resolv_conf(" ".join(config.get("searches", [])), config["nameservers"][0])
+        return resolv_conf("", GATEWAY) if policy == "Default" else resolv_conf(search)
 
     def _hosts(self) -> str:
         """As the kubelet writes it (pkg/kubelet/kubelet_pods.go: managedHostsFileContent)."""
