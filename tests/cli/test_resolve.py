@@ -74,7 +74,7 @@ def test_that_pods_have_no_names_is_said_once() -> None:
     ) as svc:
         said = run("resolve", "app.moon:80", *at(svc)).stderr
         assert run("resolve", "app.moon:80", "--json", *at(svc)).stderr == ""
-    assert said.startswith("peerdiscover: app.moon:80: the pods have no names, so no ordinals either: ")
+    assert said.startswith("peerdiscover: app.moon:80: the pods have no names of their own, so no ordinals: ")
     assert len(said.splitlines()) == 1
     assert run("resolve", "static:10.0.0.1:80").stderr == ""
 

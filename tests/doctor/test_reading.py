@@ -21,6 +21,13 @@ from ._objects import Json, Manifests, findings, world_of
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: None}\n"
 
 
+@pytest.fixture(autouse=True, params=["C", "Python"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML's parser in C is not in every build of it."""
+    if request.param == "Python":
+        monkeypatch.delattr(yaml, "CSafeLoader")
+
+
 def written(folder: Path, text: str | bytes, name: str = "web.yaml") -> str:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -90,6 +97,49 @@ def test_json_needs_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         refusal(path) == ": reading YAML needs PyYAML: pip install 'peerdiscover[cli]' (JSON needs nothing)"
     )
     assert read([written(tmp_path, json.dumps(Manifests().service), "x.json")])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("&a {b: 1}", {"b": 1}),
+        ("{x: &a {b: 1, c: 1}, y: {<<: *a, c: 2}}", {"x": {"b": 1, "c": 1}, "y": {"b": 1, "c": 2}}),
+        ("{x: &a {b: 1}, z: &c {b: 2}, y: {<<: [*a, *c]}}", {"x": {"b": 1}, "z": {"b": 2}, "y": {"b": 1}}),
+        ("{y: {'<<': 1}}", {"y": {"<<": 1}}),
+        ("[2026-11-29, =, <<, 0x10, 1e3, yes, ~]", ["2026-11-29", "=", "<<", 16, "1e3", True, None]),
+        ("['8080', 8080, \"None\", None, !!str 1]", ["8080", 8080, "None", "None", "1"]),
+        ("!!map {a: !!seq [1]}", {"a": [1]}),
+    ],
+)
+def test_values_are_those_of_kubernetes(tmp_path: Path, text: str, value: object) -> None:
+    ((read_as, _, line),) = read([written(tmp_path, f"\nkind: Service\nspec: {text}\n")])
+    assert (read_as["spec"], line) == (value, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: {<<: 1}", ":1: no YAML: expected a mapping or list of mappings for merging"),
+        ("a: {[1]: 2}", ":1: no YAML: found unhashable key"),
+        ("a: !!set {b}", ":1: no YAML: could not determine a constructor"),
+        ("a: !!int b", ": no YAML: invalid literal for int()"),
+        ("[1]: " + "[" * 900, ""),
+        ("a: " + "[" * 100_000, ""),
+    ],
+)
+def test_odd_values_are_one_line(tmp_path: Path, text: str, why: str) -> None:
+    assert refusal(written(tmp_path, text)).startswith(why)
+
+
+def test_what_merges_copy_is_counted(tmp_path: Path) -> None:
+    """Squares of the text, and powers of it."""
+    pairs = ", ".join(f"k{n}: 1" for n in range(2000))
+    square = f"kind: Service\nb: &b {{{pairs}}}\nx:\n" + "- {<<: *b}\n" * 2000
+    assert refusal(written(tmp_path, square)).endswith(
+        ": no YAML: merges (<<) copy more than 1,000,000 pairs"
+    )
+    power = "\n".join(f"l{n}: &l{n} {{<<: [{', '.join([f'*l{n - 1}'] * 9)}]}}" for n in range(1, 30))
+    assert read([written(tmp_path, f"kind: Service\nl0: &l0 {{a: 1}}\n{power}\n")])
 
 
 def test_aliases_are_followed_and_never_copied(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ from ._live import block
 from ._output import change_json, set_json, show_change, show_set, terminal
 from ._stderr import say, say_error
 
-_NAMELESS = "the pods have no names, so no ordinals either: only a StatefulSet's have, behind its own Service"
+_NAMELESS = (
+    "the pods have no names of their own, so no ordinals: a StatefulSet's have, behind the Service it names"
+)
 _FOREVER = 10.0 * 365 * 86400  # seconds; a policy's times must be finite
 
 

@@ -19,6 +19,7 @@ The modules, from the top:
     _world       what a check looks at                                      pure
     _codes       the 27 checks, in words                                    pure
     _objects     Kubernetes objects, and what follows from several of them  pure
+    _yaml        YAML as values of JSON                                     pure
 
 Invariants:
 

@@ -3,8 +3,9 @@
 Invariants:
 
 * What cannot be read is one `ConfigurationError` that names the file, the line and what to do.
-* Nothing in a file is run: the safe loader, at most `MAX_BYTES`, and aliases are not copied.
+* Nothing in a file is run, and at most `MAX_BYTES` of it are read.
 * JSON needs no package. YAML needs PyYAML, which the extra `cli` brings.
+* Values are those of JSON, as in Kubernetes: a date in YAML is a string.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ MAX_BYTES = 10_000_000
 SUFFIXES = (".yaml", ".yml", ".json")
 Found = tuple[Mapping[str, Any], str | None, int | None]
 """An object, its file, and the line on which it begins."""
+Document = tuple[Any, Mapping[int, int]]
+"""What one document says, and the line of each mapping in it, by `id`."""
 
 
 def read(paths: Iterable[str]) -> list[Found]:
@@ -64,24 +67,23 @@ def _objects(data: bytes, file: str) -> Iterator[Found]:
         raise ConfigurationError(f"{where}: more than {MAX_BYTES:,} bytes; give a part of it")
     try:
         text = data.decode("utf-8-sig")
+        is_json = text.lstrip().startswith(("{", "["))
+        documents = _json(text, where) if is_json else None
+        for document, lines in documents or _yaml(text, where):
+            listed = document.get("items") if isinstance(document, dict) else document
+            for item in listed if isinstance(listed, list) else [document]:
+                if isinstance(item, dict) and isinstance(item.get("kind"), str):
+                    yield item, file, lines.get(id(item), 1)
     except UnicodeDecodeError:
         raise ConfigurationError(f"{where}: no text in UTF-8") from None
-    documents = _json(text, where) if text.lstrip().startswith(("{", "[")) else None
-    for document, lines in documents or _yaml(text, where):
-        listed = document.get("items") if isinstance(document, dict) else document
-        if not isinstance(listed, list):
-            listed = [document]
-        for number, item in enumerate(listed):
-            if isinstance(item, dict) and isinstance(item.get("kind"), str):
-                yield item, file, lines[min(number, len(lines) - 1)]
-
-
-def _json(text: str, where: str) -> list[tuple[Any, list[int]]] | None:
-    """The document; None if it is no JSON, and may be YAML that begins with a brace."""
-    try:
-        return [(json.loads(text), [1])]
     except RecursionError:
         raise ConfigurationError(f"{where}: nested too deeply") from None
+
+
+def _json(text: str, where: str) -> list[Document] | None:
+    """The document; None if it is no JSON, and may be YAML that begins with a brace."""
+    try:
+        return [(json.loads(text), {})]
     except ValueError as error:
         if "{{" in text:
             raise _template(where) from None
@@ -94,36 +96,21 @@ def _template(where: str) -> ConfigurationError:
     return ConfigurationError(f"{where}: a Helm template: give `helm template`'s output")
 
 
-def _yaml(text: str, where: str) -> Iterator[tuple[Any, list[int]]]:
-    """Each document, with the lines on which it, or the items of a List, begin."""
+def _yaml(text: str, where: str) -> Iterator[Document]:
     try:
         import yaml  # an extra
     except ImportError:
         raise ConfigurationError(
             f"{where}: reading YAML needs PyYAML: pip install 'peerdiscover[cli]' (JSON needs nothing)"
         ) from None
-    # The one in C is ten times as fast, and not in every build of PyYAML.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    from ._yaml import documents
+
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            yield loader.construct_document(node), _lines(node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        yield from documents(text)
+    except (yaml.YAMLError, ValueError) as error:
         if "{{" in text:
             raise _template(where) from None
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        what = getattr(error, "problem", None) or (
-            "nested too deeply" if isinstance(error, RecursionError) else error
-        )
+        what = getattr(error, "problem", None) or error
         raise ConfigurationError(f"{where}{line}: no YAML: {printable(str(what))}") from None
-    finally:
-        loader.dispose()
-
-
-def _lines(node: Any) -> list[int]:
-    """Of a List the lines of its items, else that of the document."""
-    for key, value in node.value if node.id == "mapping" else ():
-        if key.value == "items" and value.id == "sequence" and value.value:
-            return [item.start_mark.line + 1 for item in value.value]
-    return [node.start_mark.line + 1]
