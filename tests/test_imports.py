@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.metadata import requires
 
 import pytest
 
@@ -67,3 +69,28 @@ def test_an_adapter_says_which_package_is_missing(adapter: str) -> None:
     last = done.stderr.splitlines()[-1]
     package = {"grpc": "grpcio"}.get(adapter, adapter)
     assert last.endswith(f"peerdiscover.{adapter} needs {package}: pip install 'peerdiscover[{adapter}]'")
+
+
+OLDER = [  # each just older than the oldest that pyproject.toml names
+    ("requests", "requests", "requests", "2.32.2"),
+    ("requests", "urllib3", "urllib3", "2.1.0"),
+    ("aiohttp", "aiohttp", "aiohttp", "3.12.6"),
+    ("grpc", "grpcio", "grpc", "1.67.1"),
+]
+
+
+@pytest.mark.parametrize(("adapter", "package", "module", "older"), OLDER)
+def test_an_adapter_says_which_package_is_too_old(
+    adapter: str, package: str, module: str, older: str
+) -> None:
+    code = f"import {module}; {module}.__version__ = {older!r}; import peerdiscover.{adapter}"
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True)
+    wanted = next(
+        found[1]
+        for line in requires("peerdiscover") or []
+        if (found := re.match(rf"{package}>=([0-9.]+)", line)) and f"extra == '{adapter}'" in line
+    )
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: peerdiscover.{adapter} needs {package} {wanted} or newer, and this is {older}: "
+        f"pip install 'peerdiscover[{adapter}]'"
+    )

@@ -10,10 +10,10 @@ again, and `_pools` follows the set. The connections are those of the session's 
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from peerdiscover._extras import missing
 
-if find_spec("aiohttp") is None:
-    raise ImportError("peerdiscover.aiohttp needs aiohttp: pip install 'peerdiscover[aiohttp]'")
+if why := missing("aiohttp", "aiohttp", "3.12.7"):
+    raise ImportError(why)
 
 from ._dispatch import AiohttpNoPeersError, AiohttpWrongPortError
 from ._middleware import pods

@@ -15,10 +15,10 @@ Invariants:
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from peerdiscover._extras import missing
 
-if find_spec("grpc") is None:
-    raise ImportError("peerdiscover.grpc needs grpcio: pip install 'peerdiscover[grpc]'")
+if why := missing("grpc", "grpcio", "1.68", module="grpc"):
+    raise ImportError(why)
 
 from ._async import AsyncPodChannel
 from ._errors import AsyncGrpcNoPeersError, GrpcNoPeersError

@@ -11,10 +11,10 @@ adapter that makes attempts with them (`_adapter`).
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from peerdiscover._extras import missing
 
-if find_spec("requests") is None:
-    raise ImportError("peerdiscover.requests needs requests: pip install 'peerdiscover[requests]'")
+if why := missing("requests", "requests", "2.32.3") or missing("requests", "urllib3", "2.2"):
+    raise ImportError(why)
 
 from ._adapter import PodAdapter
 from ._dispatch import RequestsNoPeersError, RequestsWrongHostError
