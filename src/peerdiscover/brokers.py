@@ -86,7 +86,9 @@ def hosts(
     DNS specification (1.1.0, 2.4.1) gives to the pods of a StatefulSet.
     """
     if isinstance(service, PeerSet):
-        return tuple(_by_name_or_address(service))
+        return tuple(
+            HostPort(p.fqdn.rstrip(".") if p.hostname and p.fqdn else p.address, p.port) for p in service
+        )
     service = service if isinstance(service, ServiceName) else ServiceName.parse(service)
     if service.scheme == "static":
         return tuple(HostPort(entry.address, entry.port) for entry in parse_static(service.service))
@@ -136,14 +138,9 @@ def rabbitmq_nodes(hosts: Hosts, *, name: str = "rabbit") -> tuple[str, ...]:
     """
     if not isinstance(name, str) or not _ERLANG_NAME.fullmatch(name):
         raise ConfigurationError(f"name={name!r}: expected letters, digits, - and _, such as 'rabbit'")
-    nodes = []
-    for host in _listed(hosts):
-        if ":" in host.host:
-            raise ConfigurationError(
-                f"{host}: a node of RabbitMQ cannot be named by an IPv6 address; use pods with hostnames"
-            )
-        nodes.append(f"{name}@{host.host}")
-    return tuple(nodes)
+    listed = _listed(hosts)
+    _refuse_ipv6(listed, "a node of RabbitMQ cannot be named by")
+    return tuple(f"{name}@{host.host}" for host in listed)
 
 
 def amqp_urls(hosts: Hosts, *, user: str, password: str, vhost: str = "/", tls: bool = False) -> list[str]:
@@ -178,11 +175,7 @@ def postgres(
     listed = _listed(hosts)
     query: list[tuple[str, str | int | bool]] = []
     if sqlalchemy:
-        for host in listed:
-            if ":" in host.host:
-                raise ConfigurationError(
-                    f"{host}: SQLAlchemy's form cannot carry an IPv6 address; use pods with hostnames"
-                )
+        _refuse_ipv6(listed, "SQLAlchemy's form cannot carry")
         query = [("host", str(host)) for host in listed]
     query += [("target_session_attrs", target_session_attrs), *options.items()]
     at = "" if sqlalchemy else ",".join(map(str, listed))
@@ -208,12 +201,6 @@ def mongodb(
     return f"mongodb://{_login(user, password)}{at}/{path}?{query}"
 
 
-def _by_name_or_address(peers: PeerSet) -> Iterable[HostPort]:
-    for peer in peers:
-        named = peer.hostname is not None and peer.fqdn is not None
-        yield HostPort(peer.fqdn.rstrip(".") if named and peer.fqdn else peer.address, peer.port)
-
-
 def _listed(given: Hosts) -> Sequence[HostPort]:
     """The hosts that are given; `ConfigurationError` for none, and for what is none."""
     if isinstance(given, str):
@@ -225,6 +212,12 @@ def _listed(given: Hosts) -> Sequence[HostPort]:
     if not listed:
         raise ConfigurationError("no hosts: the set of peers is empty; wait() for some, or name them")
     return listed
+
+
+def _refuse_ipv6(listed: Sequence[HostPort], why: str) -> None:
+    for host in listed:
+        if ":" in host.host:
+            raise ConfigurationError(f"{host}: {why} an IPv6 address; use pods with hostnames")
 
 
 def _without_holes(listed: Sequence[HostPort], what: str) -> list[tuple[int, HostPort]]:

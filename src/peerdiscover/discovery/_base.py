@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from peerdiscover.errors import ConfigurationError, OrdinalNotFoundError
 from peerdiscover.identity import Identity
@@ -24,9 +24,9 @@ from peerdiscover.policy import Policy
 from peerdiscover.sources import source_for
 
 from ._changes import ChangeReader
-from ._picker_mixin import _PickerMixin
+from ._picker_mixin import R, _PickerMixin
 from ._publisher import Callback, log
-from ._refresher import Refresher, State
+from ._refresher import State
 from ._user_code import check_timeout
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from .attempts import Failover
     from .broadcast import Broadcast, Late, RollingBroadcast
-
-R = TypeVar("R", bound=Refresher)
 
 
 def as_service_name(service: str | ServiceName) -> ServiceName:
@@ -144,8 +142,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         """
         if not self.is_open:
             return
-        if not isinstance(peer, Peer):
-            raise _no_peer("report_failure", peer)
+        _require_peer("report_failure", peer)
         log.debug("%s: the application could not reach %r: %r", self._service, peer, error)
         with self._runtime.lock:
             self._runtime.report_failure(peer, type(error).__name__ if error else "")
@@ -155,8 +152,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         runtime = self._runtime
         if runtime.state is not State.OPEN:
             return
-        if not isinstance(peer, Peer):
-            raise _no_peer("report_success", peer)
+        _require_peer("report_success", peer)
         if not runtime.core.is_blamed(peer):
             return
         with runtime.lock:
@@ -234,5 +230,6 @@ class _BaseDiscovery(_PickerMixin[R]):
         return ChangeReader(lambda: self.peers, lambda: self._runtime.state is State.CLOSED)
 
 
-def _no_peer(call: str, peer: object) -> ConfigurationError:
-    return ConfigurationError(f"{call}({peer!r}): expected a Peer, such as a picker returns")
+def _require_peer(call: str, peer: object) -> None:
+    if not isinstance(peer, Peer):
+        raise ConfigurationError(f"{call}({peer!r}): expected a Peer, such as a picker returns")

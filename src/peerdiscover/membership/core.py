@@ -34,7 +34,7 @@ from peerdiscover.policy import Policy
 
 from .explaining import explain
 from .health import Health
-from .journal import Journal, PendingLogs, count_of, reason_of
+from .journal import Journal, count_of, reason_of
 from .reconciler import Reconciler
 from .schedule import Schedule
 from .status import Status
@@ -71,6 +71,8 @@ class Membership:
         self.reconciler = Reconciler(str(service), policy, identity, kind)
         self.health = Health(policy, random)
         self.journal = Journal(service, policy, by_watch=not can_lookup, fallback=fallback)
+        self.pending_logs = self.journal.pending_logs
+        """What the runtime has to log: `(logging level, text)`, oldest first."""
         self.started: int = 0
         """The number of the last lookup that started."""
         self.completed: int = 0
@@ -95,11 +97,6 @@ class Membership:
     def watched(self) -> bool:
         """Whether a watch delivers the answers, so that there is nothing to ask."""
         return self._watch_state.watched
-
-    @property
-    def pending_logs(self) -> PendingLogs:
-        """What the runtime has to log: `(logging level, text)`, oldest first."""
-        return self.journal.pending_logs
 
     def status(self, now: float) -> Status:
         """The state at this moment, as numbers. A lookup that is found to be overdue is logged, once."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer, View
@@ -33,7 +34,7 @@ class BasePicker:
         self._weights: Mapping[str, float] = {}
         self.last_answer_summary: Callable[[], str] | None = None
         """Describes the last answer, for `NoPeersError`; called when that is raised."""
-        self._bind_error(lambda: self._no_peers_error("no peers available"))
+        self.end(lambda: self._no_peers_error("no peers available"))
 
     def rebind(self, view: View) -> None:
         """Choose from this set from now on."""
@@ -51,13 +52,17 @@ class BasePicker:
             self._bind(candidates, tuple(peer for peer in probes if peer not in known))
         else:
             text = f"{view.peers.service}: {why_none(view, self._include_self, self._zone)}"
-            self._bind_error(lambda: self._no_peers_error(text))
+            self.end(lambda: self._no_peers_error(text))
         self._candidates = candidates
 
     def end(self, error: Callable[[], Exception]) -> None:
         """From now on each pick raises what `error` returns."""
+
+        def raise_error(*_: object) -> NoReturn:
+            raise error()
+
         self._candidates = ()
-        self._bind_error(error)
+        self._bind_error(raise_error)
 
     def after_fork(self) -> None:
         """In the child of a fork: the parent's threads do not count here, nor their place."""
@@ -80,8 +85,8 @@ class BasePicker:
         """Pick `probes` once each, then the candidates. `_candidates` are those from before, if any."""
         raise NotImplementedError
 
-    def _bind_error(self, error: Callable[[], Exception]) -> None:
-        """Raise what `error` returns, at each pick."""
+    def _bind_error(self, raise_error: Callable[..., NoReturn]) -> None:
+        """Call this at each pick."""
         raise NotImplementedError
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from heapq import nlargest
+from typing import NoReturn
 
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
@@ -86,10 +87,7 @@ class Rendezvous(BasePicker):
 
         self._owner = owner
 
-    def _bind_error(self, error: Callable[[], Exception]) -> None:
-        def raise_error(_: bytes) -> Peer:
-            raise error()
-
+    def _bind_error(self, raise_error: Callable[..., NoReturn]) -> None:
         self._owner = raise_error
 
 

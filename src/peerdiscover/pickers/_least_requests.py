@@ -23,6 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import random
 from types import TracebackType
+from typing import NoReturn
 
 from peerdiscover.peers import Peer
 
@@ -101,11 +102,8 @@ class LeastRequests(BasePicker):
             draw = _of_two(slots)
         self._draw = _first(deque((peer, counts[peer.key]) for peer in probes), draw) if probes else draw
 
-    def _bind_error(self, error: Callable[[], Exception]) -> None:
-        def draw() -> tuple[Peer, _InFlight]:
-            raise error()
-
-        self._draw = draw
+    def _bind_error(self, raise_error: Callable[..., NoReturn]) -> None:
+        self._draw = raise_error
 
 
 def _of_two(slots: list[tuple[Peer, _InFlight]]) -> _Draw:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 from peerdiscover.peers import Peer, place_of
 
@@ -23,21 +23,6 @@ class Picker(Protocol):
     def pick(self) -> Peer:
         """A peer; `NoPeersError` if there is none. Never waits."""
         ...
-
-
-class _Raises:
-    """An iterator that raises the same kind of error each time."""
-
-    __slots__ = ("_error",)
-
-    def __init__(self, error: Callable[[], Exception]) -> None:
-        self._error = error
-
-    def __iter__(self) -> Iterator[Peer]:
-        return self
-
-    def __next__(self) -> Peer:
-        raise self._error()
 
 
 class _Turns(BasePicker):
@@ -61,8 +46,8 @@ class _Turns(BasePicker):
         turns = self._begin(candidates)
         self._next = itertools.chain(probes, turns) if probes else turns
 
-    def _bind_error(self, error: Callable[[], Exception]) -> None:
-        self._next = _Raises(error)
+    def _bind_error(self, raise_error: Callable[..., NoReturn]) -> None:
+        self._next = iter(raise_error, None)  # it never ends: each `next` raises anew
 
     def _begin(self, candidates: tuple[Peer, ...]) -> Iterator[Peer]:
         raise NotImplementedError
