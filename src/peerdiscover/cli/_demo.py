@@ -15,6 +15,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Self
 
@@ -39,17 +40,19 @@ def run(arguments: Namespace) -> int:
         return _Demo(svc, policy, pause=0.0 if fast else 0.8, interval=0.3 if fast else 1.2).run()
 
 
+@dataclass
 class _Demo:
-    def __init__(self, svc: HeadlessService, policy: Policy, *, pause: float, interval: float) -> None:
-        self._svc = svc
-        self._policy = policy
-        self._pause = pause
-        self._interval = interval
-        self._succeeded = True
+    svc: HeadlessService
+    policy: Policy
+    pause: float
+    """Seconds that the reader gets before each step."""
+    interval: float
+    """Seconds between two restarts."""
+    succeeded: bool = True
 
     def run(self) -> int:
         began = time.monotonic()
-        svc = self._svc
+        svc = self.svc
         _title("A headless Service with three pods, all on this machine")
         _code('svc = HeadlessService("web-headless.prod", replicas=3)')
         _out(f"its nameserver is {svc.nameserver}; each pod answers HTTP requests with its name")
@@ -57,7 +60,7 @@ class _Demo:
         self._pause_to_read()
         _title("2. Discovery: the same set, kept up to date in the background")
         _code(f'with Discovery("{_SERVICE}", source=svc.source) as web:')
-        with Discovery(_SERVICE, source=svc.source, policy=self._policy) as web:
+        with Discovery(_SERVICE, source=svc.source, policy=self.policy) as web:
             _out(
                 f"{len(web.peers)} pods, generation {web.peers.generation}; "
                 f"the next lookup is in {web.status.next_refresh:.1f} s"
@@ -69,10 +72,10 @@ class _Demo:
             f"That took {time.monotonic() - began:.1f} s. In a cluster, leave out source=: "
             "the pod's own configuration names the nameserver."
         )
-        return FOUND if self._succeeded else NO_PEERS
+        return FOUND if self.succeeded else NO_PEERS
 
     def _resolve(self) -> None:
-        svc = self._svc
+        svc = self.svc
         self._pause_to_read()
         _title("1. Resolve: from a name to all its pods")
         _code(f'pods = resolve("{_SERVICE}", source=svc.source)')
@@ -104,7 +107,7 @@ class _Demo:
             f"answered: {_names(receipt.results)}; failed: {_names(receipt.errors)}; in {took * 1000:.1f} ms",
             f"complete for generation {receipt.generation}: {receipt.complete}",
         )
-        self._succeeded = self._succeeded and receipt.complete
+        self.succeeded = self.succeeded and receipt.complete
 
     def _ordinal(self, web: Discovery) -> None:
         _title("5. Ordinal: one particular pod, whatever its address is")
@@ -123,27 +126,27 @@ class _Demo:
         changes = web.changes(timeout=_RESTART_DEADLINE)
         next(changes)  # the first change adds the pods that are there already
         with _Load(web) as load:
-            time.sleep(self._interval)
+            time.sleep(self.interval)
             for ordinal in (2, 1, 0):  # as a StatefulSet does: the highest ordinal first
                 self._replace(web, ordinal, changes)
-                time.sleep(self._interval)
+                time.sleep(self.interval)
         _out(
             f"{load.sent} requests sent = {load.answered} answered + {load.failed} failed; "
             f"{load.retried} of them needed another pod"
         )
         after = web.ordinal(0)
         _out(f"web.ordinal(0) was {before!r}, and is now {after!r}, which answers as {_ask(after)}")
-        self._succeeded = self._succeeded and load.failed == 0 and load.sent == load.answered
+        self.succeeded = self.succeeded and load.failed == 0 and load.sent == load.answered
 
     def _replace(self, web: Discovery, ordinal: int, changes: Iterator[Change]) -> None:
         old = web.ordinal(ordinal)
-        self._svc.replace(ordinal)
+        self.svc.replace(ordinal)
         began = time.monotonic()
         new = next((new for change in changes for was, new in change.moved if was.key == old.key), None)
         took = time.monotonic() - began
         if new is None:
             _out(f"{old.key} was restarted, and discovery did not notice it in {took:.1f} s")
-            self._succeeded = False
+            self.succeeded = False
         else:
             _out(f"{old.key} restarted: {old.hostport} -> {new.hostport}, noticed after {took * 1000:.0f} ms")
 
@@ -153,8 +156,7 @@ class _Demo:
         _out(*web.explain().splitlines())
 
     def _pause_to_read(self) -> None:
-        """Give the reader time."""
-        time.sleep(self._pause)
+        time.sleep(self.pause)
 
 
 class _Load:

@@ -27,7 +27,6 @@ class Pickers:
         self._zone_warned = False
 
     def find(self, kind: Callable[..., P], arguments: tuple[object, ...]) -> P | None:
-        """The one with these arguments, if it exists."""
         try:
             return self._made.get((kind, arguments))
         except TypeError:  # an argument that cannot be hashed is wrong, and the picker says how
@@ -42,13 +41,11 @@ class Pickers:
         return picker
 
     def rebind(self, view: View) -> None:
-        """Have all choose from `view` from now on."""
         self._view = view
         for picker in self._made.values():
             picker.rebind(view)
 
     def end(self, error: Callable[[], Exception]) -> None:
-        """Have all raise from now on."""
         for picker in self._made.values():
             picker.end(error)
 

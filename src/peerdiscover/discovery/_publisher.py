@@ -45,7 +45,6 @@ class Publisher:
         self._subscribers.pop(token, None)
 
     def clear(self) -> None:
-        """End all subscriptions."""
         self._subscribers.clear()
 
     def has_pending(self, core: Membership, peers: PeerSet) -> bool:

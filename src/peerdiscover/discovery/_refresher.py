@@ -173,13 +173,11 @@ class Refresher(_forks.Open):
         return min(self.core.next_wakeup, self.core.next_tick)
 
     def report_failure(self, peer: Peer, why: str) -> None:
-        """The application could not reach `peer`."""
         due = self.next_due
         self.core.report_failure(peer, self.now(), why)
         self._after_report(due)
 
     def report_success(self, peer: Peer) -> None:
-        """The application reached `peer`."""
         due = self.next_due
         self.core.report_success(peer, self.now())
         self._after_report(due)
@@ -198,7 +196,6 @@ class Refresher(_forks.Open):
             self._apply(answer, lambda answer, now: self.core.apply(answer, now, duration))
 
     def _on_watch_answer(self, answer: Answer) -> None:
-        """Take in what a watch delivered."""
         self._apply(answer, self.core.apply_watch)
 
     def _on_watch_end(self, answer: Answer) -> None:
@@ -238,7 +235,6 @@ class Refresher(_forks.Open):
             self._wake()
 
     def _has_pending(self) -> bool:
-        """Whether there is something to log or to call back."""
         return self.publisher.has_pending(self.core, self.peers)
 
     def subscribe(self, callback: Callback) -> Callable[[], None]:

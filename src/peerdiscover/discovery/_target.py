@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer, PeerSet
 
 
+@dataclass(eq=False)
 class Target:
     """The one peer that all attempts go to: `find` returns it as it is now, or raises `NoPeersError`.
 
     With `stays`, it is the peer found first, by its key, whatever `find` would return later.
     """
 
-    def __init__(self, peers: Callable[[], PeerSet], find: Callable[[], Peer], *, stays: bool) -> None:
-        self._peers = peers
-        self._find = find
-        self._stays = stays
-        self._key: str | None = None
+    peers: Callable[[], PeerSet]
+    find: Callable[[], Peer]
+    _: KW_ONLY
+    stays: bool
+    _key: str | None = field(default=None, init=False)
 
     def now(self) -> Peer | None:
         """The peer; None while it is not in the set."""
         if self._key is not None:
-            return self._peers().get(self._key)
+            return self.peers().get(self._key)
         try:
-            peer = self._find()
+            peer = self.find()
         except NoPeersError:
             return None
-        if self._stays:
+        if self.stays:
             self._key = peer.key
         return peer
 
@@ -37,7 +39,7 @@ class Target:
         if self._key is not None:
             return NoPeersError(f"{error}: not {self._key}, which all attempts go to")
         try:
-            self._find()
+            self.find()
         except NoPeersError as reason:
             return reason
         return error

@@ -19,6 +19,7 @@ import contextvars
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, Self
 
 import anyio
@@ -73,7 +74,6 @@ class TaskRuntime(Refresher):
         return ready()  # it may have become so in the very moment that the time ended
 
     async def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
-        """Wait for so many peers; raises after `timeout` seconds."""
         check_timeout("wait", timeout)
         self.require_open()
         began = self.now()
@@ -81,15 +81,12 @@ class TaskRuntime(Refresher):
             raise self._timeout_error(min_peers, include_self, began)
 
     async def refresh(self) -> None:
-        """Ask at once, and wait for the answer."""
         await self.wait_until(self._request(), None)
 
     async def pause(self, pause: Pause) -> None:
-        """Wait as `pause` says."""
         await self.wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
 
     async def start(self, identity: Callable[[], Identity], wait: bool) -> None:
-        """Start refreshing, and wait for the first peers if `wait`."""
         opens = self._enter_start(identity)
         succeeded = False
         try:
@@ -200,19 +197,14 @@ def _is_asyncio() -> bool:
     return anyio.get_cancelled_exc_class() is asyncio.CancelledError
 
 
+@dataclass(eq=False, repr=False)
 class Changes:
     """An iterator, and no generator: a loop over it may be left by `break`, with nothing to close."""
 
-    def __init__(
-        self,
-        reader: ChangeReader,
-        wait_until: Callable[[Callable[[], bool], float | None], Awaitable[bool]],
-        timeout: float | None,
-    ) -> None:
-        self._reader = reader
-        self._wait_until = wait_until
-        self._timeout = timeout
-        self._finished = False
+    _reader: ChangeReader
+    _wait_until: Callable[[Callable[[], bool], float | None], Awaitable[bool]]
+    _timeout: float | None
+    _finished: bool = False
 
     def __aiter__(self) -> Self:
         return self

@@ -35,7 +35,10 @@ from ._user_code import check_timeout
 
 
 class ThreadedRuntime(Refresher):
-    """One lock, one thread that refreshes, and any number of threads that wait."""
+    """One lock, one thread that refreshes, and any number of threads that wait.
+
+    Its methods without an underscore take the lock.
+    """
 
     thread: threading.Thread | None = None
     """The thread that refreshes."""
@@ -77,7 +80,6 @@ class ThreadedRuntime(Refresher):
         return True
 
     def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
-        """Wait for so many peers; raises after `timeout` seconds. Takes the lock."""
         check_timeout("wait", timeout)
         self.require_open()
         began = self.now()
@@ -85,7 +87,6 @@ class ThreadedRuntime(Refresher):
             raise self._timeout_error(min_peers, include_self, began)
 
     def refresh(self) -> None:
-        """Ask at once, and wait for the answer. Takes the lock."""
         with self.lock:
             answered = self._request()
         self.wait_until(answered, None)
@@ -96,7 +97,6 @@ class ThreadedRuntime(Refresher):
             yield reader.change
 
     def pause(self, pause: Pause) -> None:
-        """Wait as `pause` says. Takes the lock."""
         self.wait_until(lambda: self.peers.generation != pause.generation, pause.seconds)
 
     def _begin(self) -> None:
@@ -154,7 +154,6 @@ class ThreadedRuntime(Refresher):
             self._on_watch_end(ended)
 
     def start(self, identity: Callable[[], Identity], wait: bool) -> None:
-        """Start refreshing, and wait for the first peers if `wait`. Takes the lock."""
         with self.lock:
             opens = self._enter_start(identity)
         succeeded = False
@@ -174,7 +173,6 @@ class ThreadedRuntime(Refresher):
                 self.close()
 
     def close(self) -> None:
-        """End refreshing. Takes the lock."""
         with self.lock:
             self._end()
         _forks.closed(self)

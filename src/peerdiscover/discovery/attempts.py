@@ -24,7 +24,7 @@ Invariants:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypedDict
@@ -239,12 +239,12 @@ class Attempt:
         return self._failover._ended(self, error)  # noqa: SLF001 - its own module
 
 
+@dataclass(eq=False, repr=False)
 class Attempts:
     """The iterator for threads."""
 
-    def __init__(self, failover: Failover, pause: Callable[[Pause], None]) -> None:
-        self._failover = failover
-        self._pause = pause
+    _failover: Failover
+    _pause: Callable[[Pause], None]
 
     def __iter__(self) -> Attempts:
         return self
@@ -257,19 +257,19 @@ class Attempts:
         return step
 
 
+@dataclass(eq=False, repr=False)
 class AsyncAttempts:
     """The iterator for asyncio and trio."""
 
-    def __init__(self, failover: Failover, pause: Callable[[Pause], object]) -> None:
-        self._failover = failover
-        self._pause = pause
+    _failover: Failover
+    _pause: Callable[[Pause], Awaitable[None]]
 
     def __aiter__(self) -> AsyncAttempts:
         return self
 
     async def __anext__(self) -> Attempt:
         while isinstance(step := self._failover.step(), Pause):
-            await self._pause(step)  # type: ignore[misc]
+            await self._pause(step)
         if step is None:
             raise StopAsyncIteration
         return step

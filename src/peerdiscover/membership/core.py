@@ -85,7 +85,6 @@ class Membership:
 
     @property
     def peers(self) -> PeerSet:
-        """The set as it is."""
         return self.reconciler.peers
 
     @property
@@ -202,7 +201,6 @@ class Membership:
         return removed
 
     def report_success(self, peer: Peer, now: float) -> None:
-        """The application reached `peer`."""
         self.health.succeeded(peer, now)
 
     @property
@@ -224,7 +222,6 @@ class Membership:
     # What came
 
     def apply_watch(self, answer: Answer, now: float) -> None:
-        """Apply what a watch reported."""
         if not self._watch_state.both:
             self.apply(answer, now)
         elif answer.is_evidence:

@@ -37,7 +37,6 @@ class Flaps:
         self._flaps: dict[str, _Flap] = {}
 
     def on_removal(self, key: str, now: float) -> None:
-        """A peer was removed."""
         self._flaps.setdefault(key, _Flap()).last = now
 
     def on_answer(

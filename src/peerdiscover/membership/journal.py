@@ -59,13 +59,11 @@ class PendingLogs:
         self._added = 0
 
     def append(self, record: tuple[int, str]) -> None:
-        """Add one."""
         self._added += 1
         queue = self._by_level.setdefault(record[0], deque(maxlen=_MAX_PENDING))
         queue.append((self._added, *record))
 
     def clear(self) -> None:
-        """Forget all of them."""
         self._by_level.clear()
 
     def __len__(self) -> int:
@@ -107,7 +105,6 @@ class Journal:
 
     @property
     def failed(self) -> bool:
-        """Whether the last answer failed."""
         return self.last is not None and not self.last.is_evidence
 
     @property
@@ -180,7 +177,6 @@ class Journal:
         return is_new
 
     def record_watch_success(self) -> None:
-        """The watch answered."""
         if self.watch_error is not None:
             self.watch_error = None
             self._log(self.failure_level, "watch recovered")

@@ -80,7 +80,6 @@ class Reconciler:
 
     @property
     def view(self) -> View:
-        """What pickers choose from."""
         before = self._before if self.suspects else 0
         return View(self.peers, frozenset(self.suspects), before, zone=self.zone)
 

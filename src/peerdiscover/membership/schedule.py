@@ -81,11 +81,9 @@ class Schedule:
         return seconds if now > self.overdue_at else None
 
     def request(self, now: float) -> None:
-        """A caller needs the answer to a lookup that starts from now on."""
         self._ask(now)
 
     def report(self, now: float) -> None:
-        """The application saw a peer fail."""
         # What an earlier report planned may have been made needless by another lookup before its time.
         at = max(now, min(self._reported_at, now) + _REPORTS_APART)
         if min(self.due, self._requested) > at:
@@ -99,7 +97,6 @@ class Schedule:
             self.due = min(self.due, at)
 
     def on_failure(self, now: float, *, has_peers: bool) -> None:
-        """The lookup failed."""
         policy = self._policy
         ceiling = policy.retry_max
         if not has_peers:
@@ -109,7 +106,6 @@ class Schedule:
         self._complete(now + wait * (0.05 + 0.95 * self._random()))
 
     def on_peers(self, now: float, ttl: float | None) -> None:
-        """Peers were seen."""
         self._failures = self._held = 0
         self._complete(now + self._ttl_wait(ttl))
 

@@ -45,6 +45,5 @@ class WatchState:
         self.watched = False
 
     def on_end(self) -> None:
-        """The watch ended."""
         self._running = self.watched = False
         self._ended = self.both

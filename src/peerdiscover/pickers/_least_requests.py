@@ -21,6 +21,7 @@ from bisect import bisect
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from random import random
 from types import TracebackType
 from typing import NoReturn
@@ -34,14 +35,12 @@ _InFlight = deque[None]
 _Draw = Callable[[], tuple[Peer, _InFlight]]
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Lease:
     """One request to one peer: `with picker.lease() as peer: …`. A plain `with`, in async code too."""
 
-    __slots__ = ("_draw", "_in_flight")
-
-    def __init__(self, draw: _Draw) -> None:
-        self._draw = draw
-        self._in_flight: _InFlight | None = None
+    _draw: _Draw
+    _in_flight: _InFlight | None = None
 
     def __enter__(self) -> Peer:
         if self._in_flight is not None:
