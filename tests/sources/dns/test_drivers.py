@@ -20,7 +20,7 @@ from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server as Nameserver
 from peerdiscover.sources.dns import DNS, _exchange
-from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT, _exchanges
+from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT, _exchanges, _SelectorDriver, _TaskDriver
 from peerdiscover.sources.dns._remembered import ServerStats
 from peerdiscover.sources.dns._types import Batch, Question, RecordType
 from tests.waiting import LONG
@@ -82,6 +82,46 @@ def test_a_batch_may_be_larger_than_what_is_asked_at_once(look: Look) -> None:
     assert len(answer.endpoints) == 12
     # By their texts: on a busy machine one is sent again, with another id.
     assert len({query[2:] for _, query, _ in server.queries}) == 25
+
+
+def test_questions_without_an_answer_do_not_keep_others_from_being_asked(look: Look) -> None:
+    """AAAA is lost on the way for more machines than are asked at once."""
+    name, hosts = "db.example.", 2 * MAX_IN_FLIGHT
+    known = records(
+        *[f"{name} SRV 0 1 8080 db-{i}.{name}" for i in range(hosts)],
+        *[f"db-{i}.{name} A 10.0.0.{i + 1}" for i in range(hosts)],
+    )
+
+    def only_a(query: bytes) -> list[bytes]:
+        return [] if query.find(b"\0\0\x1c\0\1", 12) > 0 else known(query)
+
+    with Server(only_a) as server:
+        answer = look(DNS([server.nameserver]), name, timeout=4.0)
+    assert len(answer.endpoints) == hosts
+    assert answer.failed_families == {6}
+
+
+@pytest.mark.parametrize("driver", ["threads", "asyncio", "trio"])
+def test_a_question_that_had_to_wait_for_its_turn_has_its_time(
+    driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first transmission is made when it would have ended. It is not repeated at once."""
+    monkeypatch.setattr(_exchange, "FIRST_TIMEOUT", LONG)
+
+    def exchange(now: float) -> _exchange.Exchange:
+        servers = [Nameserver.parse(server.nameserver)]
+        question = Question(NAME, RecordType.A)
+        return _exchange.Exchange(question, servers, ServerStats(), now=now - LONG, until=now + 3 * LONG)
+
+    async def awaited() -> None:
+        await _TaskDriver(exchange(anyio.current_time())).run(anyio.Semaphore(1))
+
+    with Server(GOOD) as server:
+        if driver == "threads":
+            assert _SelectorDriver([exchange(time.monotonic())], time.monotonic).run(lambda: False)
+        else:
+            anyio.run(awaited, backend=driver)
+    assert server.transports == ["udp"]
 
 
 def test_what_was_never_answered_gets_its_share_of_the_time() -> None:

@@ -447,7 +447,7 @@ def test_second_opinions_take_turns() -> None:
 def test_what_is_remembered_of_questions_has_a_bound() -> None:
     stats = ServerStats()
     for i in range(3 * MAX_QUESTIONS):
-        stats.mark_too_long(Question(f"web-{i}.{NAME}", RecordType.A))
+        stats.mark_tcp(FIRST, Question(f"web-{i}.{NAME}", RecordType.A), too_long=True)
     assert len(stats.too_long) == MAX_QUESTIONS
     assert Question(f"web-{3 * MAX_QUESTIONS - 1}.{NAME}", RecordType.A) in stats.too_long
 
@@ -455,10 +455,10 @@ def test_what_is_remembered_of_questions_has_a_bound() -> None:
 def test_a_question_that_is_remembered_again_is_among_the_latest() -> None:
     stats = ServerStats()
     for i in range(MAX_QUESTIONS):
-        stats.mark_too_long(Question(f"web-{i}.{NAME}", RecordType.A))
+        stats.mark_tcp(FIRST, Question(f"web-{i}.{NAME}", RecordType.A), too_long=True)
     first = Question(f"web-0.{NAME}", RecordType.A)
-    stats.mark_too_long(first)
-    stats.mark_too_long(ASKED)
+    stats.mark_tcp(FIRST, first, too_long=True)
+    stats.mark_tcp(FIRST, ASKED, too_long=True)
     assert len(stats.too_long) == MAX_QUESTIONS
     assert first in stats.too_long
 
@@ -470,3 +470,14 @@ def test_a_lookup_may_take_hours() -> None:
         story.silence()
     assert "no answer in" in story.reply.error
     assert len(story.tries) > 1024
+
+
+def test_a_transmission_that_begins_late_has_its_time_all_the_same() -> None:
+    story = Story(FIRST, seconds=1.0)
+    due = story.attempt
+    begun = story.exchange.begin(due.starts_at + 0.3)
+    assert begun.ends_at - begun.starts_at == pytest.approx(due.ends_at - due.starts_at)
+    assert begun.message_id == due.message_id
+    last = story.exchange.begin(due.starts_at + 0.9)
+    assert last.ends_at == story.exchange.until, "but not more than there is"
+    assert story.exchange.begin(due.starts_at + 1.5).ends_at == due.starts_at + 1.5

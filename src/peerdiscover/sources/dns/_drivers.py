@@ -4,7 +4,7 @@ Invariants:
 
 * The plan yields a batch of questions and is sent the replies, until it returns the answer.
 * The questions of a batch are asked at the same time, at most `MAX_IN_FLIGHT` of them, each on a socket
-  of its own.
+  of its own. One whose transmission timed out, or that pauses, keeps no other from being asked.
 * The blocking driver looks at `cancelled` at least every `POLL_INTERVAL` seconds. It polls, without epoll,
   so that nothing is shared with the child of a fork. The other one is cancelled as any task is.
 * Each driver has its own clock: the monotonic one, or that of the event loop.
@@ -121,11 +121,12 @@ class _SelectorDriver:
         while self._waiting:
             exchange = self._waiting.popleft()
             while (transmission := exchange.current) is not None:
-                if len(self._in_flight) >= MAX_IN_FLIGHT or transmission.starts_at > self._clock():
+                now = self._clock()
+                if len(self._in_flight) >= MAX_IN_FLIGHT or transmission.starts_at > now:
                     later.append(exchange)
                     break
                 try:
-                    query = PendingQuery(transmission)
+                    query = PendingQuery(exchange.begin(now))
                 except OSError as error:
                     exchange.failed(error, self._clock())
                     continue
@@ -209,14 +210,18 @@ class _TaskDriver:
 
     async def run(self, slots: anyio.Semaphore) -> None:
         """Run until the exchange has its reply."""
-        async with slots, anyio.create_task_group() as group:
-            while (transmission := self._exchange.current) is not None:
+        exchange = self._exchange
+        async with anyio.create_task_group() as group:
+            while (transmission := exchange.current) is not None:
                 await self._until(transmission.starts_at, transmission)
-                if self._exchange.current is transmission:
+                async with slots:
+                    if exchange.current is not transmission:
+                        continue
+                    transmission = exchange.begin(anyio.current_time())
                     group.start_soon(self._listen, transmission)
                     await self._until(transmission.ends_at, transmission)
-                if self._exchange.current is transmission:
-                    self._exchange.timed_out(anyio.current_time())
+                if exchange.current is transmission:
+                    exchange.timed_out(anyio.current_time())
             group.cancel_scope.cancel()
 
     async def _until(self, deadline: float, transmission: Transmission) -> None:

@@ -104,6 +104,14 @@ class Exchange:
 
     # What a driver reports
 
+    def begin(self, now: float) -> Transmission:
+        """The current transmission, which is made now: if that is late, its time ends later, too."""
+        due = self.current
+        assert due is not None
+        ends_at = max(now, min(now + due.ends_at - due.starts_at, self.until))
+        self.current = replace(due, starts_at=now, ends_at=ends_at)
+        return self.current
+
     def received(self, wire: bytes, now: float, transmission: Transmission) -> bool:
         """A message came for this transmission, maybe a late one. Returns whether that is done."""
         current, server = self.current, transmission.server
@@ -125,11 +133,7 @@ class Exchange:
         else:
             self._stats.mark_up(server)
             if transmission.tcp:
-                self._stats.no_tcp.pop(server, None)
-                if len(wire) > EDNS_SIZE:
-                    self._stats.mark_too_long(self.question)
-                else:
-                    self._stats.too_long.pop(self.question, None)
+                self._stats.mark_tcp(server, self.question, too_long=len(wire) > EDNS_SIZE)
             if reply.truncated and not transmission.tcp:
                 self._cut = replace(reply, server=server)
             else:
@@ -192,21 +196,17 @@ class Exchange:
         longest = self._stats.options.timeout or float("inf")
         for turn in itertools.count():
             began = self._now
-            for server in self._servers:
-                if self._is_out(server):
-                    continue
+            left = [server for server in self._servers if self._refusals[server] < self._max_refusals]
+            for server in left:
                 if turn == SILENT_ROUNDS and server in self._silent_for:
                     yield from self._other_ways(server, longest)
                 if self.reply is None and (turn == 0 or self.until - self._now >= MIN_TIMEOUT):
                     yield from self._one_server(server, min(FIRST_TIMEOUT * 2 ** min(turn, 16), longest))
                 if self.reply is not None or self.until - self._now < MIN_TIMEOUT:
                     return
-            if all(map(self._is_out, self._servers)):
+            if not left:
                 return
             self._now = max(self._now, began + ROUND_INTERVAL)
-
-    def _is_out(self, server: Server) -> bool:
-        return self._refusals[server] >= self._max_refusals
 
     def _one_server(self, server: Server, seconds: float) -> Iterator[Transmission]:
         if self._is_guessed(server):

@@ -69,8 +69,13 @@ class ServerStats:
     def mark_down(self, server: Server) -> None:
         self._failing[server] = True
 
-    def mark_too_long(self, question: Question) -> None:
-        remember(self.too_long, question, True, MAX_QUESTIONS)
+    def mark_tcp(self, server: Server, question: Question, *, too_long: bool) -> None:
+        """The server answered over TCP; `too_long`: no datagram would have held it."""
+        self.no_tcp.pop(server, None)
+        if too_long:
+            remember(self.too_long, question, True, MAX_QUESTIONS)
+        else:
+            self.too_long.pop(question, None)
 
     def prefers_tcp(self, server: Server, question: Question) -> bool:
         """Whether UDP would be a wasted question."""
