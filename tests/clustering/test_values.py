@@ -74,8 +74,29 @@ async def a_coroutine_function(*_: object) -> None: ...
 @pytest.mark.parametrize("name", ["form", "join", "probe", "claim"])
 def test_bootstrap_refuses_coroutine_functions(name: str) -> None:
     functions: Any = {"form": lambda _: None, "join": lambda *_: None} | {name: a_coroutine_function}
-    with pytest.raises(ConfigurationError, match="use AsyncDiscovery to await it"):
+    with pytest.raises(ConfigurationError, match="use abootstrap to await it"):
         bootstrap(Discovery(WEB_0), ContactPoint("web-0", FOUNDERS), **functions)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"form": None}, "bootstrap(form=None): expected a function"),
+        ({"join": "web-0"}, "bootstrap(join='web-0'): expected a function"),
+        ({"probe": "/peerdiscover"}, "bootstrap(probe='/peerdiscover'): expected a function"),
+        ({"claim": 5}, "bootstrap(claim=5): expected a function"),
+        ({"contact": "web-0"}, "bootstrap(contact='web-0'): expected a ContactPoint"),
+    ],
+)
+@pytest.mark.anyio
+async def test_what_could_never_be_called_is_not_tried_for_ten_minutes(given: Any, shown: str) -> None:
+    arguments: Any = {"contact": ContactPoint("web-0", FOUNDERS), "form": print, "join": print} | given
+    async with AsyncDiscovery(WEB_0) as web:
+        with pytest.raises(ConfigurationError) as refused:
+            await abootstrap(web, **arguments)
+    assert str(refused.value) == shown
+    with Discovery(WEB_0) as web, pytest.raises(ConfigurationError, match="expected a"):
+        bootstrap(web, **arguments)
 
 
 @pytest.mark.anyio
@@ -83,7 +104,7 @@ async def test_abootstrap_refuses_plain_functions() -> None:
     contact = ContactPoint("web-0", names(0))
     plain: Any = lambda *_: None  # noqa: E731
     async with AsyncDiscovery(WEB_0, me=Identity(name="web-0")) as web:
-        with pytest.raises(ConfigurationError, match="a call returned None: abootstrap awaits its functions"):
+        with pytest.raises(ConfigurationError, match="use bootstrap for plain functions"):
             await abootstrap(web, contact, form=plain, join=plain)
     assert not contact.standing.busy
 

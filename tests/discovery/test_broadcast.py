@@ -301,6 +301,9 @@ def test_threads_call_late_peers_too() -> None:
             web.broadcast(call, late="maybe")  # type: ignore[arg-type]
 
 
+NAMES_AT_80 = "static:10.0.0.1:80,10.0.0.2:80"
+
+
 async def _awaited(p: Peer) -> int:
     return p.port
 
@@ -317,6 +320,26 @@ def test_threads_refuse_a_coroutine_function(call: Any, late: Any) -> None:
     refused = pytest.raises(ConfigurationError, match="a coroutine function; use AsyncDiscovery")
     with Discovery("web", source=Changing(*NAMES)) as web, refused:
         web.broadcast(call, late=late)
+
+
+@pytest.mark.anyio
+async def test_tasks_say_that_a_plain_function_cannot_be_awaited() -> None:
+    shown = "the call returned 80: expected a coroutine; use Discovery for plain functions"
+    plain: Any = lambda p: p.port  # noqa: E731
+    async with AsyncDiscovery(NAMES_AT_80) as web:
+        receipt = await web.broadcast(plain)
+        assert {str(error) for error in receipt.errors.values()} == {shown}
+        with pytest.raises(ConfigurationError, match=shown):
+            await web.call(plain, on=OSError)
+
+
+def test_threads_refuse_what_is_no_function() -> None:
+    not_called: Any = 80
+    with Discovery(NAMES_AT_80) as web:
+        with pytest.raises(ConfigurationError, match=r"broadcast\(80\): expected a function"):
+            web.broadcast(not_called)
+        with pytest.raises(ConfigurationError, match=r"call\(80\): expected a function"):
+            web.call(not_called, on=OSError)
 
 
 def test_threads_and_a_coroutine_that_nothing_awaits() -> None:

@@ -20,6 +20,7 @@ import pytest
 from peerdiscover import (
     AsyncDiscovery,
     ClosedError,
+    ConfigurationError,
     Discovery,
     LookupRequest,
     NoPeersError,
@@ -690,3 +691,14 @@ def test_hooks_of(library: str, program: str) -> None:
     pytest.importorskip(library)
     begin = "import warnings\nwarnings.simplefilter('ignore')\n"
     assert run_script(begin + BEGIN + program + ASGI) == "10.0.0.1\nFalse False\n"
+
+
+@pytest.mark.parametrize("given", ["3", None, 1.5, float("nan")])
+@pytest.mark.anyio
+async def test_a_number_of_peers_is_a_whole_number(given: Any) -> None:
+    shown = rf"wait\(min_peers={given!r}\): expected a whole number"
+    with Discovery("static:10.0.0.1:80") as web, pytest.raises(ConfigurationError, match=shown):
+        web.wait(min_peers=given)
+    async with AsyncDiscovery("static:10.0.0.1:80") as web_async:
+        with pytest.raises(ConfigurationError, match=shown):
+            await web_async.wait(min_peers=given)

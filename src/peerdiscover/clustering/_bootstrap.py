@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from peerdiscover._text import quoted
-from peerdiscover.discovery._user_code import finished, refuse_coroutine_function
-from peerdiscover.errors import ConfigurationError
+from peerdiscover.discovery._user_code import awaitable, check_function, finished
 from peerdiscover.peers import Peer
 
 from ._contact_point import ContactPoint
@@ -49,9 +46,9 @@ def bootstrap(
     If `form` or `join` raises, this pod is in no cluster, and the next round decides. `NotFormedError` says
     what the last round waited for. A `contact` that has a cluster already returns it, and asks no peer.
     """
-    for function in (form, join, probe, claim):
-        refuse_coroutine_function("bootstrap", function)
     probe = probe or http_probe()
+    for function in (form, join, probe, *filter(None, [claim])):
+        check_function("bootstrap", function, "abootstrap")
     calls = steps(
         discovery, contact, form, join, probe, claim, stop, wait, sleep=time.sleep, now=time.monotonic
     )
@@ -91,7 +88,7 @@ async def abootstrap(
         call = next(calls)
         while True:
             try:
-                value = await _awaitable(call())
+                value = await awaitable(call(), "bootstrap")
             except BaseException as error:  # noqa: BLE001 - as above
                 call = calls.throw(error)
             else:
@@ -99,11 +96,3 @@ async def abootstrap(
     except StopIteration as end:
         cluster: str = end.value
         return cluster
-
-
-def _awaitable(value: Awaitable[object]) -> Awaitable[object]:
-    if not inspect.isawaitable(value):
-        raise ConfigurationError(
-            f"a call returned {quoted(value)}: abootstrap awaits its functions; use bootstrap"
-        )
-    return value

@@ -75,6 +75,7 @@ def steps(
     now: Callable[[], float],
 ) -> Generator[Step, Any, str]:
     """The calls of a `bootstrap`, one after the other."""
+    _check(contact, form=form, join=join, probe=probe, claim=claim or form)
     me = contact.standing
     if me.cluster is not None:
         return me.cluster
@@ -112,6 +113,14 @@ def steps(
                 log.info("%s: in cluster %s", me.name, printable(entered))
                 return entered
         yield partial(sleep, patience.pause(why, heard, silent, discovery.peers, failure))
+
+
+def _check(contact: object, **functions: object) -> None:
+    if not isinstance(contact, ContactPoint):
+        raise ConfigurationError(f"bootstrap(contact={quoted(contact)}): expected a ContactPoint")
+    for name, function in functions.items():
+        if not callable(function):
+            raise ConfigurationError(f"bootstrap({name}={quoted(function)}): expected a function")
 
 
 def _answers(receipt: Receipt[object], me: str) -> tuple[dict[str, Standing], dict[str, BaseException]]:

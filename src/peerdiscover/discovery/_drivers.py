@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from peerdiscover.peers import Peer
 
-from ._user_code import finished, refuse_coroutine_function
+from ._user_code import awaitable, check_function, finished
 from .broadcast import Broadcast, Receipt, RollingBroadcast
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def broadcast_in_tasks(
 
 def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout: float | None) -> None:
     """Call each peer in one of `width` threads; returns when all are done, or after `timeout` seconds."""
-    refuse_coroutine_function("broadcast", call)
+    check_function("broadcast", call)
     # The lock itself is entered, not the Condition, whose `__enter__` is Python code: a signal handler that
     # raises inside of that would leave the lock held.
     lock = threading.Lock()
@@ -127,7 +127,7 @@ async def call_in_tasks(
     async def work() -> None:
         while (peer := broadcast.next()) is not None:
             try:
-                value = await call(peer)
+                value = await awaitable(call(peer))
             except cancelled as error:
                 await checkpoint_if_cancelled()
                 broadcast.raised(peer, error)  # not our cancellation: the call awaited something cancelled

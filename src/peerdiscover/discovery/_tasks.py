@@ -33,7 +33,7 @@ from peerdiscover.sources import _calling
 
 from ._changes import ChangeReader, Pause
 from ._refresher import Refresher, State
-from ._user_code import check_timeout
+from ._user_code import check_wait
 
 _running: set[asyncio.Task[None]] = set()
 """asyncio refers to tasks weakly only: one that nothing else refers to could vanish while it waits."""
@@ -74,7 +74,7 @@ class TaskRuntime(Refresher):
         return ready()  # it may have become so in the very moment that the time ended
 
     async def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
-        check_timeout("wait", timeout)
+        check_wait(min_peers, timeout)
         self.require_open()
         began = self.now()
         if not await self.wait_until(lambda: self._satisfied(min_peers, include_self), timeout):

@@ -31,7 +31,7 @@ from peerdiscover.sources._failures import failed
 from ._changes import ChangeReader, Pause
 from ._publisher import log
 from ._refresher import Refresher, State
-from ._user_code import check_timeout
+from ._user_code import check_wait
 
 
 class ThreadedRuntime(Refresher):
@@ -80,7 +80,7 @@ class ThreadedRuntime(Refresher):
         return True
 
     def wait(self, min_peers: int, timeout: float | None, include_self: bool) -> None:
-        check_timeout("wait", timeout)
+        check_wait(min_peers, timeout)
         self.require_open()
         began = self.now()
         if not self.wait_until(lambda: self._satisfied(min_peers, include_self), timeout):

@@ -1,9 +1,10 @@
-"""What a caller may give: a function that nothing has to await, a timeout that is a number of seconds."""
+"""What a caller may give: a function of the right kind, a timeout that is a number of seconds."""
 
 from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from peerdiscover._text import quoted
@@ -12,13 +13,12 @@ from peerdiscover.errors import ConfigurationError
 T = TypeVar("T")
 
 
-def refuse_coroutine_function(method: str, function: object) -> None:
-    """Raise `ConfigurationError` for a function that returns a coroutine: nothing would be called by it."""
-    called = getattr(function, "__call__", None)  # noqa: B004 - whether it can be called is not the question
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called):
-        raise ConfigurationError(
-            f"{method}({function!r}): a coroutine function; use AsyncDiscovery to await it"
-        )
+def check_function(method: str, function: object, instead: str = "AsyncDiscovery") -> None:
+    """Raise `ConfigurationError` unless it can be called, and its result need not be awaited."""
+    if not callable(function):
+        raise ConfigurationError(f"{method}({quoted(function)}): expected a function")
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__):
+        raise ConfigurationError(f"{method}({function!r}): a coroutine function; use {instead} to await it")
 
 
 def finished(value: T) -> T:
@@ -27,6 +27,22 @@ def finished(value: T) -> T:
         value.close()
         raise ConfigurationError("the call returned a coroutine; use AsyncDiscovery to await it")
     return value
+
+
+def awaitable(value: Awaitable[T], instead: str = "Discovery") -> Awaitable[T]:
+    """The value, unless it cannot be awaited: then a plain function was given."""
+    if not inspect.isawaitable(value):
+        raise ConfigurationError(
+            f"the call returned {quoted(value)}: expected a coroutine; use {instead} for plain functions"
+        )
+    return value
+
+
+def check_wait(min_peers: int, timeout: float | None) -> None:
+    """Raise `ConfigurationError` for a number of peers, or of seconds, that is none."""
+    if not isinstance(min_peers, int):
+        raise ConfigurationError(f"wait(min_peers={quoted(min_peers)}): expected a whole number, such as 3")
+    check_timeout("wait", timeout)
 
 
 def check_timeout(method: str, timeout: float | None) -> None:

@@ -20,6 +20,7 @@ from peerdiscover.peers import Change, Peer, PeerSet
 from ._base import _BaseDiscovery
 from ._drivers import broadcast_in_tasks
 from ._tasks import Changes, TaskRuntime
+from ._user_code import awaitable
 from .attempts import AsyncAttempts, FailoverOptions
 from .broadcast import Late, Receipt
 
@@ -135,5 +136,5 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
         """The result of `await fn(peer)`, with failover. The `options` are those of `attempts`."""
         async for attempt in self.attempts(on, **options):
             with attempt as peer:
-                return await fn(peer)
+                return await awaitable(fn(peer))
         raise AssertionError  # not reached: `attempts` raises the last failure

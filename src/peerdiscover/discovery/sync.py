@@ -16,7 +16,7 @@ from peerdiscover.peers import Change, Peer, PeerSet
 
 from ._base import _BaseDiscovery
 from ._threads import ThreadedRuntime
-from ._user_code import finished, refuse_coroutine_function
+from ._user_code import check_function, finished
 
 if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
@@ -134,7 +134,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
         **options: Unpack[FailoverOptions],
     ) -> T:
         """The result of `fn(peer)`, with failover. The `options` are those of `attempts`."""
-        refuse_coroutine_function("call", fn)
+        check_function("call", fn)
         for attempt in self.attempts(on, **options):
             with attempt as peer:
                 return finished(fn(peer))
