@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 import sys
 import threading
@@ -34,16 +33,6 @@ FAILURES = ("servfail", "refused", "nxdomain", "timeout", "truncated")
 def svc() -> Iterator[HeadlessService]:
     with HeadlessService("web-headless.prod", 3, {"http": 8080}) as service:
         yield service
-
-
-@pytest.fixture(autouse=True)
-def the_log_is_the_tests_again() -> Iterator[None]:
-    """`main` takes the library's log for its own process."""
-    log = logging.getLogger("peerdiscover")
-    handlers, level, propagates = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:], log.propagate = handlers, propagates
-    log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +129,18 @@ def test_what_a_server_may_do(svc: HeadlessService, mode: str, expected: dict[st
     if mode in ("servfail", "refused"):
         assert missing(report) >= {"PD104", "PD106", "PD108", "PD109", "PD201"}
         assert any(mode.upper() in one.why for one in report.missing)
+
+
+@pytest.mark.parametrize("mode", [None, *FAILURES])
+def test_the_text_fits_80_columns(
+    svc: HeadlessService, mode: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    svc.answer(mode)  # type: ignore[arg-type]
+    for name in [NAME] if mode else [NAME, "web-headless.prod:81"]:
+        main(["doctor", name, "--nameserver", svc.nameserver, "--timeout", "6"])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"{name}, asked from outside of a pod"
+        assert max(map(len, lines)) <= 80
 
 
 def test_udp_alone(svc: HeadlessService) -> None:

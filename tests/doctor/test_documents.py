@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from peerdiscover.doctor._api import KINDS
 from peerdiscover.doctor._codes import CHECKS, page
 from peerdiscover.doctor._report import CHECKS_OF_MANIFESTS, NEEDS, code_of
 
@@ -45,6 +46,20 @@ def test_each_code_is_made_by_a_test() -> None:
     made = {code for code, _, _ in test_manifests.MADE.values()}
     made |= {code for _, _, expected in test_names.MADE for code in expected}
     assert made | {"PD204", "PD307", "PD404"} == set(CHECKS)
+
+
+SHORT = {
+    "svc": "Service", "sts": "StatefulSet", "deploy": "Deployment", "ds": "DaemonSet", "job": "Job",
+    "cj": "CronJob", "po": "Pod", "netpol": "NetworkPolicy", "endpointslices": "EndpointSlice",
+    "sa": "ServiceAccount", "role": "Role", "rolebinding": "RoleBinding",
+}  # fmt: skip
+"""What kubectl calls the kinds."""
+
+
+def test_who_lends_rights_lends_all_that_is_read() -> None:
+    """Else the same objects would show less offline than by asking."""
+    (kinds,) = re.findall(r"^kubectl get (\S+) -n prod -o json", DOCUMENT, re.MULTILINE)
+    assert {SHORT[kind] for kind in kinds.split(",")} == KINDS.keys()
 
 
 def blocks() -> list[object]:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from peerdiscover.cli import main
 from peerdiscover.doctor._objects import Objects
 from peerdiscover.doctor._reading import MAX_BYTES, read
 from peerdiscover.doctor._report import Report, of_manifests
@@ -59,8 +60,17 @@ def refusal(path: str) -> str:
         ("#" * (MAX_BYTES + 1), ": more than 10,000,000 bytes; give a part of it"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(tmp_path: Path, text: str | bytes, why: str) -> None:
-    assert refusal(written(tmp_path, text)).startswith(why)
+def test_what_cannot_be_read_is_one_line(
+    tmp_path: Path, text: str | bytes, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, text)
+    assert refusal(path).startswith(why)
+    for output in "text", "json", "sarif":
+        assert main(["doctor", "-f", path, "-o", output]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"{path}{why}" in err
+        assert len(err.splitlines()) == 1
 
 
 def test_paths_without_manifests(tmp_path: Path) -> None:

@@ -123,6 +123,11 @@ class Doctor:
         file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
         return str(file)
 
+    def offline(self, name: str) -> dict[str, str]:
+        """What is found in what `kubectl get … -o json` prints of its namespace."""
+        (said,) = self.many([["-f", self.export(self.namespace, self.cluster.folder), name]])
+        return levels(said)
+
     def mend(self, change: str) -> None:
         """Do what is printed: write the fields into the object, or apply the objects.
 

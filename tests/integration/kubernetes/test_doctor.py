@@ -90,8 +90,11 @@ def test_not_headless(doctor: Doctor, deployment: Make) -> None:
 
 def test_ports(doctor: Doctor, statefulset: Make) -> None:
     statefulset("web", 2, container=LISTENS).wait(2)
-    doctor.until({"PD106": "error"}, "web:metrics")
+    said = doctor.until({"PD106": "error"}, "web:metrics")
+    assert doctor.offline("web:metrics") == {"PD106": "error"}
+    doctor.until({}, said["findings"][0]["change"].removeprefix("the name: "))
     doctor.until({"PD106": "warning", "PD201": "error"}, "web:81")
+    assert doctor.offline("web:81") == {"PD106": "warning"}
     ports = [{"name": "http", "port": 80, "targetPort": 9999}]
     doctor.change("Service", "web", ports=ports)
     doctor.until({"PD201": "error", "PD303": "warning", "PD304": "warning"}, "web:http")
@@ -130,6 +133,7 @@ def test_unready_pods_are_listed(doctor: Doctor, statefulset: Make) -> None:
     web.wait(2)
     web.set_ready("web-1", False)
     doctor.until({"PD307": "warning"}, "web:http")
+    assert doctor.offline("web:http") == {"PD307": "warning"}
 
 
 def test_the_right_to_read_is_missing(cluster: Cluster, namespace: str, statefulset: Make) -> None:

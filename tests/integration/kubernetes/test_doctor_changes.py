@@ -38,6 +38,7 @@ MISTAKES = [
     "the old annotation",
     "a CronJob",
     "a Service that is not there",
+    "no serviceName",
     "no probe",
     "no right to read",
 ]

@@ -19,7 +19,7 @@ from tests.tools.cluster import Cluster, Workload
 from tests.tools.cluster._network import GATEWAY
 from tests.waiting import eventually
 
-from ._doctor import LISTENS, Doctor, Json, apply, levels, path
+from ._doctor import LISTENS, Doctor, Json, apply, path
 from ._nameserver import coredns
 from ._swallowing import Proxy
 
@@ -179,8 +179,7 @@ def test_pods_that_wait_for_themselves(doctor: Doctor, statefulset: Make) -> Non
     web = waiting(statefulset, "web")
     web.until(lambda pods: len(pods) == 2 and all(pod.ip for pod in pods))
     said = doctor.until({"PD403": "error"}, "web:http")
-    offline = doctor.many([["-f", doctor.export(doctor.namespace, Path(doctor.cluster.folder)), "web:http"]])
-    assert levels(offline[0]) == {"PD403": "error"}
+    assert doctor.offline("web:http") == {"PD403": "error"}
     doctor.mend(found(said, "PD403")["change"])
     web.wait(2)
     doctor.until({}, "web:http")
