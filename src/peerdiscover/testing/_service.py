@@ -26,7 +26,7 @@ from ._loop import Loop
 from ._nameserver import Misbehaviour, Nameserver, Query, Transport
 from ._pods import Pod
 from ._published import Publication, ports_of
-from ._transport import NameserverSockets
+from ._transport import serve_dns
 from ._zone import Zone
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class HeadlessService:
             self._loop = Loop()
             self._loop.start()
             try:
-                self._nameserver = NameserverSockets(self._loop, self.dns, self._on_query).open(tcp=self._tcp)
+                self._nameserver = serve_dns(self._loop, self._respond, tcp=self._tcp)
                 self.scale(self._replicas)
             except BaseException:
                 self.close()
@@ -284,10 +284,12 @@ class HeadlessService:
             raise ClosedError(f"{self!r}: use it inside `with`, or between start() and close()")
         return self._loop
 
-    def _on_query(self, query: Query) -> None:
-        with self._received:
-            self.queries.append(query)
-            self._received.notify_all()
+    def _respond(self, data: bytes, transport: Transport, source: tuple[str, int]) -> bytes | None:
+        if query := Query.of(data, transport, source):
+            with self._received:
+                self.queries.append(query)
+                self._received.notify_all()
+        return self.dns.respond(data, transport=transport)
 
     def _pod(self, i: int) -> Pod:
         self._running()
