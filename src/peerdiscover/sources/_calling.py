@@ -34,7 +34,7 @@ def first_answer(source: Source, request: LookupRequest) -> Answer:
     if not (isinstance(source, PushSource) and isinstance(source, PullSource)):
         return pull(source, request)
     half = replace(request, timeout=request.timeout / 2)
-    watched = answer_from(lambda: _first_watched(source, half))
+    watched = _first_watched(source, half)
     return watched if watched.is_evidence else merge_fallback(watched, pull(source, half))
 
 

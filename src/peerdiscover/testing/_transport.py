@@ -20,7 +20,7 @@ Respond = Callable[[bytes, Transport, tuple[str, int]], bytes | None]
 
 
 def serve_dns(loop: Loop, respond: Respond, *, tcp: bool) -> str:
-    """Serve on one port of 127.0.0.1 and return `"127.0.0.1:PORT"`. Without `tcp`, connections are refused."""
+    """Serve on a port of 127.0.0.1, return `"127.0.0.1:PORT"`. Without `tcp`, connections are refused."""
     udp_socket, tcp_socket = udp_and_tcp("127.0.0.1")
     if tcp:
         tcp_socket.listen(128)

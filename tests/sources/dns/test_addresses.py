@@ -7,8 +7,9 @@ import pytest
 from peerdiscover import Outcome
 from peerdiscover.answers import Answer
 from peerdiscover.errors import ConfigurationError
+from peerdiscover.sources._server import ResolverOptions, Server
 from peerdiscover.sources.dns.addresses import Addresses
-from peerdiscover.sources.environment import Environment
+from peerdiscover.sources.environment import Environment, Resolv, ResolvConf
 from peerdiscover.testing import HeadlessService
 from tests.tools.nameservers import Knot, Pod
 
@@ -45,6 +46,17 @@ def test_without_nameservers_the_pods_own_are_asked() -> None:
     with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
         around = Environment(environ={"PEERDISCOVER_NAMESERVERS": svc.nameserver})
         assert Addresses(environment=around).resolve(f"web-0.{NAME}", 5).outcome is Outcome.RESOLVED
+
+
+def test_the_options_of_resolv_conf_count() -> None:
+    class Written(ResolvConf):
+        def read(self) -> Resolv:
+            return Resolv((Server.parse(svc.nameserver),), options=ResolverOptions(use_tcp=True))
+
+    with HeadlessService("web-headless.prod", replicas=1, pods=False) as svc:
+        around = Environment(environ={}, resolv_conf=Written())
+        assert Addresses(environment=around).resolve(f"web-0.{NAME}", 5).outcome is Outcome.RESOLVED
+        assert {query.transport for query in svc.queries} == {"tcp"}
 
 
 def test_no_nameserver() -> None:

@@ -319,6 +319,15 @@ def test_junk_over_tcp_ends_that_try() -> None:
     assert story.reply.truncated
 
 
+def test_junk_over_tcp_that_comes_late_ends_no_other_try() -> None:
+    story = Story(FIRST, SECOND, bypass_cache=True)
+    late = story.attempt
+    story.silence()
+    current = story.attempt
+    story.exchange.received(b"junk", story.now, late)
+    assert story.attempt is current
+
+
 def test_servers_that_answered_last_time_are_asked_first() -> None:
     stats = ServerStats()
     story = Story(FIRST, SECOND, stats=stats)

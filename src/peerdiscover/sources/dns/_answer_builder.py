@@ -28,7 +28,7 @@ from peerdiscover.sources._validation import Network, rejection_reason
 
 from ._remembered import NameHistory
 from ._target_rules import label_beneath, target_rejection
-from ._types import RecordType, Reply, ReplyStatus
+from ._types import ADDRESS_TYPES, Reply, ReplyStatus
 
 Family = Literal["any", "ipv4", "ipv6"]
 
@@ -146,8 +146,7 @@ class AnswerBuilder:
         for address in addresses:
             why = rejection_reason(address, loopback, self.config.networks)
             if why:
-                kind = RecordType.AAAA if family_of(address) == 6 else RecordType.A
-                self.dropped[f"{kind.name} {owner} {address}: {why}"] = None
+                self.dropped[f"{ADDRESS_TYPES[family_of(address)].name} {owner} {address}: {why}"] = None
             else:
                 accepted.append(address)
         return tuple(dict.fromkeys(accepted))

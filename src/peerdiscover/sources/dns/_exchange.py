@@ -125,7 +125,8 @@ class Exchange:
             self._mismatches.setdefault(server, Counter())[str(mismatch)] += 1
             if not transmission.tcp:
                 return self._count_guess(wire, transmission, now)
-            self._attempt_failed(server, f"over TCP: {mismatch}", now)
+            if current is transmission:
+                self._attempt_failed(server, f"over TCP: {mismatch}", now)
         except RcodeError as refused:
             if current is transmission:
                 self._rcode = str(refused)

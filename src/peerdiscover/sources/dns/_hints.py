@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ._answer_builder import LookupConfig
-from ._types import Question, RecordType, Reply, ReplyStatus
+from ._types import ADDRESS_TYPES, Question, RecordType, Reply, ReplyStatus
 
 
 def hint_questions(config: LookupConfig) -> list[Question]:
     """What may explain it: other ports, no SRV at all, another namespace, or a name outside the cluster."""
     service = config.service
-    address = RecordType.AAAA if config.families == (6,) else RecordType.A
+    address = ADDRESS_TYPES[config.families[0]]
     found = dict[Question, None]()
     if isinstance(service.port, str):
         found[Question(config.name, RecordType.SRV)] = None

@@ -19,9 +19,8 @@ from peerdiscover.errors import Outcome
 
 from ._answer_builder import AnswerBuilder, LookupConfig, one_for_each_pod, without_service_labels
 from ._remembered import remember
-from ._types import MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
+from ._types import ADDRESS_TYPES, MAX_HOPS, Batch, Question, RecordType, Reply, ReplyStatus
 
-_KINDS = {4: RecordType.A, 6: RecordType.AAAA}
 FAILED = ReplyStatus.FAILED
 MAX_FAILURES = 1000
 """Names that are remembered as failing: some are of targets that are gone for good."""
@@ -98,7 +97,7 @@ class QueryMixin:
         for name in names:
             for family in self._config.families:
                 failed = max(failures.get(family, 0), failures.get(name, 0))
-                shares[Question(name, _KINDS[family])] = 0.5 ** min(failed, MAX_HALVINGS)
+                shares[Question(name, ADDRESS_TYPES[family])] = 0.5 ** min(failed, MAX_HALVINGS)
         less = {question: share for question, share in shares.items() if share < 1}
         replies = yield from self._ask(Batch(tuple(shares), time_shares=less))
         by_name: dict[str, dict[int, Reply]] = {name: {} for name in names}
@@ -126,7 +125,7 @@ class QueryMixin:
                 failures[family] = failures.get(family, 0) + 1
             if failures.get(family, 0) > 1:
                 self._builder.warnings[
-                    f"{_KINDS[family].name} questions for {self._name} fail in each lookup: if pods "
+                    f"{ADDRESS_TYPES[family].name} questions for {self._name} fail in each lookup: if pods "
                     f'have no IPv{family} addresses, DNS(family="ipv{10 - family}") leaves them out'
                 ] = None
 

@@ -33,6 +33,10 @@ class RecordType(enum.IntEnum):
     SRV = 33
 
 
+ADDRESS_TYPES = {4: RecordType.A, 6: RecordType.AAAA}
+"""Which type has the addresses of a family."""
+
+
 class ReplyStatus(enum.Enum):
     """What a reply says."""
 

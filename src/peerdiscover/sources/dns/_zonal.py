@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from peerdiscover._labels import DNS_LABEL
 from peerdiscover.answers import Answer, Endpoint
 
-from ._types import Question, RecordType, Reply, ReplyStatus
+from ._types import ADDRESS_TYPES, Question, Reply, ReplyStatus
 
 SKIP_MISSING = 30
 """Lookups: some minutes, at the pace of usual TTLs."""
@@ -79,4 +79,4 @@ def zonal_questions(zone: str, name: str, families: Iterable[int]) -> tuple[Ques
     pinned = f"{zone.lower()}.pin._zone.{name}"  # CoreDNS compares in lower case
     if len(pinned) > 254 or not all(map(DNS_LABEL.fullmatch, zone.lower().split("."))):
         return ()
-    return tuple(Question(pinned, RecordType.AAAA if family == 6 else RecordType.A) for family in families)
+    return tuple(Question(pinned, ADDRESS_TYPES[family]) for family in families)

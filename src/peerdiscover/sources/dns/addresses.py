@@ -19,7 +19,7 @@ from peerdiscover.sources._server import Server
 from peerdiscover.sources.environment import Environment
 
 from ._remembered import ServerStats
-from ._types import Batch, Question, RecordType
+from ._types import ADDRESS_TYPES, Batch, Question
 
 if TYPE_CHECKING:
     from ._types import Plan
@@ -44,12 +44,15 @@ class Addresses:
         """The addresses of an absolute name, as one endpoint. Blocks up to `seconds`."""
         from ._drivers import run_plan
 
-        servers = self._servers or self._environment.nameservers()
+        servers = self._servers
+        if not servers:
+            servers = self._environment.nameservers()
+            self._stats.options = self._environment.resolver_options()
         return run_plan(_plan(name), servers, self._stats, seconds)
 
 
 def _plan(name: str) -> Plan:
-    replies = yield Batch((Question(name, RecordType.A), Question(name, RecordType.AAAA)))
+    replies = yield Batch(tuple(Question(name, kind) for kind in ADDRESS_TYPES.values()))
     found = tuple(address for reply in replies for address in reply.addresses)
     if found:
         return Answer.of([Endpoint(found, port=1)])  # an endpoint needs a port, which does not matter here
