@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from peerdiscover import ConfigurationError, Outcome, ServiceName
 from peerdiscover.answers import Answer, Endpoint
+from peerdiscover.sources.kubernetes._commands import Target
 from peerdiscover.sources.kubernetes._endpointslices import Slices
-from peerdiscover.sources.kubernetes._slices import Naming
 
 NAME = "web.prod.svc.cluster.local."
 
 
 def slices(*items: Any, service: str = "web.prod:http") -> Slices:
-    found = Slices(Naming(ServiceName.parse(service), NAME, ("10.96.0.1",)))
+    found = Slices(ServiceName.parse(service), Target("10.96.0.1", "", "prod", NAME))
     for item in items:
         found.put(item)
     return found

@@ -19,9 +19,11 @@ from typing import Any
 
 from peerdiscover.answers import Answer, Endpoint, family_of
 from peerdiscover.errors import ConfigurationError, Outcome
+from peerdiscover.names import ServiceName
 
+from ._commands import Target
 from ._events import Event, TooLargeError
-from ._slices import SHOWN, Json, Naming, Slice, SliceReader, name_of
+from ._slices import SHOWN, Json, Slice, SliceReader, name_of
 
 MAX_SLICES = 10_000
 MAX_ENDPOINTS = 200_000
@@ -32,8 +34,10 @@ considerations for large clusters)."""
 class Slices:
     """The slices of one Service. `put` and `remove` take objects of the API; `answer` is the union."""
 
-    def __init__(self, naming: Naming) -> None:
-        self._naming = naming
+    def __init__(self, service: ServiceName, target: Target) -> None:
+        self._service = service
+        self._name = target.name
+        self._servers = (target.server,)
         self._slices: dict[str, Slice] = {}
         self._endpoints = 0
 
@@ -50,7 +54,7 @@ class Slices:
     def put(self, item: Json) -> None:
         """A slice was added or modified."""
         self.remove(item)  # the latest comes last
-        one = self._slices[name_of(item)] = SliceReader(self._naming, item).read()
+        one = self._slices[name_of(item)] = SliceReader(self._service, self._name, item).read()
         self._endpoints += one.size
 
     def remove(self, item: Json) -> None:
@@ -65,8 +69,8 @@ class Slices:
         kind = next((kind for kind in ("headless", "cluster-ip", "unknown") if kind in kinds), "")
         notes: dict[str, Any] = {
             "kind": kind,
-            "name": self._naming.name,
-            "servers": self._naming.servers,
+            "name": self._name,
+            "servers": self._servers,
             "dropped": tuple(line for one in read for line in one.dropped),
             "authoritative": True,
         }
@@ -91,9 +95,9 @@ class Slices:
 
     def _ambiguity(self, read: list[Slice]) -> ConfigurationError | None:
         """Why no port can be chosen, if the user named none."""
-        if self._naming.service.port is not None:
+        service = self._service
+        if service.port is not None:
             return None
-        service = self._naming.service
         several = sorted({n for one in read if len(set(one.ports.values())) > 1 for n in one.ports.values()})
         if several:
             examples = " or ".join(f"{service}:{port}" for port in several[:2])
@@ -101,14 +105,14 @@ class Slices:
             return ConfigurationError(f"{service} has several ports ({shown}): say which, {examples}")
         if any(one.ready for one in read) and not any(one.ports for one in read):
             return ConfigurationError(
-                f"{service}: the EndpointSlices of {self._naming.name} have no ports: "
+                f"{service}: the EndpointSlices of {self._name} have no ports: "
                 f"say which, such as {service}:8080"
             )
         return None
 
     def _missing_port(self, read: list[Slice]) -> str:
         """What to say if the slices have ports and the named one is not among them; else ""."""
-        port = self._naming.service.port
+        port = self._service.port
         if not isinstance(port, str) or any(one.port is not None for one in read):
             return ""
         there = {name: number for one in read for name, number in one.ports.items()}
@@ -119,11 +123,11 @@ class Slices:
 
     def _warnings(self, read: list[Slice]) -> Iterator[str]:
         """A port number that no pod has is used as it is, with a warning."""
-        number = self._naming.service.port
+        number = self._service.port
         ports = sorted({port for one in read for port in one.ports.values()})
         if isinstance(number, int) and ports and number not in ports:
             yield (
-                f"no EndpointSlice of {self._naming.name} has the port {number}; they have "
+                f"no EndpointSlice of {self._name} has the port {number}; they have "
                 f"{', '.join(map(str, ports))}. {number} is used all the same: it is the pods' port, which "
                 "nothing translates"
             )
@@ -180,9 +184,9 @@ class Publication:
         self.failure_reported: bool = False
         """The last thing reported was a failure."""
 
-    def begin_sync(self, naming: Naming) -> None:
+    def begin_sync(self, service: ServiceName, target: Target) -> None:
         """What comes from now on is a set of its own."""
-        self._incoming = Slices(naming)
+        self._incoming = Slices(service, target)
 
     def apply(self, event: Event) -> None:
         """Take an event in, of the sync if one is running. `TooLargeError` if the set grows without end."""

@@ -30,7 +30,6 @@ from ._events import Body, Event, EventReader, MalformedError, message_of
 from ._phases import MAX_PAGES, NEXT, Phase, Signal, request_path
 from ._rbac import refusal
 from ._redaction import Redactor
-from ._slices import Naming
 
 FIRST_WAIT, LONGEST_WAIT = 0.8, 30.0
 LONGEST_RETRY_AFTER = 60.0
@@ -117,7 +116,7 @@ class Reflector:
             self.deadline = now + min(1.0, self._timeout / 4)
         elif not self._next_page:
             self._pages, self._list_began = 0, now
-            self._set.begin_sync(Naming(self._service, self._target.name, (self._target.server,)))
+            self._set.begin_sync(self._service, self._target)
         if self._phase is Phase.SYNC:
             self.deadline = now + self._timeout / 2
         self._asked_seconds = math.ceil(seconds)

@@ -30,17 +30,6 @@ SHOWN = 3
 Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """What an answer is about."""
-
-    service: ServiceName
-    name: str
-    """The Service's absolute DNS name."""
-    servers: tuple[str, ...] = ()
-    """The API server, as errors name it."""
-
-
 @dataclass(slots=True)
 class Slice:
     """What one slice says."""
@@ -68,74 +57,71 @@ class _Rejected(ValueError):
 
 
 class SliceReader:
-    """Reads one object of the API. Nothing is raised, whatever it is."""
+    """Reads one object of the API. Nothing is raised, whatever it is. `name` is the Service's, absolute."""
 
-    def __init__(self, naming: Naming, item: Json) -> None:
-        self._naming = naming
-        self._item = item
-        self._who = f"EndpointSlice {printable(name_of(item))}"
+    def __init__(self, service: ServiceName, name: str, item: Json) -> None:
+        self._service, self._name, self._item = service, name, item
+        self._slice = Slice(_kind_of(item))
 
     def read(self) -> Slice:
         """What it says."""
-        read = Slice(self._kind())
-        family = _FAMILIES.get(str(self._item.get("addressType")))
+        kind, port = self._item.get("addressType"), self._service.port
+        family = _FAMILIES.get(str(kind))
         if family is None:
-            kind = quoted(self._item.get("addressType"))
-            read.dropped.append(f"{self._who}: addressType {kind} is not read")
-            return read
-        self._read_ports(read)
-        port = self._naming.service.port
+            self._drop(f"addressType {quoted(kind)} is not read")
+            return self._slice
+        self._read_ports()
         if isinstance(port, int):
-            read.port = port
-        dropped = []
-        for endpoint in self._list_of("endpoints", read):
-            try:
-                self._read_endpoint(read, endpoint, family)
-            except _Rejected as why:
-                dropped.append(f"{self._who}: {why}")
-        read.dropped += _shortened(dropped, f"{self._who}: {{}} more endpoints are malformed")
-        return read
+            self._slice.port = port
+        self._read_endpoints(family)
+        return self._slice
 
-    def _kind(self) -> str:
-        """The kind of the Service, by the labels; "unknown" if no controller of Kubernetes wrote it."""
-        metadata = self._item.get("metadata")
-        labels = metadata.get("labels") if isinstance(metadata, dict) else None
-        if not isinstance(labels, dict):
-            return "unknown"
-        if _HEADLESS in labels:
-            return "headless"
-        return "cluster-ip" if labels.get(_MANAGED_BY) == _CONTROLLER else "unknown"
+    def _drop(self, *lines: str, more: str = "") -> None:
+        """Note the first few; the others are counted."""
+        shown = [*lines[:SHOWN], f"{len(lines) - SHOWN} more {more}"] if len(lines) > SHOWN else lines
+        who = f"EndpointSlice {printable(name_of(self._item))}"
+        self._slice.dropped += [f"{who}: {line}" for line in shown]
 
-    def _list_of(self, what: str, read: Slice) -> list[Any]:
+    def _list_of(self, what: str) -> list[Any]:
         given = self._item.get(what)
         if isinstance(given, list):
             return given
         if given is not None:
-            read.dropped.append(f"{self._who}: {quoted(given)} is no list")
+            self._drop(f"{quoted(given)} is no list")
         return []
 
-    def _read_ports(self, read: Slice) -> None:
-        asked = self._naming.service
+    def _read_ports(self) -> None:
+        asked, read = self._service, self._slice
         dropped: list[str] = []
-        for port in self._list_of("ports", read):
+        for port in self._list_of("ports"):
             given = port if isinstance(port, dict) else {"port": port}
             name, number = given.get("name") or "", given.get("port")
             protocol = str(given.get("protocol") or "TCP").lower()
             if number is None and port is not None:
                 continue  # "all ports": none to connect to
             if type(number) is not int or not 0 < number < 65536 or not isinstance(name, str):
-                dropped.append(f"{self._who}: {quoted(port)} is no port")
+                dropped.append(f"{quoted(port)} is no port")
                 continue
             shown = printable(name, 63)
             read.ports[shown if protocol == "tcp" else f"{shown}/{printable(protocol, 20)}"] = number
             if name == asked.port and protocol == asked.protocol:
                 read.port = number
-        read.dropped += _shortened(dropped, f"{self._who}: {{}} more ports are malformed")
+        self._drop(*dropped, more="ports are malformed")
         numbers = set(read.ports.values())
         if asked.port is None and len(numbers) == 1:
             (read.port,) = numbers
 
-    def _read_endpoint(self, read: Slice, endpoint: object, family: int) -> None:
+    def _read_endpoints(self, family: int) -> None:
+        dropped = []
+        for endpoint in self._list_of("endpoints"):
+            try:
+                self._read_endpoint(endpoint, family)
+            except _Rejected as why:
+                dropped.append(str(why))
+        self._drop(*dropped, more="endpoints are malformed")
+
+    def _read_endpoint(self, endpoint: object, family: int) -> None:
+        read = self._slice
         if not isinstance(endpoint, dict):
             raise _Rejected(f"{quoted(endpoint)} is no endpoint")
         conditions = endpoint.get("conditions") or {}
@@ -162,7 +148,7 @@ class SliceReader:
                 (address,),
                 read.port,
                 None if hostname == label else hostname,  # over DNS such a hostname looks like none, too
-                f"{hostname or label}.{self._naming.name}",
+                f"{hostname or label}.{self._name}",
                 _text(endpoint.get("zone")),
                 _text(endpoint.get("nodeName")),
             )
@@ -170,6 +156,17 @@ class SliceReader:
                 read.pods[str(uid or address)[:253]] = pod
             else:
                 read.named.append(pod)
+
+
+def _kind_of(item: Json) -> str:
+    """The kind of the Service, by the labels; "unknown" if no controller of Kubernetes wrote it."""
+    metadata = item.get("metadata")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    if not isinstance(labels, dict):
+        return "unknown"
+    if _HEADLESS in labels:
+        return "headless"
+    return "cluster-ip" if labels.get(_MANAGED_BY) == _CONTROLLER else "unknown"
 
 
 def name_of(item: Json) -> str:
@@ -188,11 +185,6 @@ def _address(text: object, family: int) -> str:
     if why := rejection_reason(address, False, None):
         raise _Rejected(f"{address}: {why}")
     return address
-
-
-def _shortened(lines: list[str], more: str) -> list[str]:
-    """The first few; the others are counted."""
-    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], more.format(len(lines) - SHOWN)]
 
 
 def _text(given: object) -> str | None:
