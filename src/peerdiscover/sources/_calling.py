@@ -158,11 +158,8 @@ def _run(answer: Awaitable[object], request: LookupRequest) -> object:
     """Await the answer of a coroutine function, in a thread that has no event loop of its own."""
     import asyncio
 
-    async def awaited() -> object:
-        return await answer
-
     async def limited() -> object:
-        lookup = asyncio.ensure_future(awaited())
+        lookup = asyncio.ensure_future(answer)
         until = asyncio.get_running_loop().time() + request.timeout + _GRACE
         while not (await asyncio.wait({lookup}, timeout=_POLL_INTERVAL))[0]:
             if request.cancelled() or asyncio.get_running_loop().time() > until:

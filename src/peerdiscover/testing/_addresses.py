@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from peerdiscover.errors import ConfigurationError
 
@@ -33,12 +33,6 @@ class Binding:
     addresses: tuple[str, ...]
     ports: Mapping[str, int]
     sockets: list[socket.socket] = field(default_factory=list)
-
-
-class Allocator(Protocol):
-    """Opens bindings, on the addresses that the caller chose or on the next free ones."""
-
-    def open(self, chosen: Sequence[str] = ()) -> Binding: ...
 
 
 class OwnAddresses:
@@ -108,6 +102,10 @@ class AddressesOnly:
         n = next(self._numbers)
         four, six = f"10.{244 + n // (254 << 8)}.{n // 254 % 256}.{n % 254 + 1}", f"fd00:10:244::{n + 1:x}"
         return {"ipv4": (four,), "ipv6": (six,), "dual": (four, six)}[self._family]
+
+
+Allocator = OwnAddresses | SharedAddress | AddressesOnly
+"""Opens bindings, on the addresses that the caller chose or on the next free ones."""
 
 
 def listener(address: str, port: int, *, backlog: int = _BACKLOG) -> socket.socket:

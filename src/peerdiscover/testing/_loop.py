@@ -31,7 +31,7 @@ ConnectionProtocol = Callable[[bytearray], tuple[bytes, bool]]
 
 
 class Loop:
-    """Calls a function for each socket that becomes ready. Runs from `start` to `close`."""
+    """Calls a function for each socket that becomes ready, until `close`."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -45,8 +45,6 @@ class Loop:
         self._thread = threading.Thread(target=self._serve, name="peerdiscover-testing", daemon=True)
         _forks.owns(self._wake_in)
         _forks.owns(self._wake_out)
-
-    def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:

@@ -157,7 +157,6 @@ class HeadlessService:
                 raise ConfigurationError(f"{self!r} has been started already")
             self._reset()
             self._loop = Loop()
-            self._loop.start()
             try:
                 self._nameserver = serve_dns(self._loop, self._respond, tcp=self._tcp)
                 self.scale(self._replicas)
@@ -293,9 +292,8 @@ class HeadlessService:
 
     def _pod(self, i: int) -> Pod:
         self._running()
-        named = {pod.index: pod for pod in self._pods}
-        if self._hostnames is not True:
-            named = dict(enumerate(self._pods))
+        in_order = dict(enumerate(self._pods))
+        named = {pod.index: pod for pod in self._pods} if self._hostnames is True else in_order
         if i not in named:
             raise LookupError(f"{self.service} has no pod {i}; it has {sorted(named)}")
         return named[i]
@@ -323,16 +321,12 @@ class HeadlessService:
 
     def _publish(self) -> None:
         if self._kind == "cluster-ip" and self._vip is None:
-            self._vip = self._open_vip()
+            loop, vip = self._running(), Pod(-1, "", None, self._allocator.open())
+            loop.run(lambda: vip.serve(loop, self._accept_for_any))
+            self._vip = vip
         self.dns.zone = self.dns.zone.with_service(
             self._publication.service(self._pods, self._vip, self.ports)
         )
-
-    def _open_vip(self) -> Pod:
-        vip = Pod(-1, "", None, self._allocator.open())
-        loop = self._running()
-        loop.run(lambda: vip.serve(loop, self._accept_for_any))
-        return vip
 
     def _accept_for_any(self, loop: Loop, sock: socket.socket) -> None:
         if self._pods:

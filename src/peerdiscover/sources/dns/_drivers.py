@@ -27,7 +27,7 @@ from peerdiscover.sources._server import Server
 from ._exchange import Exchange, Transmission
 from ._remembered import ServerStats
 from ._sockets import PendingQuery
-from ._types import OPTIONAL_TIMEOUT, Batch, Plan, Reply
+from ._types import OPTIONAL_TIMEOUT, Batch, Plan
 
 MAX_IN_FLIGHT = 16
 POLL_INTERVAL = 0.1
@@ -49,17 +49,15 @@ def _exchanges(
     return exchanges + beside
 
 
-def _step(plan: Plan, replies: list[Reply] | None) -> Batch | Answer:
-    """The next batch of questions after these replies (None: the first batch), or the answer."""
+def _step(plan: Plan, exchanges: list[Exchange] | None = None) -> Batch | Answer:
+    """The first batch of questions, or what follows from the replies of these: a batch, or the answer."""
     try:
-        return next(plan) if replies is None else plan.send(replies)
+        if exchanges is None:
+            return next(plan)
+        return plan.send([exchange.reply for exchange in exchanges if exchange.reply is not None])
     except StopIteration as end:
         answer: Answer = end.value
         return answer
-
-
-def _replies(exchanges: list[Exchange]) -> list[Reply]:
-    return [exchange.reply for exchange in exchanges if exchange.reply is not None]
 
 
 def run_plan(
@@ -72,16 +70,14 @@ def run_plan(
 ) -> Answer:
     """The answer of `plan`, within `timeout` seconds."""
     began = clock()
-    replies: list[Reply] | None = None
-    while True:
-        step = _step(plan, replies)
-        if isinstance(step, Answer):
-            return step
+    step = _step(plan)
+    while isinstance(step, Batch):
         exchanges = _exchanges(step, servers, stats, began, timeout, clock())
         if not _SelectorDriver(exchanges, clock).run(cancelled):
             plan.close()
             return Answer.failed("cancelled")
-        replies = _replies(exchanges)
+        step = _step(plan, exchanges)
+    return step
 
 
 class _SelectorDriver:
@@ -188,17 +184,15 @@ def _events(query: PendingQuery) -> int:
 async def arun_plan(plan: Plan, servers: Sequence[Server], stats: ServerStats, timeout: float) -> Answer:
     """`run_plan`, awaited. Cancelling it closes its sockets."""
     began = anyio.current_time()
-    replies: list[Reply] | None = None
-    while True:
-        step = _step(plan, replies)
-        if isinstance(step, Answer):
-            return step
+    step = _step(plan)
+    while isinstance(step, Batch):
         exchanges = _exchanges(step, servers, stats, began, timeout, anyio.current_time())
         slots = anyio.Semaphore(MAX_IN_FLIGHT)
         async with anyio.create_task_group() as group:
             for exchange in exchanges:
                 group.start_soon(_TaskDriver(exchange).run, slots)
-        replies = _replies(exchanges)
+        step = _step(plan, exchanges)
+    return step
 
 
 class _TaskDriver:

@@ -116,9 +116,7 @@ def _by_dnspython(wire: bytes, *, truncated: bool) -> Message:
         )
     except (dns.exception.DNSException, ValueError, LookupError, struct.error) as error:
         raise MismatchedReply(f"malformed ({type(error).__name__})") from None
-    questions = [(_to_name(asked.name), int(asked.rdtype), int(asked.rdclass)) for asked in message.question]
-    answer, authority, additional = map(_section, message.sections[1:4])
-    return Message(int(message.rcode()), questions, answer, authority, additional)
+    return Message(int(message.rcode()), *map(_section, message.sections[1:4]))
 
 
 def _section(section: list[dns.rrset.RRset]) -> Section:

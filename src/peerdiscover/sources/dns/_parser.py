@@ -58,8 +58,6 @@ class Message(NamedTuple):
     """The contents of a message, as far as they matter here."""
 
     code: int
-    questions: list[tuple[str, int, int]]
-    """Name, type, class."""
     answer: Section
     authority: Section
     additional: Section
@@ -85,16 +83,12 @@ class _MessageReader:
         self._extended_code = 0
 
     def read(self, code: int, answers: int, authorities: int, additionals: int) -> Message:
-        part = self._names.part(self._at)
-        kind, of_class = struct.unpack_from("!HH", self._wire, part.end)
-        self._at = part.end + 4
-        sections = (
-            self._section(answers),
-            self._section(authorities),
-            self._section(additionals, additional=True),
-        )
-        question = (part.name or ".", kind, of_class)
-        return Message(code | self._extended_code << 4, [question], *sections)
+        self._at = self._names.part(self._at).end + 4  # the question: its name, type and class
+        if self._at > len(self._wire):
+            raise UnsupportedError
+        answer, authority = self._section(answers), self._section(authorities)
+        additional = self._section(additionals, additional=True)
+        return Message(code | self._extended_code << 4, answer, authority, additional)
 
     def _section(self, count: int, *, additional: bool = False) -> Section:
         wire, size = self._wire, len(self._wire)

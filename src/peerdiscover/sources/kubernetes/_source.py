@@ -20,11 +20,10 @@ from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment, checked_domain, checked_namespace
 
-from ._config import check_arguments
+from ._commands import ServerState, Target
+from ._config import ClusterConfig, check_arguments, find_cluster
 
 if TYPE_CHECKING:
-    from ._commands import Target
-    from ._config import ClusterConfig
     from ._reflector import Reflector
 
 
@@ -70,8 +69,6 @@ class Kubernetes:
         trust_env: bool = False,
         environment: Environment | None = None,
     ) -> None:
-        from ._commands import ServerState
-
         check_arguments(server, ca, token)
         if not isinstance(timeout_seconds, int | float) or not 1 <= timeout_seconds <= 3600:
             raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): from 1 to 3600")
@@ -113,9 +110,6 @@ class Kubernetes:
         )
 
     def _find(self, request: LookupRequest) -> tuple[ClusterConfig, Target]:
-        from ._commands import Target
-        from ._config import find_cluster
-
         config = find_cluster(*self._given, environment=self._environment)
         namespace = request.service.namespace or self._namespace or self._environment.namespace()
         domain = self._cluster_domain or self._environment.cluster_domain()
