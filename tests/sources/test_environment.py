@@ -120,6 +120,8 @@ def test_options_of_resolv_conf(place: Place) -> None:
         "options ndots:5 timeout:2\noptions attempts:99 use-vc rotate timeout:x attempts:\n"
     )
     assert found.resolver_options() == ResolverOptions(use_tcp=True, timeout=2.0, attempts=5)
+    place.resolv.write_text(f"options timeout:99 attempts:{'9' * 5000}\n")
+    assert found.resolver_options() == ResolverOptions(timeout=30.0)
     given = place.environment({"PEERDISCOVER_NAMESERVERS": "127.0.0.1"})
     assert given.resolver_options() == ResolverOptions(), "they are about other servers"
 

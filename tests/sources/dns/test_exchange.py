@@ -409,35 +409,69 @@ def test_after_silence_a_server_is_asked_without_edns() -> None:
     assert story.reply.status is ReplyStatus.ANSWER
 
 
-def test_a_late_answer_counts_while_tcp_is_tried() -> None:
+def test_an_answer_without_edns_that_is_cut_short_is_asked_for_over_tcp() -> None:
     story = Story(FIRST)
-    story.silence()
-    story.silence()
+    for _ in range(3):
+        story.silence()
+    assert story.hears(CUT)
     assert story.attempt.tcp
-    assert story.hears_late(GOOD, story.tries[0])
+    assert story.attempt.wire[10:12] == b"\x00\x00"
+    assert story.attempt.ends_at - story.attempt.starts_at == pytest.approx(0.5), "it was silent over TCP"
+    assert story.hears(WHOLE)
+    assert len(story.reply.addresses) == 2
+
+
+@pytest.mark.parametrize("server", [FIRST, SECOND])
+def test_a_late_answer_counts_while_tcp_is_tried(server: Server) -> None:
+    story = Story(FIRST, SECOND)
+    for _ in range(4):
+        story.silence()
+    assert story.attempt.server == FIRST
+    assert story.attempt.tcp
+    assert story.hears_late(GOOD, next(sent for sent in story.tries if sent.server == server))
     assert story.reply.addresses == ("10.0.0.1",)
+    assert not story.stats.udp_silent, "its datagrams arrive, if late"
 
 
 def test_after_twenty_guesses_only_tcp_counts() -> None:
-    story = Story(FIRST)
+    story = Story(FIRST, SECOND)
     guessed = story.attempt
     for _ in range(19):
         assert not story.hears(GOOD, foreign=True)
     assert story.attempt is guessed
     assert story.hears(GOOD, foreign=True)
-    assert story.attempt.tcp
+    assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
     assert story.hears_late(GOOD, guessed), "the right guess comes too late"
     assert story.exchange.reply is None
     assert story.hears(WHOLE)
     assert len(story.reply.addresses) == 2
 
 
+def test_after_twenty_guesses_udp_never_counts_again() -> None:
+    story = Story(FIRST)
+    for _ in range(20):
+        story.hears(GOOD, foreign=True)
+    while story.exchange.current:
+        assert story.attempt.tcp
+        story.breaks()
+    assert story.reply.status is ReplyStatus.FAILED
+
+
+def test_junk_with_the_right_id_is_no_guess() -> None:
+    story = Story(FIRST)
+    for _ in range(20):
+        assert not story.hears(answered(Question(f"other.{NAME}", RecordType.A)))
+    assert not story.attempt.tcp
+    assert story.hears(GOOD)
+    assert story.reply.addresses == ("10.0.0.1",)
+
+
 def test_the_options_of_resolv_conf() -> None:
     assert Story(FIRST, stats=ServerStats(ResolverOptions(use_tcp=True))).attempt.tcp
-    story = Story(FIRST, stats=ServerStats(ResolverOptions(timeout=1.0, attempts=3)), seconds=9)
+    story = Story(FIRST, stats=ServerStats(ResolverOptions(timeout=0.5, attempts=3)), seconds=9)
     for _ in range(8):
         if not story.attempt.tcp:
-            assert story.attempt.ends_at - story.attempt.starts_at <= 1.0
+            assert story.attempt.ends_at - story.attempt.starts_at <= 0.501
         story.silence()
     refused = Story(FIRST, stats=ServerStats(ResolverOptions(attempts=3)))
     while refused.exchange.current:

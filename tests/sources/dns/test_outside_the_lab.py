@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from peerdiscover import DNS, Discovery, Outcome, Policy
+from peerdiscover import DNS, Discovery, Outcome, Policy, resolve
+from peerdiscover.sources import _server
+from peerdiscover.sources.environment import Environment, ResolvConf
 
 from ._lookups import NAME
 from ._server import Answers, Server, nothing, records
@@ -73,3 +77,18 @@ def test_udp_that_is_dropped_while_tcp_works() -> None:
         asked = len(server.queries)
         web.refresh()
         assert {transport for transport, _, _ in server.queries[asked:]} == {"tcp"}, "it is remembered"
+
+
+def test_options_use_vc_of_resolv_conf(tmp_path: Path) -> None:
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("options use-vc\n")
+    with Server(nothing, records(f"{NAME} A 10.0.0.1")) as server:
+
+        class Here(Environment):
+            def nameservers(self) -> tuple[_server.Server, ...]:
+                """The file could not name its port."""
+                return (_server.Server.parse(server.nameserver),)
+
+        source = DNS(environment=Here({}, ResolvConf(resolv_conf)))
+        assert [peer.address for peer in resolve("web.prod:8080", source=source)] == ["10.0.0.1"]
+        assert {transport for transport, _, _ in server.queries} == {"tcp"}

@@ -93,6 +93,7 @@ class Exchange:
         self._bypass_cache = bypass_cache
         self._cut: Reply | None = None
         self._rcode = ""
+        self._answered: Transmission | None = None
         self._guesses = Counter[Server]()
         self._max_refusals = stats.options.attempts or MAX_REFUSALS
         self._refusals = Counter[Server]()
@@ -132,6 +133,7 @@ class Exchange:
                 self._rcode = str(refused)
                 self._attempt_failed(server, _EXPLAINED.get(self._rcode, self._rcode), now)
         else:
+            self._answered = transmission
             self._stats.mark_up(server)
             if transmission.tcp:
                 self._stats.mark_tcp(server, self.question, too_long=len(wire) > EDNS_SIZE)
@@ -229,7 +231,7 @@ class Exchange:
             if self._cut is not None:
                 yield from self._retry_truncated(self._cut, edns=edns)
             if self.reply is None and self._is_guessed(server):
-                yield self._over_tcp(server, final=True)
+                yield self._over_tcp(server)
                 return
             if self.reply is not None or self._rcode not in FORMERR_LIKE:
                 return
@@ -238,9 +240,10 @@ class Exchange:
 
     def _other_ways(self, server: Server, longest: float) -> Iterator[Transmission]:
         """Over UDP the server was silent: ask over TCP, then without EDNS, in the time that is left."""
-        yield self._over_tcp(server, edns=False)
+        over_tcp = self._over_tcp(server, edns=False)
+        yield over_tcp
         if self.reply is not None:
-            if self.reply.server == server:
+            if self._answered is over_tcp:  # and no datagram that came late
                 self._stats.udp_silent[server] = True
             return
         self._stats.no_tcp[server] = True
