@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Protocol, runtime_checkable
 
 from ._host_ports import parse_host_port
@@ -57,6 +57,8 @@ def family_of(address: str) -> int:
 @lru_cache(maxsize=16384)
 def canonical(address: str) -> str:
     """The address in canonical form; cached, since the same pods are seen again and again."""
+    if not isinstance(address, str | IPv4Address | IPv6Address):
+        raise TypeError  # ip_address takes numbers for addresses
     return str(ip_address(address))
 
 

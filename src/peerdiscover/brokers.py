@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from ._host_ports import host_port, parse_static
 from ._labels import LABEL, ordinal_of
+from ._text import quoted
 from .errors import ConfigurationError
 from .names import ServiceName
 from .peers import PeerSet
@@ -94,16 +95,16 @@ def hosts(
         return tuple(HostPort(entry.address, entry.port) for entry in parse_static(service.service))
     if not isinstance(service.port, int):
         raise ConfigurationError(
-            f"{str(service)!r}: expected the port as a number, such as {service.service}:9092; "
+            f"{quoted(str(service))}: expected the port as a number, such as {service.service}:9092; "
             "only DNS knows what a port's name stands for, and it is not asked here"
         )
     if name is None or replicas is None:
         raise ConfigurationError(
-            f"{str(service)!r}: expected the StatefulSet's name and the number of its pods: "
+            f"{quoted(str(service))}: expected the StatefulSet's name and the number of its pods: "
             'hosts(…, name="kafka", replicas=3)'
         )
     if not isinstance(name, str) or not LABEL.fullmatch(name):
-        raise ConfigurationError(f"name={name!r}: expected a StatefulSet's name, such as 'kafka'")
+        raise ConfigurationError(f"name={quoted(name)}: expected a StatefulSet's name, such as 'kafka'")
     _require_count("replicas", replicas, 1)
     _require_count("start", start, 0)
     parent = service.absolute(namespace, cluster_domain).rstrip(".")
@@ -137,7 +138,7 @@ def rabbitmq_nodes(hosts: Hosts, *, name: str = "rabbit") -> tuple[str, ...]:
     address, which Erlang cannot read in a node's name.
     """
     if not isinstance(name, str) or not _ERLANG_NAME.fullmatch(name):
-        raise ConfigurationError(f"name={name!r}: expected letters, digits, - and _, such as 'rabbit'")
+        raise ConfigurationError(f"name={quoted(name)}: expected letters, digits, - and _, such as 'rabbit'")
     listed = _listed(hosts)
     _refuse_ipv6(listed, "a node of RabbitMQ cannot be named by")
     return tuple(f"{name}@{host.host}" for host in listed)
@@ -204,11 +205,13 @@ def mongodb(
 def _listed(given: Hosts) -> Sequence[HostPort]:
     """The hosts that are given; `ConfigurationError` for none, and for what is none."""
     if isinstance(given, str):
-        raise ConfigurationError(f"{given!r}: expected what hosts(…) returns, or a PeerSet")
+        raise ConfigurationError(f"{quoted(given)}: expected what hosts(…) returns, or a PeerSet")
     listed = hosts(given) if isinstance(given, PeerSet) else tuple(given)
     for host in listed:
         if not isinstance(host, HostPort):
-            raise ConfigurationError(f"{host!r}: expected a HostPort, which hosts(…) returns, or a PeerSet")
+            raise ConfigurationError(
+                f"{quoted(host)}: expected a HostPort, which hosts(…) returns, or a PeerSet"
+            )
     if not listed:
         raise ConfigurationError("no hosts: the set of peers is empty; wait() for some, or name them")
     return listed
@@ -244,7 +247,7 @@ def _without_holes(listed: Sequence[HostPort], what: str) -> list[tuple[int, Hos
 
 def _require_count(name: str, given: object, least: int) -> None:
     if not isinstance(given, int) or isinstance(given, bool) or given < least:
-        raise ConfigurationError(f"{name}={given!r}: expected a whole number of at least {least}")
+        raise ConfigurationError(f"{name}={quoted(given)}: expected a whole number of at least {least}")
 
 
 def _login(user: str | None, password: str | None) -> str:

@@ -174,7 +174,7 @@ class PeerSet(Sequence[Peer]):
         if found:
             claims = " and ".join(printable(peer.key) for peer in found)
             raise OrdinalNotFoundError(f"{self.service}: ordinal {i} is claimed by {claims}")
-        raise OrdinalNotFoundError(f"{self.service}: no pod has ordinal {i}; {self._ordinals()}")
+        raise OrdinalNotFoundError(f"{self.service}: no pod has ordinal {quoted(i)}; {self._ordinals()}")
 
     def _ordinals(self) -> str:
         if not self._peers:

@@ -31,6 +31,7 @@ from aiohttp import (
 )
 from yarl import URL
 
+from peerdiscover._text import quoted
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.errors import ConfigurationError
@@ -72,9 +73,9 @@ def pods(
     another port: `AiohttpWrongPortError`.
     """
     if not isinstance(discovery, AsyncDiscovery):
-        raise ConfigurationError(f"pods({discovery!r}): expected an AsyncDiscovery")
+        raise ConfigurationError(f"pods({quoted(discovery)}): expected an AsyncDiscovery")
     if not (idempotent is None or callable(idempotent)):
-        raise ConfigurationError(f"idempotent={idempotent!r}: expected a function of a request")
+        raise ConfigurationError(f"idempotent={quoted(idempotent)}: expected a function of a request")
     return _Middleware(discovery, idempotent, TransportSettings(**options))
 
 

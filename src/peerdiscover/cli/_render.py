@@ -12,6 +12,7 @@ from argparse import Namespace
 
 from peerdiscover import brokers
 from peerdiscover._labels import ordinal_of
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.environment import Environment
@@ -28,7 +29,7 @@ def run(arguments: Namespace) -> int:
     of_set = arguments.set or (pod.rpartition("-")[0] if ordinal_of(pod) is not None else None)
     if of_set is None and service.scheme != "static":
         raise ConfigurationError(
-            f"this pod's name, {pod!r}, has no ordinal, so it says no StatefulSet: write --name SET"
+            f"this pod's name, {quoted(pod)}, has no ordinal, so it says no StatefulSet: write --name SET"
         )
     hosts = brokers.hosts(
         service,
@@ -88,6 +89,6 @@ def _own(hosts: tuple[brokers.HostPort, ...], pod: str) -> brokers.HostPort:
         if host.host.partition(".")[0] == pod:
             return host
     raise ConfigurationError(
-        f"this pod's name is {pod!r}, and it is none of {hosts[0].host.partition('.')[0]} to "
+        f"this pod's name is {quoted(pod)}, and it is none of {hosts[0].host.partition('.')[0]} to "
         f"{hosts[-1].host.partition('.')[0]}; set POD_NAME (from metadata.name), or --name and --replicas"
     )

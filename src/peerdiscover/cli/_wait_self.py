@@ -60,7 +60,8 @@ def this_pod(service: ServiceName, namespace: str | None, cluster_domain: str | 
     """Return this pod as a pod of `service`; `ConfigurationError` says what to set."""
     if service.scheme == "static" or service.is_external:
         raise ConfigurationError(
-            f"{str(service)!r}: --self needs a Service of the cluster, whose pods have names of their own"
+            f"{quoted(str(service))}: --self needs a Service of the cluster, whose pods have names of "
+            "their own"
         )
     environ = environ_with(namespace, cluster_domain)
     environment = Environment(environ=environ)
@@ -68,7 +69,7 @@ def this_pod(service: ServiceName, namespace: str | None, cluster_domain: str | 
     declared = _declared_addresses(environ)
     if identity.name is None:
         raise ConfigurationError(
-            f"{str(service)!r}: --self needs a Service of this pod's own namespace, which is "
+            f"{quoted(str(service))}: --self needs a Service of this pod's own namespace, which is "
             f"{environment.namespace() or 'not known'}; if that is wrong, set PEERDISCOVER_NAMESPACE "
             "(from metadata.namespace)"
         )

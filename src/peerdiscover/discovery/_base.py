@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError, OrdinalNotFoundError
 from peerdiscover.identity import Identity
 from peerdiscover.names import ServiceName
@@ -48,7 +49,7 @@ def as_service_name(service: str | ServiceName) -> ServiceName:
 def identity_for(service: ServiceName, me: Identity | None) -> Identity:
     """The identity of this pod: as given, or as its environment says."""
     if me is not None and not isinstance(me, Identity):
-        raise ConfigurationError(f"me={me!r}: expected an Identity, such as Identity(name='web-0')")
+        raise ConfigurationError(f"me={quoted(me)}: expected an Identity, such as Identity(name='web-0')")
     from peerdiscover.sources.environment import Environment
 
     if me is None:
@@ -70,7 +71,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         me: Identity | None = None,
     ) -> None:
         if not isinstance(policy, Policy):
-            raise ConfigurationError(f"policy={policy!r}: expected a Policy, such as Policy(timeout=2)")
+            raise ConfigurationError(f"policy={quoted(policy)}: expected a Policy, such as Policy(timeout=2)")
         self._service = as_service_name(service)
         if me is not None:
             identity_for(self._service, me)  # refuses what is none
@@ -166,7 +167,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         """
         if not callable(callback) or inspect.iscoroutinefunction(callback):
             raise ConfigurationError(
-                f"on_change({callback!r}): expected a plain function; nothing would await a coroutine"
+                f"on_change({quoted(callback)}): expected a plain function; nothing would await a coroutine"
             )
         return self._runtime.subscribe(callback)
 
@@ -220,7 +221,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         if late == "report":
             return Broadcast(self.peers, limit=limit, include_self=include_self)
         if late != "include":
-            raise ConfigurationError(f"late={late!r}: expected 'report' or 'include'")
+            raise ConfigurationError(f"late={quoted(late)}: expected 'report' or 'include'")
         deadline = math.inf if timeout is None else self._runtime.now() + timeout
         return RollingBroadcast(lambda: self.peers, limit, include_self, deadline)
 
@@ -232,4 +233,4 @@ class _BaseDiscovery(_PickerMixin[R]):
 
 def _require_peer(call: str, peer: object) -> None:
     if not isinstance(peer, Peer):
-        raise ConfigurationError(f"{call}({peer!r}): expected a Peer, such as a picker returns")
+        raise ConfigurationError(f"{call}({quoted(peer)}): expected a Peer, such as a picker returns")

@@ -18,7 +18,9 @@ def check_function(method: str, function: object, instead: str = "AsyncDiscovery
     if not callable(function):
         raise ConfigurationError(f"{method}({quoted(function)}): expected a function")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__):
-        raise ConfigurationError(f"{method}({function!r}): a coroutine function; use {instead} to await it")
+        raise ConfigurationError(
+            f"{method}({quoted(function)}): a coroutine function; use {instead} to await it"
+        )
 
 
 def finished(value: T) -> T:

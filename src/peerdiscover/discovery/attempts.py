@@ -29,6 +29,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.peers import Peer, PeerSet
 from peerdiscover.pickers import Picker, pickable
@@ -95,14 +96,14 @@ class Failover:
         kinds = self.on if isinstance(self.on, tuple) else (self.on,)
         if not kinds or not all(isinstance(k, type) and issubclass(k, Exception) for k in kinds):
             raise ConfigurationError(
-                f"attempts(on={self.on!r}): expected an exception class or a tuple of them; cancellation and "
-                "KeyboardInterrupt are never repeated"
+                f"attempts(on={quoted(self.on)}): expected an exception class or a tuple of them; "
+                "cancellation and KeyboardInterrupt are never repeated"
             )
         for name, given in (("stop", self.stop), ("wait", self.wait)):
             if given is not None and not callable(given):
                 raise ConfigurationError(
-                    f"attempts({name}={given!r}): expected one of tenacity's, such as stop_after_attempt(3) "
-                    "or wait_fixed(1)"
+                    f"attempts({name}={quoted(given)}): expected one of tenacity's, such as "
+                    "stop_after_attempt(3) or wait_fixed(1)"
                 )
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_delay(30) if self.stop is None else self.stop,

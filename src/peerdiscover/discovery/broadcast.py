@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, Literal, TypeVar
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Change, Peer, PeerSet
 
@@ -74,7 +75,9 @@ class Broadcast(Generic[T]):
 
     def __init__(self, peers: PeerSet, *, limit: int = 32, include_self: bool = False) -> None:
         if limit < 1:
-            raise ConfigurationError(f"broadcast(limit={limit!r}): at least one call at a time is needed")
+            raise ConfigurationError(
+                f"broadcast(limit={quoted(limit)}): at least one call at a time is needed"
+            )
         self._include_self = include_self
         self._peers = self._of(peers)
         self._generation = peers.generation

@@ -15,6 +15,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from peerdiscover._text import quoted
 from peerdiscover.answers import Answer, LookupRequest, Source
 from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.membership import Membership
@@ -96,7 +97,7 @@ class OneShot:
     ) -> None:
         check_timeout("resolve", timeout)
         if not timeout > 0:
-            raise ConfigurationError(f"timeout={timeout!r}: expected more than 0 seconds")
+            raise ConfigurationError(f"timeout={quoted(timeout)}: expected more than 0 seconds")
         name = as_service_name(service)
         self.source: Source = source_for(name, source)
         self._policy = Policy(timeout=timeout, on_empty="accept")

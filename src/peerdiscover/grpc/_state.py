@@ -17,6 +17,7 @@ from typing import Any
 
 from grpc import ChannelConnectivity, StatusCode
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ClosedError, ConfigurationError
 from peerdiscover.http._budget import RetryBudget
 from peerdiscover.http._options import host_of, needs_no_key
@@ -92,11 +93,11 @@ class ChannelState:
     ) -> None:
         if isinstance(idempotent, str) or not (callable(idempotent) or isinstance(idempotent, Collection)):
             raise ConfigurationError(
-                f"idempotent={idempotent!r}: expected names of methods, such as ('Get',), or a function"
+                f"idempotent={quoted(idempotent)}: expected names of methods, such as ('Get',), or a function"
             )
         if picker is not None and not needs_no_key(picker):
             raise ConfigurationError(
-                f"picker={picker!r}: expected one whose pick() or lease() needs no argument"
+                f"picker={quoted(picker)}: expected one whose pick() or lease() needs no argument"
             )
         self.discovery = discovery
         self.budget = RetryBudget(_BUDGET)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
 
+from peerdiscover._text import quoted
 from peerdiscover.discovery._base import as_service_name
 from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.discovery.broadcast import Late, Receipt
@@ -108,7 +109,8 @@ class _BaseMixin(Generic[D]):
             raise ConfigurationError("source= and policy= cannot be given together with discovery=")
         elif ServiceName.parse(discovery.peers.service) != parts:
             raise ConfigurationError(
-                f"{str(parts)!r}: the discovery is of another service, {discovery.peers.service!r}"
+                f"{quoted(str(parts))}: the discovery is of another service, "
+                f"{quoted(discovery.peers.service)}"
             )
         self.discovery: D = discovery  # pyright: ignore[reportAttributeAccessIssue]  # it is not None here
         given: dict[str, Any] = dict(options)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer
 
@@ -36,10 +37,12 @@ class HttpxDispatch(Dispatch):
         named = state.validate(url.scheme, self._host, self._port, library.wrong_host)
         peer: Peer | None = extensions.get("peer", named)
         if peer is not None and not isinstance(peer, Peer):
-            raise ConfigurationError(f"extensions={{'peer': {peer!r}}}: expected a Peer, as in `peers`")
+            raise ConfigurationError(f"extensions={{'peer': {quoted(peer)}}}: expected a Peer, as in `peers`")
         timeout = extensions.get("total_timeout", state.settings.total_timeout)
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-            raise ConfigurationError(f"extensions={{'total_timeout': {timeout!r}}}: expected seconds above 0")
+            raise ConfigurationError(
+                f"extensions={{'total_timeout': {quoted(timeout)}}}: expected seconds above 0"
+            )
         self._body: Any = request.stream
         if is_bytes := isinstance(self._body, library.api.ByteStream):
             replayable = True

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypedDict
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.pickers import Picker
@@ -93,7 +94,7 @@ class TransportSettings:
     def __post_init__(self) -> None:
         def require(ok: bool, name: str, expected: str) -> None:
             if not ok:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r}: expected {expected}")
+                raise ConfigurationError(f"{name}={quoted(getattr(self, name))}: expected {expected}")
 
         require(self.host in ("service", "peer"), "host", "'service' or 'peer'")
         require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "at least 1")

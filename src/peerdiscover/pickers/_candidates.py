@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from peerdiscover._text import printable
+from peerdiscover._text import printable, quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer, View
 
@@ -34,7 +34,7 @@ def checked_zone_choice(zone: object) -> None:
     """`ConfigurationError` that lists the choices, unless it is one of them."""
     choices = (*get_args(Zone), None)
     if zone not in choices:
-        raise ConfigurationError(f"zone={zone!r}: use one of {', '.join(map(repr, choices))}")
+        raise ConfigurationError(f"zone={quoted(zone)}: use one of {', '.join(map(repr, choices))}")
 
 
 def pickable(view: View, include_self: bool = False, zone: Zone | None = None) -> tuple[Peer, ...]:

@@ -10,6 +10,7 @@ from requests import PreparedRequest, RequestException
 from requests.adapters import HTTPAdapter
 from requests.utils import rewind_body
 
+from peerdiscover._text import quoted
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.discovery.sync import Discovery
 from peerdiscover.errors import ConfigurationError
@@ -56,11 +57,11 @@ class PodAdapter(HTTPAdapter):
         **options: Unpack[PodOptions],
     ) -> None:
         if not isinstance(discovery, Discovery):
-            raise ConfigurationError(f"PodAdapter({discovery!r}): expected a Discovery")
+            raise ConfigurationError(f"PodAdapter({quoted(discovery)}): expected a Discovery")
         if not (idempotent is None or callable(idempotent)):
-            raise ConfigurationError(f"idempotent={idempotent!r}: expected a function of a request")
+            raise ConfigurationError(f"idempotent={quoted(idempotent)}: expected a function of a request")
         if not (isinstance(pool_maxsize, int) and pool_maxsize >= 1):
-            raise ConfigurationError(f"pool_maxsize={pool_maxsize!r}: expected at least 1")
+            raise ConfigurationError(f"pool_maxsize={quoted(pool_maxsize)}: expected at least 1")
         self._discovery = discovery
         self._idempotent = idempotent
         self._state = RequestsState(discovery, TransportSettings(**options), self._make_pod)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from peerdiscover._exports import lazy
 from peerdiscover._host_ports import parse_static
+from peerdiscover._text import quoted
 from peerdiscover.answers import Source
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.names import ServiceName
@@ -63,8 +64,8 @@ def source_for(service: ServiceName, source: SourceLike | None = None) -> Source
         return _from_scheme(service)
     if scheme is not None and (kind != _KIND_OF.get(scheme, scheme) or service.scheme == "static"):
         raise ConfigurationError(
-            f"{str(service)!r} says where its pods come from ({scheme}:), and so does source={source!r}: "
-            "give only one of the two"
+            f"{quoted(str(service))} says where its pods come from ({scheme}:), and so does "
+            f"source={quoted(source)}: give only one of the two"
         )
     from .function import as_source
 

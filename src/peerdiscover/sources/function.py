@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from peerdiscover._text import quoted
 from peerdiscover.answers import Answer, Endpoint, LookupRequest, Source
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer
@@ -40,7 +41,7 @@ class FunctionSource:
 
     def __init__(self, function: Callable[[], _Addresses] | Callable[[], Awaitable[_Addresses]]) -> None:
         if not callable(function):
-            raise ConfigurationError(f"{function!r}: expected a callable without arguments")
+            raise ConfigurationError(f"{quoted(function)}: expected a callable without arguments")
         self._function: Callable[[], Any] = function
         if inspect.iscoroutinefunction(function):
             # Its presence says that no thread is needed to call this source.
@@ -67,11 +68,11 @@ class FunctionSource:
             return Answer.of((), kind=self.kind)
         if isinstance(returned, str | bytes):
             raise ConfigurationError(
-                f"{self._function!r} returned {returned!r}: expected a list, [{returned!r}]"
+                f"{quoted(self._function)} returned {quoted(returned)}: expected a list, [{quoted(returned)}]"
             )
         if isinstance(returned, Endpoint) or not isinstance(returned, Iterable):
             raise ConfigurationError(
-                f"{self._function!r} returned {returned!r}: expected a list of addresses"
+                f"{quoted(self._function)} returned {quoted(returned)}: expected a list of addresses"
             )
         return Answer.of(dict.fromkeys(map(endpoint, returned)), kind=self.kind)
 
@@ -85,5 +86,6 @@ def as_source(given: SourceLike) -> Source:
     if callable(given):
         return FunctionSource(given)
     raise ConfigurationError(
-        f"source={given!r}: expected an object with `lookup` or `watch`, or a callable that returns addresses"
+        f"source={quoted(given)}: expected an object with `lookup` or `watch`, or a callable that returns "
+        "addresses"
     )

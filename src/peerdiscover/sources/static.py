@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 
 from peerdiscover._host_ports import StaticEntry
+from peerdiscover._text import quoted
 from peerdiscover.answers import Answer, Endpoint, LookupRequest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer
@@ -29,7 +30,7 @@ class Static:
 
     def __init__(self, entries: Iterable[str | Peer | Endpoint | StaticEntry]) -> None:
         if isinstance(entries, str):
-            raise ConfigurationError(f"Static({entries!r}): expected a list, [{entries!r}]")
+            raise ConfigurationError(f"Static({quoted(entries)}): expected a list, [{quoted(entries)}]")
         self._endpoints = tuple(dict.fromkeys(map(endpoint, entries)))
 
     def __repr__(self) -> str:
@@ -50,4 +51,4 @@ def endpoint(entry: object) -> Endpoint:
         return Endpoint(entry.addresses, entry.port, entry.hostname, entry.fqdn, entry.zone, entry.node)
     if isinstance(entry, StaticEntry):
         return Endpoint((entry.address,), entry.port, entry.hostname)
-    raise ConfigurationError(f"{entry!r}: a pod is written ADDRESS:PORT, or is a Peer or an Endpoint")
+    raise ConfigurationError(f"{quoted(entry)}: a pod is written ADDRESS:PORT, or is a Peer or an Endpoint")

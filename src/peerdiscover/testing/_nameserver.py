@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
 from ._messages import (
@@ -110,7 +111,7 @@ class Nameserver:
         """
         if mode is not None and mode not in get_args(Misbehaviour):
             known = ", ".join(map(repr, get_args(Misbehaviour)))
-            raise ConfigurationError(f"answer({mode!r}): use one of {known}, or None")
+            raise ConfigurationError(f"answer({quoted(mode)}): use one of {known}, or None")
         numbers = None if types is None else frozenset(_type_number(name) for name in types)
         rule = _Rule(mode, numbers, transport, replace(self.zone, ttl=0) if mode == "stale" else None)
         everything = numbers is None and transport is None
@@ -172,4 +173,6 @@ def _type_number(name: str) -> int:
     try:
         return TYPES[name.upper()]
     except KeyError:
-        raise ConfigurationError(f"{name!r}: not a record type; use one of {', '.join(TYPES)}") from None
+        raise ConfigurationError(
+            f"{quoted(name)}: not a record type; use one of {', '.join(TYPES)}"
+        ) from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from peerdiscover._host_ports import host_port
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.peers import Peer
 
@@ -69,7 +70,7 @@ def ports_of(ports: Mapping[str, int] | int | None, named: int | str | None) -> 
         return {"": named} if isinstance(named, int) else {named or "http": 8080}
     found = {"": ports} if isinstance(ports, int) else dict(ports)
     if not found or not all(0 < number < 65536 for number in found.values()):
-        raise ConfigurationError(f"ports={ports!r}: expected port numbers (1 to 65535) by name")
+        raise ConfigurationError(f"ports={quoted(ports)}: expected port numbers (1 to 65535) by name")
     return found
 
 

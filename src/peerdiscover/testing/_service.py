@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ClosedError, ConfigurationError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer, PeerSet
@@ -96,15 +97,17 @@ class HeadlessService:
         parsed = ServiceName.parse(service)
         if parsed.scheme != "dns" or parsed.is_external:
             raise ConfigurationError(
-                f"{service!r}: expected a Service of a cluster, such as web-headless.prod"
+                f"{quoted(service)}: expected a Service of a cluster, such as web-headless.prod"
             )
         if family not in ("ipv4", "ipv6", "dual") or kind not in ("headless", "cluster-ip"):
-            raise ConfigurationError(f"family={family!r}, kind={kind!r}: unknown")
+            raise ConfigurationError(f"family={quoted(family)}, kind={quoted(kind)}: unknown")
         if addresses and pods:
             raise ConfigurationError("addresses= needs pods=False: pods that listen choose their own")
         shared = pods and (shared_address or family != "ipv4" or not can_bind_127())
         if shared and isinstance(hostnames, str):
-            raise ConfigurationError(f"hostnames={hostnames!r}: pods that share a name need an address each")
+            raise ConfigurationError(
+                f"hostnames={quoted(hostnames)}: pods that share a name need an address each"
+            )
         self.service: str = parsed.service
         self.namespace: str = parsed.namespace or namespace or "default"
         self.cluster_domain: str = (parsed.domain or cluster_domain).strip(".")
@@ -154,7 +157,7 @@ class HeadlessService:
         """Start the nameserver and the pods; they answer when it returns."""
         with self._lock:
             if self._loop is not None:
-                raise ConfigurationError(f"{self!r} has been started already")
+                raise ConfigurationError(f"{quoted(self)} has been started already")
             self._reset()
             self._loop = Loop()
             try:

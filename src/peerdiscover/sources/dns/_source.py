@@ -70,14 +70,16 @@ class DNS:
         environment: Environment | None = None,
     ) -> None:
         if isinstance(nameservers, str):
-            raise ConfigurationError(f"DNS(nameservers={nameservers!r}): expected a list, [{nameservers!r}]")
+            raise ConfigurationError(
+                f"DNS(nameservers={quoted(nameservers)}): expected a list, [{quoted(nameservers)}]"
+            )
         self._servers = tuple(map(Server.parse, nameservers)) if nameservers is not None else None
         if self._servers == ():
             raise ConfigurationError("DNS(nameservers=[]): expected at least one, or None")
         self._namespace = namespace and checked_namespace(namespace, "DNS(namespace=…): ")
         self._cluster_domain = cluster_domain and checked_domain(cluster_domain, "DNS(cluster_domain=…): ")
         if family not in get_args(Family):
-            raise ConfigurationError(f"DNS(family={family!r}): use one of 'any', 'ipv4', 'ipv6'")
+            raise ConfigurationError(f"DNS(family={quoted(family)}): use one of 'any', 'ipv4', 'ipv6'")
         self._family: Family = family
         self._networks = _networks(networks)
         if targets not in ("service", "any"):

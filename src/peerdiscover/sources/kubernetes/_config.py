@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment
 
@@ -128,7 +129,7 @@ def check_arguments(
     if server is not None:
         _checked_server(server, "Kubernetes(server=…): ", token is not None)
     if ca is not None and (not isinstance(ca, (str, os.PathLike)) or not os.fspath(ca)):
-        raise ConfigurationError(f"Kubernetes(ca={ca!r}): expected the path of a file")
+        raise ConfigurationError(f"Kubernetes(ca={quoted(ca)}): expected the path of a file")
 
 
 def find_cluster(
@@ -170,7 +171,7 @@ def _checked_server(text: str, where: str, credentials: bool) -> str:
     """The URL without a slash at its end. `ConfigurationError` if it is none, or would show a token."""
     if isinstance(text, str) and "@" in text:
         raise ConfigurationError(f"{where}the server's URL has a user name in it; use a token instead")
-    wrong = ConfigurationError(f"{where}{text!r} is no server: write https://HOST:PORT")
+    wrong = ConfigurationError(f"{where}{quoted(text)} is no server: write https://HOST:PORT")
     if not isinstance(text, str) or not _VISIBLE.fullmatch(text):
         raise wrong
     try:
@@ -182,9 +183,11 @@ def _checked_server(text: str, where: str, credentials: bool) -> str:
         raise wrong
     if url.scheme == "http":
         if credentials:
-            raise ConfigurationError(f"{where}{text!r}: credentials go over https only")
+            raise ConfigurationError(f"{where}{quoted(text)}: credentials go over https only")
         if not _is_loopback(url.hostname):
-            raise ConfigurationError(f"{where}{text!r}: plain http is for loopback only (`kubectl proxy`)")
+            raise ConfigurationError(
+                f"{where}{quoted(text)}: plain http is for loopback only (`kubectl proxy`)"
+            )
     return text.rstrip("/")
 
 

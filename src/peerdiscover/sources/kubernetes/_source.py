@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from peerdiscover._text import quoted
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment, checked_domain, checked_namespace
@@ -71,7 +72,7 @@ class Kubernetes:
     ) -> None:
         check_arguments(server, ca, token)
         if not isinstance(timeout_seconds, int | float) or not 1 <= timeout_seconds <= 3600:
-            raise ConfigurationError(f"Kubernetes(timeout_seconds={timeout_seconds!r}): from 1 to 3600")
+            raise ConfigurationError(f"Kubernetes(timeout_seconds={quoted(timeout_seconds)}): from 1 to 3600")
         self._given = (server, ca, token)
         self._namespace = None if namespace is None else checked_namespace(namespace, "namespace=")
         self._cluster_domain = cluster_domain and checked_domain(cluster_domain, "cluster_domain=")
