@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
-from peerdiscover import ClosedError, ConfigurationError, Discovery, NoPeersError
+from peerdiscover import ClosedError, ConfigurationError, Discovery, NoPeersError, Peer
 from peerdiscover.grpc import AsyncGrpcNoPeersError, GrpcNoPeersError, PodChannel
 from tests.waiting import LONG, eventually
 
-from ._callers import caller
+from ._callers import AsyncCaller, caller
 from ._pods import pods, refusing, vanished
 
 
@@ -75,6 +77,45 @@ def test_without_pods_a_call_fails_at_once(kind: str) -> None:
             assert isinstance(error.value, grpc.RpcError)
 
 
+def test_without_pods_a_call_in_flight_ends_with_that_error() -> None:
+    """As gRPC's own do: making one raises nothing."""
+    with pods(1) as service, caller("threads", service.source) as web:
+        service.shown = []
+        web.settle(lambda peers: not peers)
+        future, called = web.stub["Say"].future(b""), threading.Event()
+        assert future.done()
+        assert future.code() is grpc.StatusCode.UNAVAILABLE
+        future.add_done_callback(lambda _: called.set())
+        assert called.is_set()
+        assert isinstance(future.exception(), GrpcNoPeersError)
+        assert future.trailing_metadata() == future.initial_metadata() == ()
+        with pytest.raises(GrpcNoPeersError):
+            next(web.stub["Count"](b""))
+
+
+def test_without_pods_a_call_in_asyncio_ends_with_that_error() -> None:
+    with pods(1) as service, caller("asyncio", service.source) as web:
+        assert isinstance(web, AsyncCaller)
+        service.shown = []
+        web.settle(lambda peers: not peers)
+
+        async def ended() -> None:
+            call, called = web.stub["Say"](b""), asyncio.Event()
+            assert call.done()
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+            assert "no peers available" in await call.details()
+            call.add_done_callback(lambda _: called.set())
+            await called.wait()
+            assert await call.trailing_metadata() == await call.initial_metadata() == grpc.aio.Metadata()
+            for _ in range(2):
+                with pytest.raises(AsyncGrpcNoPeersError):
+                    await call
+            with pytest.raises(AsyncGrpcNoPeersError):
+                await web.stub["Echo"]().write(b"")
+
+        web.run(ended())
+
+
 def test_wait_for_ready_waits_for_a_pod(kind: str) -> None:
     gone = refusing()
     with pods(1) as service:
@@ -123,6 +164,63 @@ def test_without_it_each_pod_is_tried_once(kind: str) -> None:
             assert code(error) is grpc.StatusCode.UNAVAILABLE
             assert "each pod was tried" in error.value.__notes__[-1]
             assert len(web.failures) == 2 * number
+
+
+def test_a_call_says_who_answered_after_how_many_attempts() -> None:
+    gone = refusing()
+    with pods(1) as service, caller("threads", lambda: [gone, service[0].peer]) as web:
+        seen: list[Any] = []
+        for _ in range(2):
+            _, call = web.stub["Say"].with_call(b"", timeout=LONG)
+            seen.append(call.peerdiscover)
+            _, call = web.stub["Join"].with_call(iter([b"1"]), timeout=LONG)
+            seen.append(call.peerdiscover)
+            say, join = web.stub["Say"].future, web.stub["Join"].future
+            for call in say(b"", timeout=LONG), join(iter([b"1"]), timeout=LONG):
+                assert call.code() is grpc.StatusCode.OK
+                seen.append(call.peerdiscover)
+            count, echo = web.stub["Count"], web.stub["Echo"]
+            for call in count(b"", timeout=LONG), echo(iter([b"1"]), timeout=LONG):
+                for _ in call:
+                    assert call.peerdiscover["peer"] == service[0].peer
+                seen.append(call.peerdiscover)
+        check_histories(seen, service[0].peer, gone)
+        service[0].manner = "silent"
+        call = web.stub["Count"](b"", timeout=LONG)
+        assert service[0].heard.acquire(timeout=LONG)
+        assert call.peerdiscover is None
+        call.cancel()
+
+
+def test_a_call_says_who_answered_after_how_many_attempts_in_asyncio() -> None:
+    gone = refusing()
+    with pods(1) as service, caller("asyncio", lambda: [gone, service[0].peer]) as web:
+        assert isinstance(web, AsyncCaller)
+
+        async def seen() -> list[Any]:
+            seen: list[Any] = []
+            for _ in range(2):
+                for call in web.stub["Say"](b"", timeout=LONG), web.stub["Join"]([b"1"], timeout=LONG):
+                    assert call.peerdiscover is None
+                    await call
+                    seen.append(call.peerdiscover)
+                for call in web.stub["Count"](b"", timeout=LONG), web.stub["Echo"]([b"1"], timeout=LONG):
+                    async for _ in call:
+                        assert call.peerdiscover["peer"] == service[0].peer
+                    seen.append(call.peerdiscover)
+                call = web.stub["Say"](b"", timeout=LONG)
+                assert await call.code() is grpc.StatusCode.OK
+                seen.append(call.peerdiscover)
+            return seen
+
+        check_histories(web.run(seen()), service[0].peer, gone)
+
+
+def check_histories(seen: list[Any], answered: Peer, gone: Peer) -> None:
+    assert {history["peer"] for history in seen} == {answered}
+    assert {history["attempts"] for history in seen} == {1, 2}
+    for history in seen:
+        assert [failed.peer for failed in history["failed"]] == [gone] * (history["attempts"] - 1)
 
 
 def test_a_deadline_is_the_pods_too_and_is_no_failure(kind: str) -> None:
@@ -222,6 +320,55 @@ def test_a_closed_channel_says_so(kind: str) -> None:
         for call in web.each_kind():
             with pytest.raises(ClosedError, match="this channel was closed"):
                 call()
+
+
+def test_closing_ends_calls_that_wait_for_pods(kind: str) -> None:
+    """Those of threads that block say that it was closed; others are cancelled."""
+    with pods(1) as service, caller(kind, service.source) as web, ThreadPoolExecutor(5) as threads:
+        service.shown = []
+        web.settle(lambda peers: not peers)
+        waiting = [threads.submit(call) for call in web.each_kind(wait_for_ready=True, timeout=None)]
+        if kind == "threads":
+            future = web.stub["Say"].future(b"", wait_for_ready=True)
+        else:
+
+            async def waits() -> object:
+                call = web.stub["Say"](b"", wait_for_ready=True)
+                return await call.code(), await call.details(), call.done()
+
+            waiting_for_code = threads.submit(web.run, waits())  # type: ignore[attr-defined]
+        eventually(lambda: web.channel._state.budget._requests > 4.9)
+        closing = web.channel.close()
+        if kind == "asyncio":
+            web.run(closing)  # type: ignore[attr-defined]
+            status, details, done = waiting_for_code.result(LONG)
+            assert (status, done) == (grpc.StatusCode.CANCELLED, True)
+            assert "this channel was closed" in details
+        else:
+            assert future.code() is grpc.StatusCode.CANCELLED
+            assert "this channel was closed" in future.details()
+        for number, call in enumerate(waiting):
+            blocks = kind == "threads" and number in (0, 2)
+            with pytest.raises(ClosedError if blocks else grpc.RpcError, match="this channel was closed"):
+                call.result(LONG)
+
+
+def test_closing_ends_calls_on_pods_that_left(kind: str) -> None:
+    with pods(2) as service, caller(kind, service.source) as web, ThreadPoolExecutor(1) as threads:
+        got: list[bytes] = []
+        running = threads.submit(web.call, "Count", b"wait", into=got)
+        eventually(lambda: got)
+        first = next(pod for pod in service.all if pod.executed)
+        service.shown = [pod.peer for pod in service.all if pod is not first]
+        web.discovery.report_failure(first.peer, grpc.RpcError())
+        web.refresh()
+        assert len(web.discovery.peers) == 1
+        closing = web.channel.close()
+        if kind == "asyncio":
+            web.run(closing)  # type: ignore[attr-defined]
+        assert first.cancelled.wait(LONG)
+        with pytest.raises((grpc.RpcError, CancelledError)):
+            running.result(LONG)
 
 
 @pytest.mark.parametrize(

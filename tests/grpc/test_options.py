@@ -52,6 +52,17 @@ def test_metadata_goes_both_ways_in_asyncio() -> None:
         assert service[0].metadata["key"] == "value"
 
 
+def test_metadata_is_the_same_in_each_attempt(kind: str) -> None:
+    """Though an iterator gives it once."""
+    gone = refusing()
+    with pods(1) as service, caller(kind, lambda: [gone, service[0].peer]) as web:
+        for number in range(8):
+            service[0].metadata = {}
+            web.each_kind(metadata=iter([("key", "value")]))[number % 4]()
+            assert service[0].metadata["key"] == "value"
+        assert web.failures
+
+
 def test_calls_carry_the_services_name(kind: str) -> None:
     with pods(1) as service:
         with caller(kind, service.source) as web:
@@ -153,19 +164,29 @@ def test_cancelling_a_call(method: str) -> None:
         assert call.code() is grpc.StatusCode.CANCELLED
         assert (call.done(), call.is_active(), call.cancelled()) == (True, False, True)
         assert not call.cancel()
-        with pytest.raises(grpc.FutureCancelledError):
-            call.result()
+        for asked in call.result, call.exception, call.traceback:
+            with pytest.raises(grpc.FutureCancelledError):
+                asked()
+        with pytest.raises(grpc.RpcError):
+            next(call)
         assert web.failures == []
 
 
-def test_cancelling_a_call_that_waits_for_pods() -> None:
+@pytest.mark.parametrize("method", ["Say", "Count"])
+def test_cancelling_a_call_that_waits_for_pods(method: str) -> None:
+    """It is as one that was cancelled on a pod."""
     with caller("threads", lambda: [refusing()]) as web:
-        call = web.stub["Say"].future(b"", wait_for_ready=True)
+        make = getattr(web.stub[method], "future", web.stub[method])
+        call = make(b"", wait_for_ready=True)
         eventually(lambda: web.failures)
         assert call.cancel()
         assert call.code() is grpc.StatusCode.CANCELLED
-        with pytest.raises(grpc.FutureCancelledError):
-            call.result()
+        assert (call.done(), call.is_active(), call.cancelled()) == (True, False, True)
+        for asked in call.result, call.exception, call.traceback:
+            with pytest.raises(grpc.FutureCancelledError):
+                asked()
+        with pytest.raises(grpc.RpcError):
+            next(call)
 
 
 def test_cancelling_a_task_cancels_its_call() -> None:
@@ -183,9 +204,8 @@ def test_cancelling_a_task_cancels_its_call() -> None:
             else:
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            if not whole_task:
-                assert call.cancelled()
-                assert not call.cancel()
+            assert call.cancelled()
+            assert not call.cancel()
 
         web.run(cancelled("response", whole_task=True))
         assert service[0].cancelled.wait(LONG)
@@ -210,6 +230,14 @@ def test_cancelling_a_task_that_waits_for_pods() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert call.cancelled()
+            assert await call.code() is grpc.StatusCode.CANCELLED
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            asked = web.stub["Say"](b"", wait_for_ready=True)
+            code = asyncio.ensure_future(asked.code())
+            await asyncio.to_thread(eventually, lambda: asked._pausing)
+            assert asked.cancel()
+            assert await code is grpc.StatusCode.CANCELLED
 
         web.run(cancelled())
 
@@ -319,6 +347,18 @@ def test_a_picker_that_counts(kind: str) -> None:
         eventually(lambda: not any(picker._in_flight.values()))
 
 
+def test_what_is_refused_ends_the_lease(kind: str) -> None:
+    with pods(1) as service, caller(kind, service.source) as plain:
+        picker = plain.discovery.least_requests()
+        channel = type(plain.channel)(plain.discovery, picker=picker)
+        web = type(plain)(plain.discovery, channel)
+        web.__dict__.update(loop=getattr(plain, "loop", None))
+        for call in web.each_kind(credentials="none"):
+            with pytest.raises((TypeError, AttributeError, grpc.aio.UsageError)):
+                call()
+        assert not any(picker._in_flight.values())
+
+
 def test_a_picker_of_ones_own(kind: str) -> None:
     class Last:
         def pick(self) -> Any:
@@ -338,6 +378,17 @@ def test_the_state_of_a_channel_says_whether_there_are_pods() -> None:
         web.settle(lambda peers: not peers)
         eventually(lambda: states[-1] is CONNECTING)
         web.channel.unsubscribe(states.append)
+        seen = len(states)
+        service.shown = [service[0].peer]
+        web.settle(lambda peers: peers)
+        web.channel.subscribe(states.append)
+        web.channel.close()
+        called = threading.Event()
+        web.discovery.on_change(lambda _: called.set())  # after those that came before it
+        service.shown = []
+        web.settle(lambda peers: not peers)
+        assert called.wait(LONG)
+        assert states[seen:] == [READY]
 
 
 def test_the_state_of_a_channel_in_asyncio() -> None:

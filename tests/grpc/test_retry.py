@@ -117,7 +117,7 @@ def test_a_service_that_fails_gets_little_more_than_its_load() -> None:
             attempt = dispatch.next(0.0)
             assert isinstance(attempt, Attempt)
             error = grpc.RpcError()
-            again += dispatch.failed(attempt, error, grpc.StatusCode.UNAVAILABLE, "gone", 0.0)
+            again += dispatch.ended(attempt, error, grpc.StatusCode.UNAVAILABLE, "gone", 0.0)
         assert again == 20
         assert error.__notes__[-1] == "not retried: the retry budget is used up"
 
@@ -217,7 +217,7 @@ def test_a_call_that_a_pod_refused_and_that_could_not_connect_then(
         attempt = dispatch.next(0.0)
         assert isinstance(attempt, Attempt)
         error, details = grpc.RpcError(), REFUSED.format(attempt.pod.target)
-        assert dispatch.failed(attempt, error, grpc.StatusCode.UNAVAILABLE, details, 0.0) is again
+        assert dispatch.ended(attempt, error, grpc.StatusCode.UNAVAILABLE, details, 0.0) is again
         if not again:
             assert error.__notes__[-1] == "not retried: its body is a stream, which cannot be sent again"
 

@@ -9,8 +9,8 @@ Invariants:
   follows the rules of `http._retry`, and `http._budget` limits how often.
 * `_state` keeps a gRPC channel for each pod.
 * `_requests` lets a request stream begin anew.
-* `_sync` is the channel for threads, `_sync_methods` has its methods, `_sync_calls` their calls in flight,
-  and `_sync_attempts` what these are made of. Their twins are for asyncio. All only do what `_dispatch` says.
+* `_methods` makes a call on a pod. `_sync` is the channel for threads, `_sync_calls` its calls in flight, and
+  `_sync_attempts` what these are made of. Their twins are for asyncio. All only do what `_dispatch` says.
 """
 
 from __future__ import annotations

@@ -1,27 +1,44 @@
-"""The channel for asyncio. Its twin is `_sync`: neither decides anything."""
+"""The channel for asyncio, and the callables of its stubs. Their twins are in `_sync`: neither decides."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
 
 from peerdiscover.pickers import Picker
 
-from ._async_methods import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from ._async_calls import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from ._errors import AsyncGrpcNoPeersError
-from ._state import ChannelState, options_of
+from ._methods import Method, makes
+from ._requests import AsyncRequests
+from ._state import ChannelState, connector
 
 if TYPE_CHECKING:
     from peerdiscover.discovery.aio import AsyncDiscovery
 
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
+
+class _UnaryUnary(Method, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # not generic at run time
+    def __call__(self, request: Any, *args: Any, **options: Any) -> Any:
+        return UnaryUnaryCall(*self.begin("__call__", request, *args, **options))
+
+
+class _UnaryStream(Method, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]
+    def __call__(self, request: Any, *args: Any, **options: Any) -> Any:
+        return UnaryStreamCall(*self.begin("__call__", request, *args, **options))
+
+
+class _StreamUnary(Method, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+    def __call__(self, request_iterator: Any = None, *args: Any, **options: Any) -> Any:
+        return StreamUnaryCall(*self.begin("__call__", AsyncRequests(request_iterator), *args, **options))
+
+
+class _StreamStream(Method, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
+    def __call__(self, request_iterator: Any = None, *args: Any, **options: Any) -> Any:
+        return StreamStreamCall(*self.begin("__call__", AsyncRequests(request_iterator), *args, **options))
 
 
 class AsyncPodChannel(grpc.aio.Channel):
@@ -31,7 +48,7 @@ class AsyncPodChannel(grpc.aio.Channel):
             stub = EchoStub(channel)
 
     For asyncio (gRPC knows no other event loop). The arguments, and what becomes of a call, are those of
-    `PodChannel`; the error for having no pod is an `AsyncGrpcNoPeersError`.
+    `PodChannel`; the error for having no pod is an `AsyncGrpcNoPeersError`. Each call has `peerdiscover`.
 
     * `interceptors`: as of `grpc.aio.insecure_channel`. Each attempt of a call goes through them.
     """
@@ -46,64 +63,14 @@ class AsyncPodChannel(grpc.aio.Channel):
         idempotent: Collection[str] | Callable[[str], bool] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
     ) -> None:
-        given: dict[str, Any] = {
-            "options": options_of(discovery.peers.service, options),
-            "interceptors": interceptors,
-        }
-        connect = partial(grpc.aio.insecure_channel, **given)
-        if credentials is not None:
-            connect = partial(grpc.aio.secure_channel, credentials=credentials, **given)
-        self._discovery = discovery
+        service = discovery.peers.service
+        connect = connector(grpc.aio, service, credentials, options, interceptors=interceptors)
         self._state = ChannelState(discovery, connect, picker, idempotent, AsyncGrpcNoPeersError)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]:
-        return UnaryUnary(
-            self._state, "unary_unary", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.aio.UnaryStreamMultiCallable[_Request, _Response]:
-        return UnaryStream(
-            self._state, "unary_stream", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.aio.StreamUnaryMultiCallable[_Request, _Response]:
-        return StreamUnary(
-            self._state, "stream_unary", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.aio.StreamStreamMultiCallable[_Request, _Response]:
-        return StreamStream(
-            self._state,
-            "stream_stream",
-            method,
-            request_serializer,
-            response_deserializer,
-            _registered_method,
-        )
+    unary_unary = makes(_UnaryUnary, grpc.aio.Channel.unary_unary)
+    unary_stream = makes(_UnaryStream, grpc.aio.Channel.unary_stream)
+    stream_unary = makes(_StreamUnary, grpc.aio.Channel.stream_unary)
+    stream_stream = makes(_StreamStream, grpc.aio.Channel.stream_stream)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002 - gRPC's
         """READY while there are pods, CONNECTING while there are none."""
@@ -111,13 +78,13 @@ class AsyncPodChannel(grpc.aio.Channel):
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Return once the state is another one."""
-        async for _ in self._discovery.changes():
+        async for _ in self._state.discovery.changes():
             if self._state.connectivity is not last_observed_state:
                 return
 
     async def channel_ready(self) -> None:
         """Return once there is a pod."""
-        await self._discovery.wait(include_self=False)
+        await self._state.discovery.wait(include_self=False)
 
     async def close(self, grace: float | None = None) -> None:
         """End all calls, after `grace` seconds, and close the connections. The discovery stays open."""
@@ -126,10 +93,5 @@ class AsyncPodChannel(grpc.aio.Channel):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()

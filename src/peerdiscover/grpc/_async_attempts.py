@@ -4,117 +4,121 @@ Invariants:
 
 * What follows an attempt is decided by the first task that waits for the call and sees how the attempt
   ended; others wait for that (`_lock`). The usual call needs no task beside gRPC's own.
-* Once the caller was given a part of the response, the attempt stands, however it ends.
+* A call that was cancelled goes to no other pod. Cancelling a task that waits for its response, or for a
+  part of it, cancels the call.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
-from grpc import StatusCode
+import anyio
+from grpc import RpcError, StatusCode
 from grpc.aio import AioRpcError
 
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.errors import NoPeersError
 
 from ._dispatch import Attempt, Dispatch
-from ._requests import AsyncRequests
+from ._errors import LOCALLY_CANCELLED, AsyncEndedCall, status_of
+from ._methods import Call
 
 
-class Attempts:
-    """The attempts of one call.
+class Attempts(Call):
+    """The attempts of one call."""
 
-    `start` makes it on a pod; `wait` returns when a pause has ended; `requests` is the request stream.
-    """
-
-    def __init__(
-        self,
-        dispatch: Dispatch,
-        start: Callable[[Attempt], Any],
-        wait: Callable[[Pause], Awaitable[None]],
-        requests: AsyncRequests | None,
-    ) -> None:
-        self._dispatch = dispatch
-        self._start = start
-        self._wait = wait
-        self._requests = requests
+    def __init__(self, dispatch: Dispatch, start: Callable[[Attempt], Any]) -> None:
+        super().__init__(dispatch, start)
         self._lock = asyncio.Lock()
-        self._attempt: Attempt
-        self._call: Any = None
-        """The call on a pod; None while there is none."""
-        self._received = self._cancelled = self._ended = False
-        self._pausing: asyncio.Future[None] | None = None
-        self._callbacks: list[Callable[[Any], None]] = []
-        self._watcher: asyncio.Task[None] | None = None
-        self._pause = self._begin(dispatch.next(time.monotonic()))
+        self._pause: Pause | None = None
+        self._pausing: anyio.CancelScope | None = None
+        try:
+            self._begin(dispatch.next(monotonic()))
+        except NoPeersError as error:
+            self._end(error)
 
-    def _begin(self, step: Attempt | Pause) -> Pause | None:
-        """Begin the attempt. Return the pause, if it is one."""
+    def _begin(self, step: Attempt | Pause) -> None:
+        """Begin the attempt, if it is none to wait for."""
         if isinstance(step, Pause):
-            return step
+            self._pause = step
+            return
         self._attempt, self._call = step, self._start(step)
         if step.lease is not None:
             self._call.add_done_callback(step.release)
-        return None
 
     async def _go_on(self) -> None:
-        """Begin the next attempt, when there may be one."""
-        while self._call is None:
-            if self._pause is not None:
-                self._pausing = asyncio.ensure_future(self._wait(self._pause))
-                await self._pausing
-            self._pause = self._begin(self._dispatch.next(time.monotonic()))
+        """Begin the next attempt, when there may be one, or end the call."""
+        try:
+            while self._call is None:
+                if self._pause is None:
+                    self._begin(self._dispatch.next(monotonic()))
+                    continue
+                with anyio.CancelScope() as self._pausing:
+                    await _wait(self._dispatch, self._pause)
+                self._pause = None
+        except RpcError as error:
+            self._end(error)
+        except Exception as error:  # noqa: BLE001 - see `status_of`
+            self._end(AsyncEndedCall(*status_of(error)))
+
+    def _end(self, error: Exception | None = None) -> None:
+        if error is not None:
+            self._call = error
+        self._ended = True
+        if self._dispatch.requests is not None:
+            self._dispatch.requests.close()
+
+    def cancel(self) -> bool:
+        """End the call. Return whether it was in flight."""
+        if self._ended:
+            return False
+        if self._call is None:
+            self._cancelled = True
+            self._end(AsyncEndedCall(*LOCALLY_CANCELLED))
+            if self._pausing is not None:
+                self._pausing.cancel()
+        else:
+            # One whose task was cancelled has cancelled itself.
+            self._cancelled = self._call.cancel() or self._call.cancelled()
+            self._end()
+        return self._cancelled
 
     async def _current(self) -> Any:
-        """Return the call on a pod once there is one."""
+        """Return the call on a pod, or the error that it ended with, once there is one."""
         if self._call is None:
             async with self._lock:
-                if self._cancelled:
-                    raise asyncio.CancelledError
                 await self._go_on()
         return self._call
 
-    async def _replaced(self, call: Any, error: Exception | None = None) -> bool:
-        """Whether another attempt takes the place of this one, which has ended (with this error)."""
+    async def _stands(self, call: Any, error: Exception | None = None) -> bool:
+        """Whether there is no attempt after this one, as far as it has ended (with this error)."""
         async with self._lock:
-            if self._call is not call:
-                return True
-            if self._ended or not call.done() or (code := await call.code()) is StatusCode.OK:
-                return False
-            details = await call.details()
-            if not isinstance(error, AioRpcError):
-                metadata = await call.initial_metadata(), await call.trailing_metadata()
-                error = AioRpcError(code, *metadata, details, await call.debug_error_string())
-            if not self._dispatch.failed(
-                self._attempt, error, code, details, time.monotonic(), received=self._received
-            ):
-                self._end()
-                return False
-            self._call = None
-            try:
-                await self._go_on()
-            except AioRpcError:  # it is the last attempt's
-                self._call = call
-                self._end()
-                return False
-            return True
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._requests is not None:
-            self._requests.close()
+            if self._call is call and not self._ended and call.done():
+                code, details = await call.code(), await call.details()
+                if code is not StatusCode.OK and not isinstance(error, AioRpcError):
+                    metadata = await call.initial_metadata(), await call.trailing_metadata()
+                    error = AioRpcError(code, *metadata, details, await call.debug_error_string())
+                if self._dispatch.ended(self._attempt, error, code, details, monotonic()):
+                    self._call = None
+                    await self._go_on()
+                else:
+                    self._end()
+            return self._call is call
 
     async def _on_pod(self, act: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Return what this comes to with the call of the attempt that stands. Cancelling it ends the call."""
+        """Return what this comes to with the call of the attempt that stands."""
         try:
             while True:
                 call = await self._current()
+                if isinstance(call, AioRpcError):
+                    raise asyncio.CancelledError if self._cancelled else call
                 try:
                     result = await act(call)
                 except (AioRpcError, asyncio.InvalidStateError) as error:  # the latter: it ended before
-                    if not await self._replaced(call, error):
+                    if await self._stands(call, error):
                         raise
                 else:
                     if call is self._call:  # an attempt that is given up just now has not been seen
@@ -123,28 +127,19 @@ class Attempts:
             self.cancel()
             raise
 
-    def cancel(self) -> bool:
-        """End the call. Return whether it was in flight."""
-        if self._ended:
-            return False
-        self._cancelled = True
-        if self._pausing is not None:
-            self._pausing.cancel()
-        if self._call is not None:
-            self._call.cancel()
-        self._end()
-        return True
-
-    def _succeeded(self) -> None:
-        if not self._received:
-            self._received = True
-            self._dispatch.succeeded(self._attempt)
-
     async def _last(self) -> Any:
         """Return the call of the last attempt once it has ended."""
         while True:
             call = await self._current()
-            await call.code()
-            if not await self._replaced(call):
-                self._end()
+            if isinstance(call, AioRpcError):
                 return call
+            await call.code()
+            if await self._stands(call):
+                return call
+
+
+async def _wait(dispatch: Dispatch, pause: Pause) -> None:
+    """Return once the set changed, or the pause ended."""
+    async for change in dispatch.state.discovery.changes(timeout=pause.seconds):
+        if change.after.generation != pause.generation:
+            return

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
+from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 import grpc.aio
-from grpc.aio import EOF, AioRpcError
+from grpc.aio import EOF
 
 from ._async_attempts import Attempts
 
-_logger = logging.getLogger("peerdiscover")
+
+async def _ask(call: Any, name: str) -> Any:
+    """Return what a call says; an error says it at once."""
+    said = getattr(call, name)()
+    return await said if isawaitable(said) else said
 
 
 def _of_last(name: str) -> Callable[..., Any]:
     """Return a method that waits for the last attempt's end, and then is that of gRPC's call."""
 
     async def method(self: PodCall) -> Any:
-        return await getattr(await self._last(), name)()
+        return await _ask(await self._last(), name)
 
     return method
 
 
 class PodCall(Attempts):
     """What all kinds have in common."""
+
+    _watcher: asyncio.Task[None] | None = None
 
     code = _of_last("code")
     details = _of_last("details")
@@ -37,8 +43,8 @@ class PodCall(Attempts):
     async def initial_metadata(self) -> Any:
         while True:
             call = await self._current()
-            metadata = await call.initial_metadata()
-            if not await self._replaced(call):
+            metadata = await _ask(call, "initial_metadata")
+            if await self._stands(call):
                 return metadata
 
     async def wait_for_connection(self) -> None:
@@ -52,14 +58,11 @@ class PodCall(Attempts):
             self._watch()
         return self._ended
 
-    def time_remaining(self) -> float | None:
-        return self._dispatch.time_remaining(time.monotonic())
-
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         if self._ended:
             callback(self)
         else:
-            self._callbacks.append(callback)
+            self._callbacks.append(partial(callback, self))
             self._watch()
 
     def _watch(self) -> None:
@@ -68,13 +71,9 @@ class PodCall(Attempts):
             self._watcher = asyncio.ensure_future(self._see_to_end())
 
     async def _see_to_end(self) -> None:
-        with suppress(AioRpcError, asyncio.CancelledError):
+        with suppress(asyncio.CancelledError):
             await self._last()
-        for callback in self._callbacks:
-            try:
-                callback(self)
-            except Exception:
-                _logger.exception("a callback of a gRPC call failed")
+        self._run_callbacks()
 
 
 class _UnaryResponse(PodCall):
@@ -83,7 +82,7 @@ class _UnaryResponse(PodCall):
 
     async def _response(self) -> Any:
         response = await self._on_pod(lambda call: call)
-        self._succeeded()
+        self._dispatch.answered(self._attempt)
         self._end()
         return response
 
@@ -93,38 +92,30 @@ class _StreamResponse(PodCall):
         return self._responses()
 
     async def _responses(self) -> AsyncIterator[Any]:
-        first = await self._on_pod(lambda call: anext(aiter(call), EOF))
-        self._succeeded()
-        if first is EOF:
-            return
-        yield first
-        call = self._call
-        try:
-            async for response in call:
-                yield response
-        except AioRpcError as error:
-            await self._replaced(call, error)
-            raise
+        while (response := await self._on_pod(lambda call: anext(aiter(call), EOF))) is not EOF:
+            self._dispatch.answered(self._attempt)
+            yield response
 
     async def read(self) -> Any:
         response = await self._on_pod(lambda call: call.read())
-        self._succeeded()
+        self._dispatch.answered(self._attempt)
         return response
 
 
 class _StreamRequest(PodCall):
     async def write(self, request: Any) -> None:
-        await self._on_pod(lambda call: call.write(request))
-        assert self._requests is not None
-        self._requests.consumed = True
+        await self._write(lambda call: call.write(request))
 
     async def done_writing(self) -> None:
-        await self._on_pod(lambda call: call.done_writing())
-        assert self._requests is not None
-        self._requests.consumed = True
+        await self._write(lambda call: call.done_writing())
+
+    async def _write(self, act: Callable[[Any], Any]) -> None:
+        await self._on_pod(act)
+        assert self._dispatch.requests is not None
+        self._dispatch.requests.consumed = True
 
 
-class UnaryUnaryCall(_UnaryResponse, grpc.aio.UnaryUnaryCall):  # type: ignore[type-arg]  # see `_sync_methods`
+class UnaryUnaryCall(_UnaryResponse, grpc.aio.UnaryUnaryCall):  # type: ignore[type-arg]  # not generic at run time
     """A call with a request and a response."""
 
 

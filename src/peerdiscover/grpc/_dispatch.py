@@ -15,13 +15,16 @@ another status, OK too                     | never: it is the answer
 * gRPC itself repeats a call once that a pod did not process, as HTTP/2 says (GOAWAY, REFUSED_STREAM). How
   that ends looks like a broken connection, and is treated as one.
 * A request stream begins anew while gRPC asked for its first message only: then nothing was sent.
-* Without `wait_for_ready` each pod is tried once at most; with it, in rounds, until the deadline.
+* Once a pod answered, or a part of its response was given to the caller, the attempt stands.
+* Without `wait_for_ready` each pod is tried once at most; with it, in rounds, until the deadline. A call that
+  waits is back every second: its channel may have been closed.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +34,7 @@ from peerdiscover._text import printable
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
 from peerdiscover.http._attempts import release
-from peerdiscover.http._history import notes_of
+from peerdiscover.http._history import History, notes_of
 from peerdiscover.http._retry import AttemptOutcome, FailedAttempt, RetryState
 from peerdiscover.peers import Peer
 
@@ -40,20 +43,20 @@ if TYPE_CHECKING:
     from ._state import ChannelState, Pod
 
 _ATTEMPTS = 3  # pods that may have processed a call
+_LONGEST_WAIT = 1.0  # seconds
 _NOT_CONNECTED = "failed to connect to all addresses"
 _MAX_DETAILS = 300  # characters of a status that a note shows: a pod may write much
 
 
+@dataclass(slots=True, eq=False)
 class Attempt:
-    """A call on one pod. `timeout` is the seconds that are left, None if there is no deadline."""
+    """A call on one pod."""
 
-    __slots__ = ("lease", "pod", "started_at", "timeout")
-
-    def __init__(self, pod: Pod, started_at: float, timeout: float | None, lease: Any) -> None:
-        self.pod = pod
-        self.started_at = started_at
-        self.timeout = timeout
-        self.lease = lease
+    pod: Pod
+    started_at: float
+    timeout: float | None
+    """The seconds that are left; None if there is no deadline."""
+    lease: Any
 
     def release(self, _: object = None) -> None:
         """End the picker's lease: the call on this pod ended."""
@@ -79,7 +82,7 @@ class Dispatch:
     * `now`: when it begins.
     """
 
-    __slots__ = ("_deadline", "_last", "_method", "_requests", "_retry_state", "_state", "_waits")
+    __slots__ = ("_deadline", "_last", "_method", "_retry_state", "_waits", "history", "requests", "state")
 
     def __init__(
         self,
@@ -90,13 +93,15 @@ class Dispatch:
         requests: RequestStream | None,
         now: float,
     ) -> None:
-        self._state = state
+        self.state = state
         self._method = method
         self._deadline = math.inf if timeout is None else now + timeout
         self._waits = bool(waits)
-        self._requests = requests
+        self.requests = requests
         self._retry_state: RetryState | None = None
         self._last: Exception | None = None
+        self.history: History | None = None
+        """What became of it; None until a pod answered."""
         state.budget.add_request(now)
 
     @property
@@ -104,11 +109,11 @@ class Dispatch:
         """Made when something fails: the usual call needs none."""
         if self._retry_state is None:
             self._retry_state = RetryState(
-                self._state.budget,
+                self.state.budget,
                 deadline=self._deadline,
                 attempts=_ATTEMPTS,
-                is_idempotent=lambda: self._state.is_idempotent(self._method),
-                replayable=self._requests is None,
+                is_idempotent=lambda: self.state.is_idempotent(self._method),
+                replayable=self.requests is None,
             )
         return self._retry_state
 
@@ -120,22 +125,29 @@ class Dispatch:
         """Return what to do now. If nothing is left to do, raise the last attempt's error; if there was no
         attempt, the error of its kind of channel for having no pod.
         """
-        state, lease, pod = self._state, None, None
         if self._retry_state is None:
             try:
-                peer, lease = state.pick()
+                picked, lease = self.state.pick()
             except NoPeersError:
                 return self._pause(now)
-            pod = state.free_pod(peer, now)
-        if pod is None:
+            attempt = self._attempt(picked, lease, now)
+            if attempt.pod.begin(now):
+                return attempt
+            attempt.release()
+        peer, lease = self._choose(now)
+        if peer is None:
+            return self._pause(now)
+        attempt = self._attempt(peer, lease, now)
+        attempt.pod.begin(now)
+        return attempt
+
+    def _attempt(self, peer: Peer, lease: Any, now: float) -> Attempt:
+        try:
+            pod = self.state.pod(peer)
+        except BaseException:  # the channel was closed just now, or gRPC refuses its options
             release(lease)
-            found, lease = self._choose(now)
-            if found is None:
-                return self._pause(now)
-            pod = state.pod(found, now)
-        return Attempt(
-            pod, now, None if self._deadline == math.inf else max(self._deadline - now, 0.0), lease
-        )
+            raise
+        return Attempt(pod, now, self.time_remaining(now), lease)
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
         """Return a pod to try now, and the lease on it if the picker chose it."""
@@ -146,11 +158,11 @@ class Dispatch:
             nonlocal picked, lease
             release(lease)
             lease = None
-            picked, lease = self._state.pick()
+            picked, lease = self.state.pick()
             return picked
 
-        choose = partial(self._retry.choose, pick, lambda: self._state.discovery.peers.others)
-        peer = choose(partial(self._state.is_connecting, now=now))
+        choose = partial(self._retry.choose, pick, lambda: self.state.discovery.peers.others)
+        peer = choose(partial(self.state.is_connecting, now=now))
         if peer is None and not self._waits:
             peer = choose(lambda _: False)
         if peer is not picked:
@@ -159,52 +171,43 @@ class Dispatch:
         return peer, lease
 
     def _pause(self, now: float) -> Pause:
-        peers = self._state.discovery.peers
+        peers = self.state.discovery.peers
         seconds = self._retry.pause(now, peers.others, random.random) if self._waits else None
         if seconds is not None:
-            return Pause(seconds, peers.generation)
+            return Pause(min(seconds, _LONGEST_WAIT), peers.generation)
         if self._last is not None:
             self._explain(self._last, self._retry.end_reason)
             raise self._last
         code = StatusCode.DEADLINE_EXCEEDED if self._waits else StatusCode.UNAVAILABLE
-        raise self._state.no_peers(code, f"{peers.service}: no peers available")
+        raise self.state.no_peers(code, f"{peers.service}: no peers available")
 
-    def succeeded(self, attempt: Attempt) -> None:
-        """The pod answered, or began to."""
-        pod = attempt.pod
-        if not pod.is_ready:
-            pod.is_ready = True
-            self._state.discovery.report_success(pod.peer)
+    def answered(self, attempt: Attempt) -> None:
+        """The pod answered, or the caller gets a part of its response: there is no other attempt."""
+        if self.history is None:
+            failed = tuple(self._retry_state.failed) if self._retry_state else ()
+            self.history = {"peer": attempt.pod.peer, "attempts": len(failed) + 1, "failed": failed}
+        if not attempt.pod.is_ready:
+            attempt.pod.is_ready = True
+            self.state.discovery.report_success(attempt.pod.peer)
 
-    def failed(
-        self,
-        attempt: Attempt,
-        error: Exception,
-        code: StatusCode,
-        details: str | None,
-        now: float,
-        *,
-        received: bool = False,
-    ) -> bool:
-        """The attempt ended with this status, which is not OK. Return whether there is another one.
-
-        `received` says that the caller has a part of the response. If there is no other attempt, the
-        error's notes say why.
+    def ended(self, attempt: Attempt, error: Any, code: StatusCode, details: str | None, now: float) -> bool:
+        """The attempt ended with this status, as this error if it is one. Return whether there is another
+        one; if there is none, the error's notes say why.
         """
         if code is not StatusCode.UNAVAILABLE:
             if code not in (StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED):
-                self.succeeded(attempt)
+                self.answered(attempt)
             return False
         pod = attempt.pod
         outcome = classify(details, pod.target)
         pod.failed(now, connecting=outcome is AttemptOutcome.UNSENT)
-        self._state.discovery.report_failure(pod.peer, error)
-        if outcome is AttemptOutcome.UNSENT and self._requests is not None and self._requests.consumed:
+        self.state.discovery.report_failure(pod.peer, error)
+        if outcome is AttemptOutcome.UNSENT and self.requests is not None and self.requests.consumed:
             outcome = AttemptOutcome.REFUSED  # it was sent, not processed, and gRPC could not connect anew
         what = f"UNAVAILABLE: {printable((details or '')[:_MAX_DETAILS])}"
         failed = FailedAttempt(pod.peer, what, now - attempt.started_at, outcome.sent)
         why = self._retry.record(failed, outcome, now)
-        if received:
+        if self.history is not None:
             why = "a part of the response was received"
         elif why is None and not self._waits and not self._untried():
             why = "each pod was tried, and it does not wait for pods (wait_for_ready)"
@@ -215,7 +218,7 @@ class Dispatch:
 
     def _untried(self) -> bool:
         tried = {failed.peer for failed in self._retry.failed}
-        return any(peer not in tried for peer in self._state.discovery.peers.others)
+        return any(peer not in tried for peer in self.state.discovery.peers.others)
 
     def _explain(self, error: BaseException, why: str) -> None:
         for note in (*notes_of(self._retry.failed), f"not retried: {why}"):

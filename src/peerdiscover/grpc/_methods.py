@@ -1,23 +1,34 @@
-"""A method of a service, whatever its kind: how a call of it begins, and how it is made on a pod."""
+"""A method of a service, and a call of it that is in flight: what both kinds of channels have in common."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Callable
+from functools import wraps
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from ._dispatch import Attempt, Dispatch
 from ._requests import RequestStream
-from ._state import ChannelState, Pod
+
+if TYPE_CHECKING:
+    from peerdiscover.http._history import History
+
+    from ._state import ChannelState, Pod
+
+_logger = logging.getLogger("peerdiscover")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class CallOptions(NamedTuple):
-    """What a call is given beside its request, in the order of gRPC's parameters."""
+def makes(kind: type[Method], as_in_grpc: _Function) -> _Function:
+    """Return the method of a channel that makes callables of this kind; its parameters are gRPC's own."""
 
-    timeout: float | None = None
-    metadata: Any = None
-    credentials: Any = None
-    wait_for_ready: bool | None = None
-    compression: Any = None
+    @wraps(as_in_grpc, updated=())  # without its `__dict__`, which says that it is abstract
+    def make(self: Any, *args: Any, **options: Any) -> Method:
+        return kind(self._state, as_in_grpc.__name__, *args, **options)
+
+    return cast("_Function", make)
 
 
 class Method:
@@ -25,32 +36,79 @@ class Method:
 
     * `state`: of its channel.
     * `kind`: gRPC's function that makes its callables: `unary_unary` and so on.
-    * `name`: its full name.
-    * `arguments`: what that function is given after the name.
+    * `method`: its full name.
+    * `arguments`, `options`: what that function is given beside the name.
     """
 
-    def __init__(self, state: ChannelState, kind: str, name: str, *arguments: Any) -> None:
-        self.state = state
+    def __init__(self, state: ChannelState, kind: str, method: str, *arguments: Any, **options: Any) -> None:
+        self._state = state
+        self._name = method
         self._kind = kind
-        self._name = name
-        self._arguments = arguments
+        self._arguments = arguments, options
         self._on: WeakKeyDictionary[Pod, Any] = WeakKeyDictionary()
 
-    def dispatch(self, request: Any, options: CallOptions, now: float) -> Dispatch:
-        """Return what decides about a call that begins now."""
-        requests = request if isinstance(request, RequestStream) else None
-        return Dispatch(self.state, self._name, options.timeout, options.wait_for_ready, requests, now)
+    def begin(
+        self,
+        invoke: str,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
+    ) -> tuple[Dispatch, Callable[[Attempt], Any]]:
+        """Return what decides about a call that begins now, and what makes it on a pod.
 
-    def start(self, attempt: Attempt, invoke: str, request: Any, options: CallOptions) -> Any:
-        """Call it on the attempt's pod; `invoke` is the method of gRPC's callable."""
-        callable_ = self._on.get(attempt.pod)
-        if callable_ is None:
-            make = getattr(attempt.pod.channel, self._kind)
-            callable_ = self._on[attempt.pod] = make(self._name, *self._arguments)
-        return getattr(callable_, invoke)(
-            request.attempt() if isinstance(request, RequestStream) else request,
-            timeout=attempt.timeout,
-            metadata=options.metadata,
-            credentials=options.credentials,
-            compression=options.compression,
-        )
+        `invoke` is the method of gRPC's callable; the other parameters are gRPC's own, in its order.
+        """
+        requests = request if isinstance(request, RequestStream) else None
+        given = {
+            "metadata": None if metadata is None else tuple(metadata),  # an interceptor may change its own
+            "credentials": credentials,
+            "compression": compression,
+        }
+
+        def start(attempt: Attempt) -> Any:
+            message = request if requests is None else requests.attempt()
+            try:
+                on_pod = self._on.get(attempt.pod)
+                if on_pod is None:
+                    on_pod = self._on[attempt.pod] = self._on_channel(attempt.pod.channel)
+                return getattr(on_pod, invoke)(message, timeout=attempt.timeout, **given)
+            except BaseException:  # gRPC refuses what it was given; or a call that blocks has failed
+                attempt.release()
+                raise
+
+        return Dispatch(self._state, self._name, timeout, wait_for_ready, requests, monotonic()), start
+
+    def _on_channel(self, channel: Any) -> Any:
+        arguments, options = self._arguments
+        return getattr(channel, self._kind)(self._name, *arguments, **options)
+
+
+class Call:
+    """A call in flight. `start` makes it on a pod."""
+
+    def __init__(self, dispatch: Dispatch, start: Callable[[Attempt], Any]) -> None:
+        self._dispatch = dispatch
+        self._start = start
+        self._attempt: Attempt
+        self._call: Any = None
+        """The call on a pod, or the error that it ended with; None while there is neither."""
+        self._cancelled = self._ended = False
+        self._callbacks: list[Callable[[], object]] = []
+
+    @property
+    def peerdiscover(self) -> History | None:
+        """`peer`, `attempts` (a number) and `failed` (those before); None until a pod answered."""
+        return self._dispatch.history
+
+    def time_remaining(self) -> Any:
+        return self._dispatch.time_remaining(monotonic())
+
+    def _run_callbacks(self) -> None:
+        for callback in self._callbacks:
+            try:
+                callback()
+            except Exception:
+                _logger.exception("a callback of a gRPC call failed")

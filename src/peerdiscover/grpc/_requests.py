@@ -24,6 +24,9 @@ class RequestStream:
         """Return the stream for one attempt, from its first message on."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """There is no further attempt."""
+
 
 class Requests(RequestStream):
     """For threads."""
@@ -64,7 +67,6 @@ class AsyncRequests(RequestStream):
             yield request
 
     def close(self) -> None:
-        """Wait for the first message no more: there is no further attempt."""
         if self._first is not None:
             self._first.cancel()
 

@@ -3,7 +3,9 @@
 Invariants:
 
 * A pod's channel is made for its first call. When the pod left the set, or moved, the channel is forgotten,
-  not closed: gRPC closes its connection when the last call that uses it has ended.
+  not closed: gRPC closes its connection when the last call that uses it has ended. The channel of a pod that
+  left before it was made is for the call that picked it alone. Closing closes all of them, and none is made
+  after that.
 * A pod that a call found connected `is_ready` until a call fails there. While it is not, one call finds out
   whether it can be connected to, and others go elsewhere, for as long as gRPC may take for that.
 * Pods are asked for from any thread. `_lock` is held for moments.
@@ -13,9 +15,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
-from grpc import ChannelConnectivity, StatusCode
+from grpc import ChannelConnectivity, ChannelCredentials, StatusCode
 
 from peerdiscover._text import quoted
 from peerdiscover.errors import ClosedError, ConfigurationError
@@ -44,10 +48,23 @@ class Pod:
 
     def __init__(self, peer: Peer, connect: Callable[[str], Any]) -> None:
         self.peer: Peer = peer
-        self.target: str = target_of(peer)
+        self.target: str = _target_of(peer)
         self.channel: Any = connect(self.target)
         self.is_ready: bool = False
         self.connecting_until: float = 0.0
+
+    def is_connecting(self, now: float) -> bool:
+        """Whether a call finds out if the pod is there; others should go elsewhere, or wait."""
+        return not self.is_ready and now < self.connecting_until
+
+    def begin(self, now: float) -> bool:
+        """A call begins here. False: it should not, since another one finds out."""
+        if self.is_ready:
+            return True
+        if now < self.connecting_until:
+            return False
+        self.connecting_until = now + _CONNECT_TIMEOUT
+        return True
 
     def failed(self, now: float, *, connecting: bool) -> None:
         """A call failed here; `connecting` says that it could not connect."""
@@ -55,14 +72,14 @@ class Pod:
         self.connecting_until = now + _FAILURE_MEMORY if connecting else 0.0
 
 
-def target_of(peer: Peer) -> str:
+def _target_of(peer: Peer) -> str:
     """Return the pod's address as gRPC writes it, in its errors, too."""
     if ":" in peer.address:
         return f"ipv6:%5B{peer.address.replace('%', '%25')}%5D:{peer.port}"
     return f"ipv4:{peer.address}:{peer.port}"
 
 
-def options_of(service: str, options: Sequence[tuple[str, Any]] | None) -> list[tuple[str, Any]]:
+def _options_of(service: str, options: Sequence[tuple[str, Any]] | None) -> list[tuple[str, Any]]:
     """Return the options of each pod's channel: calls carry the service's name, and TLS verifies it."""
     name, given = ServiceName.parse(service), dict(options or ())
     defaults = dict(_DEFAULTS)
@@ -71,6 +88,20 @@ def options_of(service: str, options: Sequence[tuple[str, Any]] | None) -> list[
         port = f":{name.port}" if isinstance(name.port, int) else ""
         defaults["grpc.default_authority"] = f"{host_of(name)}{port}"
     return list({**defaults, **given}.items())
+
+
+def connector(
+    library: Any,
+    service: str,
+    credentials: ChannelCredentials | None,
+    options: Sequence[tuple[str, Any]] | None,
+    **given: Any,
+) -> Callable[[str], Any]:
+    """Return what makes a channel to an address; `library` is `grpc`, or `grpc.aio`."""
+    given["options"] = _options_of(service, options)
+    if credentials is None:
+        return partial(library.insecure_channel, **given)
+    return partial(library.secure_channel, credentials=credentials, **given)
 
 
 class ChannelState:
@@ -108,7 +139,9 @@ class ChannelState:
         self._idempotent = idempotent
         self._lock = threading.Lock()
         self.pods: dict[Peer, Pod] = {}
-        """Those that were called."""
+        """Those of the set that were called."""
+        self._all_pods: WeakSet[Pod] = WeakSet()
+        """Those with a call in flight that left, too."""
         self._unsubscribe: Callable[[], None] | None = None
         self.is_closed = False
 
@@ -120,8 +153,7 @@ class ChannelState:
 
     def pick(self) -> tuple[Peer, Any]:
         """Return a peer, and the lease to end when its call has ended (None if the picker has none)."""
-        if self.is_closed:
-            raise ClosedError("this channel was closed: make a new one")
+        self._require_open()
         picker = self._picker
         if picker is None:
             picker = self._picker = self.discovery.round_robin()
@@ -130,30 +162,31 @@ class ChannelState:
         lease = picker.lease()
         return lease.__enter__(), lease
 
-    def pod(self, peer: Peer, now: float) -> Pod:
-        """Return the pod, which is called now."""
-        pod = self.pods.get(peer)
-        if pod is None:
-            with self._lock:
-                if self._unsubscribe is None:
-                    self._unsubscribe = self.discovery.on_change(lambda _: self._follow())
-                pod = self.pods.get(peer) or Pod(peer, self._connect)
-                self.pods[peer] = pod
-        if not pod.is_ready and now >= pod.connecting_until:
-            pod.connecting_until = now + _CONNECT_TIMEOUT
+    def pod(self, peer: Peer) -> Pod:
+        """Return the pod that a call goes to."""
+        return self.pods.get(peer) or self._new_pod(peer)
+
+    def _new_pod(self, peer: Peer) -> Pod:
+        with self._lock:
+            self._require_open()
+            if self._unsubscribe is None:
+                self._unsubscribe = self.discovery.on_change(lambda _: self._follow())
+            pod = self.pods.get(peer)
+            if pod is None:
+                pod = Pod(peer, self._connect)
+                self._all_pods.add(pod)
+                if peer in self.discovery.peers:
+                    self.pods[peer] = pod
         return pod
 
-    def free_pod(self, peer: Peer, now: float) -> Pod | None:
-        """Return the pod, which is called now; None: another call finds out whether it is there."""
-        pod = self.pods.get(peer)
-        if pod is not None and pod.is_ready:
-            return pod
-        return None if self.is_connecting(peer, now) else self.pod(peer, now)
-
     def is_connecting(self, peer: Peer, now: float) -> bool:
-        """Whether another call finds out if the pod is there; this one should go elsewhere, or wait."""
+        """Whether another call finds out if the pod is there."""
         pod = self.pods.get(peer)
-        return pod is not None and not pod.is_ready and now < pod.connecting_until
+        return pod is not None and pod.is_connecting(now)
+
+    def _require_open(self) -> None:
+        if self.is_closed:
+            raise ClosedError("this channel was closed: make a new one")
 
     @property
     def connectivity(self) -> ChannelConnectivity:
@@ -171,8 +204,8 @@ class ChannelState:
         """Return the channels to close. There are no more calls."""
         with self._lock:
             self.is_closed = True
-            pods, self.pods = self.pods, {}
+            pods, self.pods = list(self._all_pods), {}
             unsubscribe, self._unsubscribe = self._unsubscribe, None
         if unsubscribe is not None:
             unsubscribe()
-        return [pod.channel for pod in pods.values()]
+        return [pod.channel for pod in pods]

@@ -1,25 +1,79 @@
-"""The channel for threads. Its twin is `_async`: neither decides anything."""
+"""The channel for threads, and the callables of its stubs. Their twins are in `_async`: neither decides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from peerdiscover.discovery._changes import Pause
 from peerdiscover.pickers import Picker
 
 from ._errors import GrpcNoPeersError
-from ._state import ChannelState, options_of
-from ._sync_methods import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from ._methods import Method, makes
+from ._requests import Requests
+from ._state import ChannelState, connector
+from ._sync_attempts import wait
+from ._sync_calls import PodCall
 
 if TYPE_CHECKING:
     from peerdiscover.discovery.sync import Discovery
 
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
+
+class _Method(Method):
+    def _block(self, invoke: str, request: Any, *args: Any, **options: Any) -> Any:
+        """Return the result of gRPC's `invoke` on a pod."""
+        dispatch, start = self.begin(invoke, request, *args, **options)
+        while True:
+            step = dispatch.next(monotonic())
+            if isinstance(step, Pause):
+                wait(dispatch, step)
+                continue
+            try:
+                result = start(step)
+            except grpc.RpcError as error:
+                if not dispatch.ended(step, error, error.code(), error.details(), monotonic()):
+                    raise
+                continue
+            step.release()
+            dispatch.answered(step)
+            if invoke == "with_call":
+                result[1].peerdiscover = dispatch.history
+            return result
+
+
+class _UnaryUnary(_Method, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # not generic at run time
+    def __call__(self, request: Any, *args: Any, **options: Any) -> Any:
+        return self._block("__call__", request, *args, **options)
+
+    def with_call(self, request: Any, *args: Any, **options: Any) -> Any:
+        return self._block("with_call", request, *args, **options)
+
+    def future(self, request: Any, *args: Any, **options: Any) -> Any:
+        return PodCall(*self.begin("future", request, *args, **options))
+
+
+class _UnaryStream(_Method, grpc.UnaryStreamMultiCallable):  # type: ignore[type-arg]
+    def __call__(self, request: Any, *args: Any, **options: Any) -> Any:
+        return PodCall(*self.begin("__call__", request, *args, **options))
+
+
+class _StreamUnary(_Method, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+    def __call__(self, request_iterator: Any, *args: Any, **options: Any) -> Any:
+        return self._block("__call__", Requests(request_iterator), *args, **options)
+
+    def with_call(self, request_iterator: Any, *args: Any, **options: Any) -> Any:
+        return self._block("with_call", Requests(request_iterator), *args, **options)
+
+    def future(self, request_iterator: Any, *args: Any, **options: Any) -> Any:
+        return PodCall(*self.begin("future", Requests(request_iterator), *args, **options))
+
+
+class _StreamStream(_Method, grpc.StreamStreamMultiCallable):  # type: ignore[type-arg]
+    def __call__(self, request_iterator: Any, *args: Any, **options: Any) -> Any:
+        return PodCall(*self.begin("__call__", Requests(request_iterator), *args, **options))
 
 
 class PodChannel(grpc.Channel):
@@ -42,6 +96,9 @@ class PodChannel(grpc.Channel):
     A call with `wait_for_ready=True` waits for pods until its deadline; any other ends once no pod could be
     connected to. An error is the last attempt's, and its notes list all attempts. With no pod to call it is
     a `GrpcNoPeersError`. `grpc.intercept_channel` takes it as any channel.
+
+    What `with_call()`, `future()` and a call with a response stream return has `peerdiscover`: None, and
+    from the first answer on `peer`, `attempts` (a number) and `failed` (those before).
     """
 
     def __init__(
@@ -53,61 +110,14 @@ class PodChannel(grpc.Channel):
         picker: Picker | None = None,
         idempotent: Collection[str] | Callable[[str], bool] = (),
     ) -> None:
-        connect = partial(grpc.insecure_channel, options=options_of(discovery.peers.service, options))
-        if credentials is not None:
-            connect = partial(grpc.secure_channel, credentials=credentials, **connect.keywords)
-        self._discovery = discovery
+        connect = connector(grpc, discovery.peers.service, credentials, options)
         self._state = ChannelState(discovery, connect, picker, idempotent, GrpcNoPeersError)
         self._subscriptions: dict[Any, Callable[[], None]] = {}
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.UnaryUnaryMultiCallable[_Request, _Response]:
-        return UnaryUnary(
-            self._state, "unary_unary", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.UnaryStreamMultiCallable[_Request, _Response]:
-        return UnaryStream(
-            self._state, "unary_stream", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.StreamUnaryMultiCallable[_Request, _Response]:
-        return StreamUnary(
-            self._state, "stream_unary", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Callable[[_Request], bytes] | None = None,
-        response_deserializer: Callable[[bytes], _Response] | None = None,
-        _registered_method: bool | None = False,
-    ) -> grpc.StreamStreamMultiCallable[_Request, _Response]:
-        return StreamStream(
-            self._state,
-            "stream_stream",
-            method,
-            request_serializer,
-            response_deserializer,
-            _registered_method,
-        )
+    unary_unary = makes(_UnaryUnary, grpc.Channel.unary_unary)
+    unary_stream = makes(_UnaryStream, grpc.Channel.unary_stream)
+    stream_unary = makes(_StreamUnary, grpc.Channel.stream_unary)
+    stream_stream = makes(_StreamStream, grpc.Channel.stream_stream)
 
     def subscribe(
         self,
@@ -115,7 +125,8 @@ class PodChannel(grpc.Channel):
         try_to_connect: bool | None = False,  # noqa: ARG002 - gRPC's
     ) -> None:
         """Call it with READY while there are pods, and CONNECTING while there are none; now, too."""
-        self._subscriptions[callback] = self._discovery.on_change(
+        self.unsubscribe(callback)
+        self._subscriptions[callback] = self._state.discovery.on_change(
             lambda _: callback(self._state.connectivity)
         )
         callback(self._state.connectivity)
@@ -126,16 +137,13 @@ class PodChannel(grpc.Channel):
 
     def close(self) -> None:
         """End all calls, and close the connections. The discovery stays open."""
+        for callback in list(self._subscriptions):
+            self.unsubscribe(callback)
         for channel in self._state.close():
             channel.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from grpc import StatusCode
 
-from ._errors import EndedCall
 from ._sync_attempts import Attempts
-
-if TYPE_CHECKING:
-
-    class _Base(grpc.Call, grpc.Future[Any]): ...
-else:
-
-    class _Base(grpc.Call, grpc.Future):
-        pass
 
 
 def _of_last(name: str) -> Callable[..., Any]:
@@ -27,8 +17,16 @@ def _of_last(name: str) -> Callable[..., Any]:
     return lambda self, timeout=None: getattr(self._last(timeout), name)()
 
 
-class PodCall(Attempts, _Base):
-    """A call in flight: one of a response stream, or made with `future()`."""
+class PodCall(Attempts, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # not generic at run time
+    """A call with a response stream, or one made with `future()`."""
+
+    code = _of_last("code")
+    details = _of_last("details")
+    debug_error_string = _of_last("debug_error_string")
+    trailing_metadata = _of_last("trailing_metadata")
+    result = _of_last("result")
+    exception = _of_last("exception")
+    traceback = _of_last("traceback")
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -42,13 +40,10 @@ class PodCall(Attempts, _Base):
                 if self._stands(call):
                     raise
                 continue
-            if self._received:
-                return response
-            with self._condition:  # an attempt that is given up just now has not been seen
-                self._received = self._call is call
-            if self._received:
-                self._dispatch.succeeded(self._attempt)
-                return response
+            with self._condition:
+                if self._call is call:
+                    self._dispatch.answered(self._attempt)
+                    return response
 
     def initial_metadata(self) -> Any:
         while True:
@@ -56,16 +51,6 @@ class PodCall(Attempts, _Base):
             metadata = call.initial_metadata()
             if not call.done() or self._stands(call):
                 return metadata
-
-    def cancel(self) -> bool:
-        with self._condition:
-            if self._ended:
-                return False
-            self._cancelled, call = True, self._call
-        if call is None:
-            self._end(EndedCall(StatusCode.CANCELLED, "Locally cancelled by application!"))
-            return True
-        return bool(call.cancel())
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         with self._condition:
@@ -77,19 +62,9 @@ class PodCall(Attempts, _Base):
         if not self.add_callback(partial(fn, self)):
             fn(self)
 
-    code = _of_last("code")
-    details = _of_last("details")
-    debug_error_string = _of_last("debug_error_string")
-    trailing_metadata = _of_last("trailing_metadata")
-    result = _of_last("result")
-    exception = _of_last("exception")
-    traceback = _of_last("traceback")
-
-    def time_remaining(self) -> Any:
-        return self._dispatch.time_remaining(time.monotonic())
-
     def cancelled(self) -> bool:
-        return self._cancelled
+        call = self._call
+        return self._cancelled and call is not None and call.done() and call.code() is StatusCode.CANCELLED
 
     def done(self) -> bool:
         return self._ended
