@@ -186,7 +186,7 @@ def test_a_closed_discovery() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: over("web.prod"), r"pods\('web\.prod'\): expected an AsyncDiscovery"),  # type: ignore[arg-type]
+        (lambda: over("web.prod"), r"discovery='web\.prod': expected an AsyncDiscovery; write AsyncD"),  # type: ignore[arg-type]
         (lambda: over(Discovery(NAME)), "expected an AsyncDiscovery"),  # type: ignore[arg-type]
         (lambda: over(AsyncDiscovery(NAME), drain=-1), "drain=-1: expected seconds, at least 0"),
         (lambda: over(AsyncDiscovery(NAME), idempotent=True), "idempotent=True: expected a function"),  # type: ignore[arg-type]

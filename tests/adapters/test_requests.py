@@ -123,9 +123,9 @@ def test_the_child_of_a_fork_has_connections_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: PodAdapter("web.prod"), r"PodAdapter\('web\.prod'\): expected a Discovery"),  # type: ignore[arg-type]
+        (lambda: PodAdapter("web.prod"), r"discovery='web\.prod': expected a Discovery; write Discovery"),  # type: ignore[arg-type]
         (lambda: PodAdapter(AsyncDiscovery(NAME)), "expected a Discovery"),  # type: ignore[arg-type]
-        (lambda: PodAdapter(Discovery(NAME), attempts=0), "attempts=0: expected at least 1"),
+        (lambda: PodAdapter(Discovery(NAME), attempts=0), "attempts=0: expected a number, at least 1"),
         (lambda: PodAdapter(Discovery(NAME), pool_maxsize=0), "pool_maxsize=0: expected at least 1"),
         (lambda: PodAdapter(Discovery(NAME), budget=2), "budget=2: expected a share between 0 and 1"),
         (lambda: PodAdapter(Discovery(NAME), idempotent=True), "idempotent=True: expected a function"),  # type: ignore[arg-type]

@@ -15,6 +15,8 @@ import grpc
 import grpc.aio
 import pytest
 
+from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery
+from peerdiscover.grpc import AsyncPodChannel, PodChannel
 from tests.tools.certificates import Authority
 from tests.waiting import LONG, eventually
 
@@ -441,3 +443,13 @@ def test_calls_from_many_threads() -> None:
         for thread in threads:
             thread.join(LONG)
         assert counts.total() == service.executed == 400
+
+
+def test_a_channel_takes_a_discovery_of_its_kind() -> None:
+    name: Any = "web.prod:80"
+    with pytest.raises(ConfigurationError, match=r"discovery='web.prod:80': expected a Discovery; write"):
+        PodChannel(name)
+    with pytest.raises(ConfigurationError, match="expected a Discovery"):
+        PodChannel(AsyncDiscovery(name))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="expected an AsyncDiscovery"):
+        AsyncPodChannel(Discovery(name))  # type: ignore[arg-type]

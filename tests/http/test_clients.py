@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from peerdiscover import (
+    AsyncDiscovery,
     ClosedError,
     ConfigurationError,
     Discovery,
@@ -25,12 +26,15 @@ from peerdiscover import (
 )
 from peerdiscover.http import (
     AsyncClient,
+    AsyncPodTransport,
     Client,
     Httpx2AsyncClient,
     Httpx2Client,
     Httpx2NoPeersError,
     HttpxNoPeersError,
+    PodTransport,
 )
+from peerdiscover.http._certificates import TlsContext
 from peerdiscover.testing import HeadlessService
 from tests.waiting import LONG
 
@@ -417,3 +421,61 @@ def test_include_ends_with_its_time(over: Any) -> None:
         assert [peer.key for peer in receipt.results] == ["web-0"]
         assert [type(error) for error in receipt.errors.values()] == [TimeoutError]
         service[1].go.set()
+
+
+NAME = "web-headless.prod:8080"
+AS_A_NAME = f"discovery='{NAME}': expected a Discovery; write Discovery('{NAME}')"
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"discovery": NAME}, AS_A_NAME),
+        ({"discovery": AsyncDiscovery(NAME)}, "expected a Discovery"),
+        ({"policy": {}}, "policy={}: expected a Policy"),
+        ({"base_url": "/api"}, f"base_url='/api': expected a URL such as http://{NAME}/api"),
+        ({"budget": "0.1"}, "budget='0.1': expected a share between 0 and 1"),
+        ({"attempts": "3"}, "attempts='3': expected a number, at least 1"),
+        ({"connect_timeout": "1"}, "connect_timeout='1': expected seconds above 0"),
+        ({"total_timeout": "1"}, "total_timeout='1': expected seconds above 0"),
+        ({"drain": "1"}, "drain='1': expected seconds, at least 0"),
+    ],
+)
+def test_a_wrong_option_is_shown_in_one_line(options: Any, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Client(NAME, **options)
+    assert shown in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("verify", "cert", "shown"),
+    [
+        ("no.pem", None, "verify='no.pem': [Errno 2] No such file or directory"),
+        (__file__, None, f"verify={__file__!r}: "),
+        (True, "no.pem", "cert=('no.pem',): [Errno 2] No such file or directory"),
+        (True, ("no.pem", "no.key", "secret"), "cert=('no.pem', 'no.key'): [Errno 2] No such"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_is_named(verify: Any, cert: Any, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        TlsContext(httpx, verify, cert, trust_env=True)
+    assert str(refused.value).startswith(shown)
+    assert "secret" not in str(refused.value)
+
+
+def test_http2_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h2", None)
+    with pytest.raises(ConfigurationError, match="http2=True: expected the package h2"):
+        Client(NAME, http2=True)
+
+
+def test_a_transport_takes_a_discovery_of_its_kind() -> None:
+    name: Any = NAME
+    with pytest.raises(ConfigurationError) as refused:
+        PodTransport(name)
+    assert str(refused.value) == AS_A_NAME
+    with pytest.raises(ConfigurationError, match="expected a Discovery"):
+        PodTransport(AsyncDiscovery(NAME))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="expected an AsyncDiscovery"):
+        AsyncPodTransport(Discovery(NAME))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from peerdiscover import AsyncDiscovery, Discovery
+from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery
 from peerdiscover.http import AsyncClient, AsyncPodTransport, Client, PodTransport
 
 NAME = "static:127.0.0.1:1"
@@ -26,7 +26,7 @@ def test_an_option_that_does_not_exist() -> None:
 
 
 def test_a_value_of_another_type() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ConfigurationError):
         Client(NAME, connect_timeout="1")  # type: ignore[arg-type]
 
 

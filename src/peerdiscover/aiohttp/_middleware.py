@@ -33,6 +33,7 @@ from yarl import URL
 
 from peerdiscover._text import quoted
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery._user_code import check_discovery
 from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.http._attempts import Attempt, PodPool
@@ -72,8 +73,7 @@ def pods(
     and notes list all attempts. With no pod to send to: `AiohttpNoPeersError`. A URL of the service with
     another port: `AiohttpWrongPortError`.
     """
-    if not isinstance(discovery, AsyncDiscovery):
-        raise ConfigurationError(f"pods({quoted(discovery)}): expected an AsyncDiscovery")
+    check_discovery(discovery, AsyncDiscovery)
     if not (idempotent is None or callable(idempotent)):
         raise ConfigurationError(f"idempotent={quoted(idempotent)}: expected a function of a request")
     return _Middleware(discovery, idempotent, TransportSettings(**options))

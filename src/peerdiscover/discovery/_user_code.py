@@ -1,4 +1,4 @@
-"""What a caller may give: a function of the right kind, a timeout that is a number of seconds."""
+"""What a caller may give: a function or a discovery of the right kind, a timeout that is a number."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
 T = TypeVar("T")
+
+
+def check_discovery(discovery: object, kind: type) -> None:
+    """Raise `ConfigurationError` unless it is a `Discovery`, or an `AsyncDiscovery`, as `kind` says."""
+    if not isinstance(discovery, kind):
+        write = f"; write {kind.__name__}({quoted(discovery)})" if isinstance(discovery, str) else ""
+        a = "an" if kind.__name__.startswith("A") else "a"
+        raise ConfigurationError(f"discovery={quoted(discovery)}: expected {a} {kind.__name__}{write}")
 
 
 def check_function(method: str, function: object, instead: str = "AsyncDiscovery") -> None:

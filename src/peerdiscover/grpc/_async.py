@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import grpc
 import grpc.aio
 
+from peerdiscover.discovery._user_code import check_discovery
+from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.pickers import Picker
 
 from ._async_calls import StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
@@ -16,9 +18,6 @@ from ._errors import AsyncGrpcNoPeersError
 from ._methods import Method, makes
 from ._requests import AsyncRequests
 from ._state import ChannelState, connector
-
-if TYPE_CHECKING:
-    from peerdiscover.discovery.aio import AsyncDiscovery
 
 
 class _UnaryUnary(Method, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]  # not generic at run time
@@ -63,6 +62,7 @@ class AsyncPodChannel(grpc.aio.Channel):
         idempotent: Collection[str] | Callable[[str], bool] = (),
         interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
     ) -> None:
+        check_discovery(discovery, AsyncDiscovery)
         service = discovery.peers.service
         connect = connector(grpc.aio, service, credentials, options, interceptors=interceptors)
         self._state = ChannelState(discovery, connect, picker, idempotent, AsyncGrpcNoPeersError)

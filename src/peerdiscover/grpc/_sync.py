@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import grpc
 
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery._user_code import check_discovery
+from peerdiscover.discovery.sync import Discovery
 from peerdiscover.pickers import Picker
 
 from ._errors import GrpcNoPeersError
@@ -17,9 +19,6 @@ from ._requests import Requests
 from ._state import ChannelState, connector
 from ._sync_attempts import wait
 from ._sync_calls import PodCall
-
-if TYPE_CHECKING:
-    from peerdiscover.discovery.sync import Discovery
 
 
 class _Method(Method):
@@ -110,6 +109,7 @@ class PodChannel(grpc.Channel):
         picker: Picker | None = None,
         idempotent: Collection[str] | Callable[[str], bool] = (),
     ) -> None:
+        check_discovery(discovery, Discovery)
         connect = connector(grpc, discovery.peers.service, credentials, options)
         self._state = ChannelState(discovery, connect, picker, idempotent, GrpcNoPeersError)
         self._subscriptions: dict[Any, Callable[[], None]] = {}

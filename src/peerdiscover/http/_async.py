@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 import anyio
 
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery._user_code import check_discovery
+from peerdiscover.discovery.aio import AsyncDiscovery
 
 from ._attempts import CURRENT_ATTEMPT, Attempt
 from ._connections import AsyncPodBackend
@@ -19,8 +21,6 @@ from ._options import TransportOptions, TransportSettings
 if TYPE_CHECKING:
     import httpcore
     import httpx
-
-    from peerdiscover.discovery.aio import AsyncDiscovery
 
     _Base = httpx.AsyncBaseTransport
 else:
@@ -38,6 +38,7 @@ class AsyncPodTransport(_Base):
     """
 
     def __init__(self, discovery: AsyncDiscovery, **options: Unpack[TransportOptions]) -> None:
+        check_discovery(discovery, AsyncDiscovery)
         self._discovery = discovery
         self._state = HttpxState(
             discovery,

@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from peerdiscover.errors import ConfigurationError
 
 _logger = logging.getLogger("peerdiscover")
 
@@ -32,13 +35,15 @@ class TlsContext:
         self._cert: tuple[str, ...] = (cert,) if isinstance(cert, str) else tuple(cert or ())
         self._seen = self._stat()
         self.context: ssl.SSLContext
-        if isinstance(verify, str):
-            kind = "capath" if Path(verify).is_dir() else "cafile"
-            self.context = ssl.create_default_context(**{kind: verify})  # type: ignore[arg-type]  # one of two
-        else:
-            self.context = api.create_ssl_context(verify=verify, trust_env=trust_env)
+        with _naming("verify", self._ca):
+            if isinstance(verify, str):
+                kind = "capath" if Path(verify).is_dir() else "cafile"
+                self.context = ssl.create_default_context(**{kind: verify})  # type: ignore[arg-type]  # one of two
+            else:
+                self.context = api.create_ssl_context(verify=verify, trust_env=trust_env)
         if self._cert:
-            self.context.load_cert_chain(*self._cert)
+            with _naming("cert", self._cert[:2]):
+                self.context.load_cert_chain(*self._cert)
 
     def refresh(self) -> None:
         """Read those files again that changed."""
@@ -64,3 +69,12 @@ class TlsContext:
                 stat = Path(name).stat()
                 found[name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         return found
+
+
+@contextmanager
+def _naming(option: str, files: object) -> Iterator[None]:
+    """Say which files cannot be loaded: `ssl` does not."""
+    try:
+        yield
+    except OSError as error:  # `ssl.SSLError` is one
+        raise ConfigurationError(f"{option}={files!r}: {error}") from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from peerdiscover._text import quoted
 from peerdiscover.discovery._base import as_service_name
+from peerdiscover.discovery._user_code import check_discovery
 from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.discovery.broadcast import Late, Receipt
 from peerdiscover.discovery.sync import Discovery
@@ -101,24 +102,30 @@ class _BaseMixin(Generic[D]):
             raise ConfigurationError(f"{name}=: requests go to the pods; use httpx's own client for {name}=")
         parts = as_service_name(service)
         of_discovery, of_transport, of_own_transport = self._kinds
-        self._owned_policy = policy or Policy() if discovery is None else None
+        self._owned_policy: Policy | None = None
         if discovery is None:
+            self._owned_policy = Policy() if policy is None else policy
             discovery = of_discovery(parts, source=source, policy=self._owned_policy)
             of_transport = of_own_transport
         elif source is not None or policy is not None:
             raise ConfigurationError("source= and policy= cannot be given together with discovery=")
-        elif ServiceName.parse(discovery.peers.service) != parts:
-            raise ConfigurationError(
-                f"{quoted(str(parts))}: the discovery is of another service, "
-                f"{quoted(discovery.peers.service)}"
-            )
+        else:
+            check_discovery(discovery, of_discovery)
+            if ServiceName.parse(discovery.peers.service) != parts:
+                raise ConfigurationError(
+                    f"{quoted(str(parts))}: the discovery is of another service, "
+                    f"{quoted(discovery.peers.service)}"
+                )
         self.discovery: D = discovery  # pyright: ignore[reportAttributeAccessIssue]  # it is not None here
         given: dict[str, Any] = dict(options)
         chosen = {name: given.pop(name) for name in _TRANSPORT.intersection(given)}
         if "trust_env" in given:
             chosen["trust_env"] = given["trust_env"]
         port = f":{parts.port}" if isinstance(parts.port, int) else ""
-        given.setdefault("base_url", f"http://{host_of(parts)}{port}")
+        service_url = f"http://{host_of(parts)}{port}"
+        base_url = given.setdefault("base_url", service_url)
+        if not str(base_url).startswith(("http://", "https://")):
+            raise ConfigurationError(f"base_url={quoted(base_url)}: expected a URL such as {service_url}/api")
         super().__init__(transport=of_transport(discovery, **chosen), **given)  # type: ignore[call-arg]  # the library's
 
 

@@ -11,6 +11,7 @@ import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, Protocol, TypedDict
 
 from peerdiscover._text import quoted
@@ -97,17 +98,23 @@ class TransportSettings:
                 raise ConfigurationError(f"{name}={quoted(getattr(self, name))}: expected {expected}")
 
         require(self.host in ("service", "peer"), "host", "'service' or 'peer'")
-        require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "at least 1")
-        require(0 <= self.budget <= 1, "budget", "a share between 0 and 1")
+        require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "a number, at least 1")
+        require(_is_number(self.budget) and 0 <= self.budget <= 1, "budget", "a share between 0 and 1")
         for name in ("connect_timeout", "attempt_timeout", "total_timeout"):
             value = getattr(self, name)
             optional = value is None and name != "connect_timeout"
-            require(optional or (value is not None and value > 0), name, "seconds above 0")
-        require(self.drain >= 0, "drain", "seconds, at least 0")
+            require(optional or (_is_number(value) and value > 0), name, "seconds above 0")
+        require(_is_number(self.drain) and self.drain >= 0, "drain", "seconds, at least 0")
+        has_h2 = not self.http2 or find_spec("h2") is not None
+        require(has_h2, "http2", "the package h2 to be installed: pip install h2")
         picker = self.picker
         require(
             picker is None or needs_no_key(picker), "picker", "one whose pick() or lease() needs no argument"
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def needs_no_key(picker: object) -> bool:

@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery._user_code import check_discovery
+from peerdiscover.discovery.sync import Discovery
 
 from ._attempts import CURRENT_ATTEMPT, Attempt
 from ._connections import PodBackend
@@ -18,8 +20,6 @@ from ._options import TransportOptions, TransportSettings
 if TYPE_CHECKING:
     import httpcore
     import httpx
-
-    from peerdiscover.discovery.sync import Discovery
 
     _Base = httpx.BaseTransport
 else:
@@ -62,6 +62,7 @@ class PodTransport(_Base):
     """
 
     def __init__(self, discovery: Discovery, **options: Unpack[TransportOptions]) -> None:
+        check_discovery(discovery, Discovery)
         self._discovery = discovery
         self._state = HttpxState(
             discovery,

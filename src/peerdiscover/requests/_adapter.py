@@ -12,6 +12,7 @@ from requests.utils import rewind_body
 
 from peerdiscover._text import quoted
 from peerdiscover.discovery._changes import Pause
+from peerdiscover.discovery._user_code import check_discovery
 from peerdiscover.discovery.sync import Discovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.http._attempts import CURRENT_ATTEMPT, Attempt, PodPool
@@ -56,8 +57,7 @@ class PodAdapter(HTTPAdapter):
         pool_maxsize: int = 20,
         **options: Unpack[PodOptions],
     ) -> None:
-        if not isinstance(discovery, Discovery):
-            raise ConfigurationError(f"PodAdapter({quoted(discovery)}): expected a Discovery")
+        check_discovery(discovery, Discovery)
         if not (idempotent is None or callable(idempotent)):
             raise ConfigurationError(f"idempotent={quoted(idempotent)}: expected a function of a request")
         if not (isinstance(pool_maxsize, int) and pool_maxsize >= 1):
