@@ -14,8 +14,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from peerdiscover.errors import ConfigurationError
 
@@ -26,13 +25,12 @@ _BACKLOG = 1024
 _TRIES = 64
 
 
-@dataclass(frozen=True)
-class Binding:
+class Binding(NamedTuple):
     """The addresses, ports (numbers by name) and listening sockets of one pod."""
 
     addresses: tuple[str, ...]
     ports: Mapping[str, int]
-    sockets: list[socket.socket] = field(default_factory=list)
+    sockets: list[socket.socket]
 
 
 class OwnAddresses:
@@ -93,7 +91,7 @@ class AddressesOnly:
         self._numbers = itertools.count()
 
     def open(self, chosen: Sequence[str] = ()) -> Binding:
-        return Binding(tuple(chosen) or self._next(), self._ports)
+        return Binding(tuple(chosen) or self._next(), self._ports, [])
 
     def _next(self) -> tuple[str, ...]:
         given = next(self._given, None)

@@ -56,8 +56,6 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question."""
-
     id: int
     flags: int
     name: bytes

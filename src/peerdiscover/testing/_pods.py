@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 
-from ._addresses import Binding, listener
+from ._addresses import listener
 from ._loop import Connection, Loop
 
 _HEAD_LIMIT = 65536
@@ -29,23 +29,19 @@ class Pod:
     index: int
     name: str
     hostname: str | None
-    binding: Binding
+    addresses: tuple[str, ...]
+    ports: Mapping[str, int]
+    """Numbers by name."""
+    sockets: list[socket.socket]
+    """Those that listen."""
     connections: set[Connection] = field(default_factory=set)
     fillers: list[socket.socket] = field(default_factory=list)
     """Connections to itself that keep its accept queue full: see `black_hole`."""
     requests: int = 0
 
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        return self.binding.addresses
-
-    @property
-    def ports(self) -> Mapping[str, int]:
-        return self.binding.ports
-
     def serve(self, loop: Loop, accept: Callable[[Loop, socket.socket], None] | None = None) -> None:
         """Accept connections and answer on them; a virtual address leaves that to `accept`."""
-        for sock in self.binding.sockets:
+        for sock in self.sockets:
             loop.listen(sock, partial(accept or self.accept, loop))
 
     def accept(self, loop: Loop, sock: socket.socket) -> None:
@@ -64,9 +60,9 @@ class Pod:
         """Close everything, including open connections."""
         for connection in list(self.connections):
             connection.close()
-        for sock in (*self.fillers, *self.binding.sockets):
+        for sock in (*self.fillers, *self.sockets):
             loop.forget(sock)
-        self.binding.sockets.clear()
+        self.sockets.clear()
         self.fillers.clear()
 
     def black_hole(self, loop: Loop) -> None:
@@ -78,12 +74,11 @@ class Pod:
         """
         for connection in self.connections:
             loop.forget(connection.sock, close=False)
-        sockets = self.binding.sockets
-        addresses = [sock.getsockname()[:2] for sock in sockets]
-        for sock in sockets:
+        addresses = [sock.getsockname()[:2] for sock in self.sockets]
+        for sock in self.sockets:
             loop.forget(sock)
-        sockets[:] = [listener(address, port, backlog=1) for address, port in addresses]
-        for sock in sockets:
+        self.sockets = [listener(address, port, backlog=1) for address, port in addresses]
+        for sock in self.sockets:
             loop.keep(sock)
             for filler in _fill(sock):
                 loop.keep(filler)

@@ -305,10 +305,9 @@ class HeadlessService:
         binding = self._allocator.open(addresses)
         if self._hostnames is True:
             name = f"{self._name}-{index}"
-            return Pod(index, name, name, binding)
+            return Pod(index, name, name, *binding)
         suffix = "".join(self._rng.choices(_ALPHABET, k=5))
-        hostname = self._hostnames or None
-        return Pod(index, f"{self._name}-7d9c5b8f64-{suffix}", hostname, binding)
+        return Pod(index, f"{self._name}-7d9c5b8f64-{suffix}", self._hostnames or None, *binding)
 
     def _change(self, pods: list[Pod]) -> None:
         """Start the new pods, publish the set, then stop the others."""
@@ -324,7 +323,7 @@ class HeadlessService:
 
     def _publish(self) -> None:
         if self._kind == "cluster-ip" and self._vip is None:
-            loop, vip = self._running(), Pod(-1, "", None, self._allocator.open())
+            loop, vip = self._running(), Pod(-1, "", None, *self._allocator.open())
             loop.run(lambda: vip.serve(loop, self._accept_for_any))
             self._vip = vip
         self.dns.zone = self.dns.zone.with_service(

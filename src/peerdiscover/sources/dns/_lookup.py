@@ -38,7 +38,6 @@ HINT_TIMEOUT = 1.0
 
 
 def plan_lookup(request: LookupRequest, config: LookupConfig) -> Plan:
-    """The plan for one request."""
     return Lookup(config, request.known, second_opinion=request.second_opinion).run(request.zone)
 
 

@@ -176,7 +176,6 @@ def _reply(message: Message, question: Question, flags: int) -> Reply:
 
 
 def _negative(message: Message, question: Question, canonical: str, ttls: list[int], flags: int) -> Reply:
-    """A reply without the requested records."""
     status = ReplyStatus.NXDOMAIN if message.code == NXDOMAIN else ReplyStatus.NODATA
     soa = next((records for (_, kind), records in message.authority.items() if kind == SOA), None)
     if soa is not None:

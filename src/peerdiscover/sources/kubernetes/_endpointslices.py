@@ -234,6 +234,5 @@ class Publication:
 
 
 def _visible(answer: Answer) -> tuple[object, ...]:
-    """What can be seen of an answer."""
     rest = (answer.outcome, answer.kind, answer.dropped, answer.warnings, answer.hint, str(answer.error))
     return answer.endpoints, rest

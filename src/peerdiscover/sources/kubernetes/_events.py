@@ -46,8 +46,6 @@ class TooLargeError(MalformedError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a watch."""
-
     kind: str
     """`ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`, `ERROR`, or one that later servers may have."""
     item: Any
@@ -60,8 +58,6 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list."""
-
     items: list[Any]
     version: str
     next_page: str
@@ -132,7 +128,6 @@ def _event(line: bytes) -> Event:
 
 
 def parse_page(body: bytes) -> Page:
-    """One page of a list of slices."""
     _check_values(body, "a response")
     try:
         page = json.loads(body)

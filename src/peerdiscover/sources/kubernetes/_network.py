@@ -61,7 +61,6 @@ class InterruptibleBackend(httpcore.NetworkBackend):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def sleep(self, seconds: float) -> None:
-        """Wait so long."""
         if self._cancelled.wait(seconds):
             raise CancelledError
 

@@ -99,7 +99,6 @@ class Reflector:
     # What to do next
 
     def step(self, now: float) -> Command:
-        """What to do now."""
         if now < self._due:
             return Wait(self._due - now)
         if self._target is None:

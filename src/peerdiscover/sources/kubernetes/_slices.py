@@ -64,7 +64,6 @@ class SliceReader:
         self._slice = Slice(_kind_of(item))
 
     def read(self) -> Slice:
-        """What it says."""
         kind, port = self._item.get("addressType"), self._service.port
         family = _FAMILIES.get(str(kind))
         if family is None:
@@ -170,7 +169,6 @@ def _kind_of(item: Json) -> str:
 
 
 def name_of(item: Json) -> str:
-    """The slice's name."""
     metadata = item.get("metadata")
     return str(metadata.get("name") if isinstance(metadata, dict) else None)[:253]
 
