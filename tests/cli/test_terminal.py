@@ -126,6 +126,21 @@ def test_the_set_stands_below_the_changes(svc: HeadlessService) -> None:
         svc.answer(None)
 
 
+def test_a_terminal_of_another_session_gives_no_keys(svc: HeadlessService) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "import os, sys; os.setsid(); " + RUN, "watch", NAME, "--timeout", "1"]
+    environ = environment(TERM="xterm-256color", COLUMNS="80", LINES="40")
+    process = subprocess.Popen([*command, *at(svc)], stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    try:
+        read_until(ours, b"q ends")
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
 def read_until(terminal: int, wanted: bytes) -> bytes:
     """What is written to the terminal up to these bytes."""
     written = b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import math
 import pickle
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from peerdiscover import AsyncDiscovery, ConfigurationError, Discovery, Identity, Peer, PeerSet, Policy
+from peerdiscover import (
+    AsyncDiscovery,
+    Change,
+    ConfigurationError,
+    Discovery,
+    Identity,
+    Peer,
+    PeerSet,
+    Policy,
+)
 from peerdiscover.discovery._drivers import call_in_tasks, call_in_threads
-from peerdiscover.discovery.broadcast import Broadcast
+from peerdiscover.discovery.broadcast import Broadcast, RollingBroadcast
 from tests.unit.tables import peer, peers
 from tests.waiting import LONG
 
@@ -131,10 +141,26 @@ def test_oneself_neither_joins_nor_leaves() -> None:
     assert receipt.complete
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one(limit: int) -> None:
+@pytest.mark.parametrize("limit", [0, -1, "3", 2.5])
+def test_a_limit_below_one(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="at least one call at a time"):
         Broadcast(peers(0), limit=limit)
+
+
+def test_a_peer_that_joins_while_the_next_round_is_chosen() -> None:
+    """The refreshing thread reports it, whatever the broadcasting one is doing."""
+
+    class Joining(PeerSet):
+        def __contains__(self, one: object) -> bool:
+            steps.on_change(Change.between(peers(0, 1), peers(0, 1, 2)))
+            return super().__contains__(one)
+
+    now = Joining("web", peers(0, 1))
+    steps: RollingBroadcast[int] = RollingBroadcast(lambda: now, 32, False)
+    first = steps.step(0, 1)
+    assert isinstance(first, Broadcast)
+    assert (first.next(), first.next(), first.next()) == (peer(0), peer(1), None)
+    assert steps.receipt().joined == (peer(0), peer(1), peer(2))
 
 
 def test_raise_errors() -> None:
@@ -247,6 +273,15 @@ def test_threads_discard_what_comes_late() -> None:
     assert set(receipt.errors) == {peer(0)}
     assert type(receipt.errors[peer(0)]) is TimeoutError
     assert receipt.results == {peer(1): "web-1", peer(2): "web-2"}
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e300])
+def test_threads_without_an_end(timeout: float) -> None:
+    """More seconds than a lock can wait for."""
+    with Discovery(f"static:{','.join(NAMES)}") as web:
+        begun = threading.Event()
+        threading.Timer(0.05, begun.set).start()
+        assert web.broadcast(lambda _: begun.wait(LONG), timeout=timeout).complete
 
 
 def test_threads_begin_nobody_after_the_timeout() -> None:

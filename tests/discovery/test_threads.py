@@ -690,6 +690,21 @@ def test_closing_during_a_coroutine_that_never_ends() -> None:
             entering.result(LONG)
 
 
+def test_the_end_of_one_whose_lookups_may_take_longer_than_a_lock_can_wait() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow() -> list[str]:
+        asked.set()
+        go_on.wait(LONG)
+        return []
+
+    web = Discovery("web", source=slow, policy=Policy(timeout=1e300)).start(wait=False)
+    assert asked.wait(LONG)
+    threading.Timer(0.01, go_on.set).start()
+    web.close()
+    assert not web.is_open
+
+
 def test_a_source_that_does_not_return_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
     go_on = threading.Event()
     source = Script(pods(0, ttl=SLOW))

@@ -81,14 +81,18 @@ def _drawn(console: Console, discovery: Discovery, since: dict[str, str]) -> Ren
 @contextmanager
 def _quit_key(act: Callable[[], object]) -> Iterator[None]:
     """Call `act` when `q` is pressed, if there is a keyboard."""
-    stdin = sys.stdin
-    if stdin is None or not stdin.isatty() or os.tcgetpgrp(stdin.fileno()) != os.getpgrp():
-        yield  # a pipe, or a command in the background, which must not read from the terminal
+    try:
+        fd = sys.stdin.fileno()
+        reads_keys = os.tcgetpgrp(fd) == os.getpgrp()
+    except (AttributeError, OSError, ValueError):  # it is closed, no terminal, or not this session's
+        reads_keys = False
+    if not reads_keys:
+        yield  # a command in the background must not read from the terminal
         return
     import termios
     import tty
 
-    fd, ended = stdin.fileno(), threading.Event()
+    ended = threading.Event()
 
     def read() -> None:
         while not ended.is_set():

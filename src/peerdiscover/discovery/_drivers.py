@@ -8,6 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -101,13 +102,13 @@ def call_in_threads(broadcast: Broadcast[T], call: Callable[[Peer], T], timeout:
         threading.Thread(target=work, name=f"peerdiscover-broadcast-{i}", daemon=True)
         for i in range(broadcast.width)
     ]
-    end = None if timeout is None else time.monotonic() + timeout
+    end = math.inf if timeout is None else time.monotonic() + timeout
     for worker in workers:
         worker.start()
     with lock:
         try:
-            left = None if end is None else max(0.0, end - time.monotonic())
-            changed.wait_for(lambda: broadcast.done, left)
+            left = max(0.0, end - time.monotonic())
+            changed.wait_for(lambda: broadcast.done, min(left, threading.TIMEOUT_MAX))
         finally:
             broadcast.closed = broadcast.closed or not broadcast.done
     if broadcast.done:

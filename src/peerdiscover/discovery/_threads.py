@@ -184,7 +184,7 @@ class ThreadedRuntime(Refresher):
         for thread in (self.thread, self.watch_thread):
             if thread is None or not thread.is_alive() or thread is threading.current_thread():
                 continue
-            thread.join(self.policy.timeout + 1)
+            thread.join(min(self.policy.timeout + 1, threading.TIMEOUT_MAX))
             if thread.is_alive():
                 log.warning("%s: the source did not return; its thread is left behind", self.service)
 

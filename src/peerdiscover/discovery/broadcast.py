@@ -74,7 +74,7 @@ class Broadcast(Generic[T]):
     """One round: the peers to call, and their results. Not thread-safe: the driver locks."""
 
     def __init__(self, peers: PeerSet, *, limit: int = 32, include_self: bool = False) -> None:
-        if limit < 1:
+        if not isinstance(limit, int) or limit < 1:
             raise ConfigurationError(
                 f"broadcast(limit={quoted(limit)}): at least one call at a time is needed"
             )
@@ -145,6 +145,7 @@ class RollingBroadcast(Generic[T]):
         self._limit = limit
         self._include_self = include_self
         self._seen: dict[Peer, None] = {}
+        """Added to by `on_change`, which another thread may call: iterate over a copy."""
         self._results: dict[Peer, T] = {}
         self._errors: dict[Peer, BaseException] = {}
         Broadcast(peers(), limit=limit)  # refuses a limit that cannot work
@@ -183,7 +184,7 @@ class RollingBroadcast(Generic[T]):
         peers = self._peers()
         for peer in peers if self._include_self else peers.others:
             self._seen[peer] = None
-        due = [peer for peer in self._seen if not self._called(peer) and peer in peers]
+        due = [peer for peer in list(self._seen) if not self._called(peer) and peer in peers]
         if not due:
             return None
         chosen = PeerSet(peers.service, due, generation=peers.generation)
@@ -201,8 +202,8 @@ class RollingBroadcast(Generic[T]):
             results=self._results,
             errors=self._errors,
             generation=peers.generation,
-            joined=tuple(peer for peer in self._seen if not self._called(peer)),
-            left=tuple(peer for peer in self._seen if self._called(peer) and peer not in peers),
+            joined=tuple(peer for peer in list(self._seen) if not self._called(peer)),
+            left=tuple(peer for peer in list(self._seen) if self._called(peer) and peer not in peers),
         )
 
     def _called(self, peer: Peer) -> bool:
