@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from time import process_time
 
 import aiohttp
 import requests
@@ -13,19 +12,20 @@ from peerdiscover import AsyncDiscovery, Discovery
 from peerdiscover.aiohttp import pods
 from peerdiscover.requests import PodAdapter
 
-from ._requests import MANY, REQUESTS, ROUNDS, named, ratios, server
+from . import _turns
+from ._requests import MANY, REQUESTS, ROUNDS, named, server
 
 
 def figures() -> Iterator[tuple[str, str, str]]:
-    for library, measured in ("requests", threads), ("aiohttp", tasks):
-        with server() as port:
-            plain, one, many = measured(port)
+    with server() as port:
+        measured = ("requests", threads(port)), ("aiohttp", asyncio.run(tasks(port)))
+    for library, (plain, one, many) in measured:
         yield f"a request, {library} (processor time)", f"{plain * 1e6:.0f} µs", ""
         yield f"… over one pod, against {library}", f"{one:.2f} ×", "≤ 1.10 ×"
         yield f"… over {MANY} pods, against one", f"{many:.2f} ×", "≤ 1.1 ×"
 
 
-def threads(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
+def threads(port: int) -> _turns.Costs:
     """Seconds of the processor for a request; one pod against that; many pods against one."""
     with (
         Discovery(named(1, port)) as one,
@@ -41,25 +41,11 @@ def threads(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
             lambda: over_one.get(f"http://static:{port}/"),
             lambda: over_many.get(f"http://static:{port}/"),
         ]
-        for _ in range(MANY):  # each connection is made
-            turns[2]()
-        times: list[list[float]] = [[], [], []]
-        for first in range(rounds):
-            for turn in range(3):
-                which = (first + turn) % 3
-                begun = process_time()
-                for _ in range(REQUESTS):
-                    turns[which]()
-                times[which].append((process_time() - begun) / REQUESTS)
-    return ratios(times)
+        return _turns.threads(turns, ROUNDS, REQUESTS, MANY)
 
 
-def tasks(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
+async def tasks(port: int) -> _turns.Costs:
     """The same, of aiohttp."""
-    return asyncio.run(_tasks(port, rounds))
-
-
-async def _tasks(port: int, rounds: int) -> tuple[float, float, float]:
     async with (
         AsyncDiscovery(named(1, port)) as one,
         AsyncDiscovery(named(MANY, port)) as many,
@@ -77,14 +63,4 @@ async def _tasks(port: int, rounds: int) -> tuple[float, float, float]:
             lambda: get(over_one, "static"),
             lambda: get(over_many, "static"),
         ]
-        for _ in range(MANY):
-            await turns[2]()
-        times: list[list[float]] = [[], [], []]
-        for first in range(rounds):
-            for turn in range(3):
-                which = (first + turn) % 3
-                begun = process_time()
-                for _ in range(REQUESTS):
-                    await turns[which]()
-                times[which].append((process_time() - begun) / REQUESTS)
-    return ratios(times)
+        return await _turns.tasks(turns, ROUNDS, REQUESTS, MANY)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from statistics import median
+from contextlib import AbstractContextManager
 from time import process_time
 from typing import Any
 
@@ -16,6 +13,8 @@ import httpx
 from peerdiscover import AsyncDiscovery, Discovery
 from peerdiscover.http import AsyncPodTransport, PodTransport
 from tests.http._load import Load, load
+
+from . import _turns
 
 ROUNDS, REQUESTS, MANY = 40, 150, 300
 SECONDS = 6.0
@@ -50,16 +49,9 @@ asyncio.run(main())
 """
 
 
-@contextmanager
-def server(*slow: str) -> Iterator[int]:
+def server(*slow: str) -> AbstractContextManager[int]:
     """The port on which all of 127.0.0.0/8 answers."""
-    process = subprocess.Popen([sys.executable, "-c", _SERVER, *slow], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-    finally:
-        process.kill()
-        process.communicate()
+    return _turns.server(_SERVER, *slow)
 
 
 def addresses(number: int) -> list[str]:
@@ -72,14 +64,10 @@ def named(number: int, port: int) -> str:
 
 def figures() -> Iterator[tuple[str, str, str]]:
     with server() as port:
-        plain, one, many = threads(port)
-        yield "a request, httpx (processor time)", f"{plain * 1e6:.0f} µs", ""
-        yield "… over one pod, against httpx", f"{one:.2f} ×", "≤ 1.05 ×"
-        yield f"… over {MANY} pods, against one", f"{many:.2f} ×", "≤ 1.1 ×"
-        plain, one, many = asyncio.run(tasks(port))
-        yield "a request, httpx, async (processor time)", f"{plain * 1e6:.0f} µs", ""
-        yield "… over one pod, against httpx", f"{one:.2f} ×", "≤ 1.05 ×"
-        yield f"… over {MANY} pods, against one", f"{many:.2f} ×", "≤ 1.1 ×"
+        for what, (plain, one, many) in ("httpx", threads(port)), ("httpx, async", asyncio.run(tasks(port))):
+            yield f"a request, {what} (processor time)", f"{plain * 1e6:.0f} µs", ""
+            yield "… over one pod, against httpx", f"{one:.2f} ×", "≤ 1.05 ×"
+            yield f"… over {MANY} pods, against one", f"{many:.2f} ×", "≤ 1.1 ×"
         yield f"a request of plain httpx to {MANY} hosts in turn", f"{_plain_to_many(port) * 1e3:.1f} ms", ""
     table = [f"{address}={ms}" for address, ms in zip(addresses(4), (5, 5, 5, 50), strict=True)]
     for rate, means in (CROWDED, "more than its share"), (QUIET, "less than its share"):
@@ -96,7 +84,7 @@ def figures() -> Iterator[tuple[str, str, str]]:
         yield "… least requests, against it", f"{least / robin:.2f} ×", "≤ 0.5 ×" if rate == CROWDED else ""
 
 
-def threads(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
+def threads(port: int, rounds: int = ROUNDS) -> _turns.Costs:
     """Seconds of the processor for a request of plain httpx; one pod against that; many pods against one."""
     with (
         Discovery(named(1, port)) as one,
@@ -110,20 +98,10 @@ def threads(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
             lambda: over_one.get(f"http://static:{port}/"),
             lambda: over_many.get(f"http://static:{port}/"),
         ]
-        for _ in range(MANY):  # each connection is made
-            turns[2]()
-        times: list[list[float]] = [[], [], []]
-        for first in range(rounds):
-            for turn in range(3):
-                which = (first + turn) % 3
-                begun = process_time()
-                for _ in range(REQUESTS):
-                    turns[which]()
-                times[which].append((process_time() - begun) / REQUESTS)
-    return ratios(times)
+        return _turns.threads(turns, rounds, REQUESTS, MANY)
 
 
-async def tasks(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
+async def tasks(port: int, rounds: int = ROUNDS) -> _turns.Costs:
     """The same, asynchronously."""
     async with (
         AsyncDiscovery(named(1, port)) as one,
@@ -137,26 +115,7 @@ async def tasks(port: int, rounds: int = ROUNDS) -> tuple[float, float, float]:
             lambda: over_one.get(f"http://static:{port}/"),
             lambda: over_many.get(f"http://static:{port}/"),
         ]
-        for _ in range(MANY):
-            await turns[2]()
-        times: list[list[float]] = [[], [], []]
-        for first in range(rounds):
-            for turn in range(3):
-                which = (first + turn) % 3
-                begun = process_time()
-                for _ in range(REQUESTS):
-                    await turns[which]()
-                times[which].append((process_time() - begun) / REQUESTS)
-    return ratios(times)
-
-
-def ratios(times: list[list[float]]) -> tuple[float, float, float]:
-    plain, one, many = times
-    return (
-        median(plain),
-        median(b / a for a, b in zip(plain, one, strict=True)),
-        median(c / b for b, c in zip(one, many, strict=True)),
-    )
+        return await _turns.tasks(turns, rounds, REQUESTS, MANY)
 
 
 def _plain_to_many(port: int) -> float:
