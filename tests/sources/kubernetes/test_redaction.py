@@ -230,6 +230,16 @@ def test_a_page_of_tiny_values_takes_no_more_memory_than_a_large_one(tiny: bytes
     assert peak < 80_000_000
 
 
+def test_the_bytes_of_a_page_are_not_kept_beside_what_was_read_of_them() -> None:
+    watch = Watch(state=ServerState(no_watch_list=True))
+    watch.step()
+    watch.head()
+    watch.data(raw=json.dumps({"metadata": {"resourceVersion": "1"}, "items": [item("10.0.0.1")]}).encode())
+    (answer,) = watch.end()
+    assert answer.is_evidence
+    assert watch.reflector._body.take() == b""
+
+
 @pytest.mark.parametrize("how", ["pages", "time"])
 def test_a_list_that_never_ends(how: str) -> None:
     watch = Watch(state=ServerState(no_watch_list=True))

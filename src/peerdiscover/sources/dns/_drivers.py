@@ -208,9 +208,11 @@ class _TaskDriver:
         async with anyio.create_task_group() as group:
             while (transmission := exchange.current) is not None:
                 await self._until(transmission.starts_at, transmission)
+                if exchange.current is not transmission:
+                    continue
                 async with slots:
                     if exchange.current is not transmission:
-                        continue
+                        continue  # a late reply came meanwhile
                     transmission = exchange.begin(anyio.current_time())
                     group.start_soon(self._listen, transmission)
                     await self._until(transmission.ends_at, transmission)

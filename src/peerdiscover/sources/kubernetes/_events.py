@@ -97,9 +97,10 @@ class Body:
         if len(self._buffer) > self._limit:
             raise TooLargeError(f"a response of more than {self._limit >> 20} MB")
 
-    @property
-    def content(self) -> bytes:
-        return self._redactor.raw(bytes(self._buffer))
+    def take(self) -> bytes:
+        """All of it, of which nothing is kept here."""
+        data, self._buffer = bytes(self._buffer), bytearray()
+        return self._redactor.raw(data)
 
 
 def _check_values(data: bytes, what: str) -> None:

@@ -234,7 +234,7 @@ class Reflector:
 
     def _page(self) -> list[Answer]:
         try:
-            page = _events.parse_page(self._body.content)
+            page = _events.parse_page(self._body.take())
             for item in page.items:
                 self._set.apply(Event("ADDED", item))
         except MalformedError as error:
@@ -290,7 +290,7 @@ class Reflector:
         if status in (400, 422) and self._phase is Phase.SYNC:
             self._state.no_watch_list = True
             return []
-        message = message_of(_events.parse_status(self._body.content))
+        message = message_of(_events.parse_status(self._body.take()))
         why = refusal(status, message, self._service.service, self._target)
         return self._server_failed(status, why, _events.seconds_of(self._retry_after))
 
