@@ -52,9 +52,10 @@ def parse_host_port(entry: str, text: str | None = None) -> StaticEntry:
     if equals and not LABEL.fullmatch(name):
         raise refusal(whole, name or entry, "not a hostname (one DNS label, without dots)")
     address, colon, port = address_port.rpartition(":")
-    if not colon or (":" in address and not (address.startswith("[") and address.endswith("]"))):
+    bracketed = address.startswith("[") and address.endswith("]")
+    if not colon or (":" in address and not bracketed):
         raise refusal(whole, entry, "write ADDRESS:PORT, an IPv6 address in brackets")
-    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    bare = address[1:-1] if bracketed else address
     try:
         parsed = ip_address(bare)
     except ValueError:

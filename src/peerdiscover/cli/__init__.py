@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_log(verbose)
             return _run(arguments)
         finally:
-            _flush(sys.stdout)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         return _ended_by(INTERRUPTED)
     except _Terminated:
@@ -126,18 +127,15 @@ def _ended_by(status: int) -> int:
     return status
 
 
-def _flush(stream: TextIO | None) -> None:
-    if stream is not None:
-        stream.flush()
-
-
 def _discard(stream: TextIO | None) -> None:
     """Discard output that has no reader: the interpreter would flush it again at its end, and complain."""
+    if stream is None:
+        return
     try:
-        _flush(stream)
+        stream.flush()
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno() if stream else nowhere)
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 

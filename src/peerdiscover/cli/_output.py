@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_KEYS = ("key", "hostname", "fqdn", "address", "port", "ordinal", "zone", "node", "hostport")
+
+
 def set_json(peers: PeerSet) -> str:
     """Return the JSON object that `resolve --json` prints."""
     return json.dumps(
@@ -50,17 +53,7 @@ def change_json(change: Change) -> str:
 
 
 def _object(peer: Peer) -> dict[str, object]:
-    return {
-        "key": peer.key,
-        "hostname": peer.hostname,
-        "fqdn": peer.fqdn,
-        "address": peer.address,
-        "port": peer.port,
-        "ordinal": peer.ordinal,
-        "zone": peer.zone,
-        "node": peer.node,
-        "hostport": peer.hostport,
-    }
+    return {name: getattr(peer, name) for name in _KEYS}
 
 
 def show_set(peers: PeerSet, console: Console | None = None) -> None:

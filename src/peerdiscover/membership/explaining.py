@@ -30,32 +30,29 @@ def explain(
 ) -> str:
     """The text of `Discovery.explain`. `watched`: a watch delivers the answers."""
     last = journal.last
-    peers = [_peer_line(peer, reconciler, health, now) for peer in reconciler.peers]
-    lines = [
-        _head(reconciler, status),
-        "",
-        "Peers:",
-        *(peers or ["  none"]),
-        *_self_line(reconciler, identity),
-    ]
-    lines += [f"  zone of this pod: {printable(reconciler.zone)}"] if reconciler.zone else []
-    if reconciler.recently_removed:
-        lines += ["", "Recently removed:"]
-        lines += [
-            f"  {_name(peer)}: {why}, {_ago(now - at)}"
-            for at, peer, why in reversed(reconciler.recently_removed)
-        ]
-    if last is not None and last.dropped:
-        lines += [
-            "",
-            "Dropped from the last answer:",
-            *(f"  {printable(line, _MAX_LINE)}" for line in last.dropped),
-        ]
-    if last is not None and last.warnings:
-        lines += ["", "Warnings:", *(f"  {printable(line, _MAX_LINE)}" for line in last.warnings)]
+    lowest = min((peer.priority for peer in reconciler.peers), default=0)
     newest = journal.recent_answers[-1] if journal.recent_answers else None
-    answers = [_answer_line(h, now, whole=h is newest) for h in reversed(journal.recent_answers)]
-    lines += ["", "Last answers:", *(answers or ["  none yet"])]
+    sections = {
+        "Peers": [
+            *([_peer_line(peer, reconciler, health, now, lowest) for peer in reconciler.peers] or ["none"]),
+            *_self_line(reconciler, identity),
+            *([f"zone of this pod: {printable(reconciler.zone)}"] if reconciler.zone else []),
+        ],
+        "Recently removed": [
+            f"{_name(peer)}: {why}, {_ago(now - at)}"
+            for at, peer, why in reversed(reconciler.recently_removed)
+        ],
+        "Dropped from the last answer": [printable(line, _MAX_LINE) for line in last.dropped] if last else [],
+        "Warnings": [printable(line, _MAX_LINE) for line in last.warnings] if last else [],
+        "Last answers": [
+            _answer_line(record, now, whole=record is newest) for record in reversed(journal.recent_answers)
+        ]
+        or ["none yet"],
+    }
+    lines = [_head(reconciler, status)]
+    for title, entries in sections.items():
+        if entries:
+            lines += ["", f"{title}:", *(f"  {entry}" for entry in entries)]
     if status.error is not None and (last is None or last.is_evidence):
         lines += ["", f"No answer now: {status.error}"]
     if status.watch_error is not None:
@@ -80,9 +77,8 @@ def _name(peer: Peer) -> str:
     return where if peer.key == peer.hostport else f"{printable(peer.key)} at {where}"
 
 
-def _peer_line(peer: Peer, reconciler: Reconciler, health: Health, now: float) -> str:
-    is_backup = peer.priority > min(other.priority for other in reconciler.peers)
-    backup = f"backup, priority {peer.priority}" if is_backup else ""
+def _peer_line(peer: Peer, reconciler: Reconciler, health: Health, now: float, lowest: int) -> str:
+    backup = f"backup, priority {peer.priority}" if peer.priority > lowest else ""
     also = ", ".join(filter(None, ("self" if peer.is_self else "", printable(peer.zone or ""), backup)))
     held = reconciler.suspects.get(peer.key)
     if held is not None:
@@ -98,7 +94,7 @@ def _peer_line(peer: Peer, reconciler: Reconciler, health: Health, now: float) -
     else:
         why = "in: the last answers have it"
     why += _health(health.failure_records.get(peer), now)
-    return f"  {_name(peer)}{f' ({also})' if also else ''}: {why}"
+    return f"{_name(peer)}{f' ({also})' if also else ''}: {why}"
 
 
 def _health(record: FailureRecord | None, now: float) -> str:
@@ -119,12 +115,12 @@ def _self_line(reconciler: Reconciler, identity: Identity) -> list[str]:
     compared = [f"hostname {identity.name}"] if identity.name else []
     compared += [f"address {address}" for address in identity.addresses]
     known = ", ".join(compared) or "neither its hostname nor its address is known"
-    return [f"  none of them is this pod; compared: {known}"]
+    return [f"none of them is this pod; compared: {known}"]
 
 
 def _answer_line(record: AnswerRecord, now: float, *, whole: bool) -> str:
     answer = record.answer
-    text = f"  {_ago(now - record.at)}: {answer.outcome}"
+    text = f"{_ago(now - record.at)}: {answer.outcome}"
     if record.endpoints:
         text += f", {counted(record.endpoints, 'endpoint')}"
     if answer.ttl is not None:

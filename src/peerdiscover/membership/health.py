@@ -144,14 +144,15 @@ class Health:
 
     def _is_needed(self, peer: Peer, peers: PeerSet) -> bool:
         """Whether its ejection would leave too few; not if there are backups (RFC 2782) to take its load."""
-        ejected = {other for other, record in self.failure_records.items() if record.ejected}
-        if any(other.priority > peer.priority and other not in ejected for other in peers):
+        records = self.failure_records
+        backups = [other for other in peers if other.priority > peer.priority]
+        if not all(other in records and records[other].ejected for other in backups):
             return self._policy.max_ejected == 0
         # Of two or more peers, one may always be ejected.
         most = max(
             int(len(peers) * self._policy.max_ejected), len(peers) > 1 and self._policy.max_ejected > 0
         )
-        return len(ejected) >= most
+        return sum(record.ejected for record in records.values()) >= most
 
     def _start(self, peer: Peer, now: float) -> None:
         if self._policy.slow_start:

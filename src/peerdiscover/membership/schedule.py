@@ -80,17 +80,15 @@ class Schedule:
         seconds = now - (self._since if self.in_flight else self.due)
         return seconds if now > self.overdue_at else None
 
-    def request(self, now: float) -> None:
-        self._ask(now)
-
     def report(self, now: float) -> None:
         # What an earlier report planned may have been made needless by another lookup before its time.
         at = max(now, min(self._reported_at, now) + _REPORTS_APART)
         if min(self.due, self._requested) > at:
             self._reported_at = at
-            self._ask(at)
+            self.request(at)
 
-    def _ask(self, at: float) -> None:
+    def request(self, at: float) -> None:
+        """Make a lookup that starts from now on, at this time or sooner."""
         if self.in_flight:
             self._requested = min(self._requested, at)
         else:

@@ -49,7 +49,8 @@ class BasePicker:
             return
         self._weights = view.weights
         if candidates:
-            self._bind(candidates, tuple(peer for peer in probes if peer not in known))
+            had = set(known)
+            self._bind(candidates, tuple(peer for peer in probes if peer not in had))
         else:
             text = f"{view.peers.service}: {why_none(view, self._include_self, self._zone)}"
             self.end(lambda: self._no_peers_error(text))

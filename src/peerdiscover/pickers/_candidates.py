@@ -87,11 +87,12 @@ def half_open(
 ) -> tuple[Peer, ...]:
     """The peers to be given one call, beside those that were chosen, but no backups of these."""
     backup = max((peer.priority for peer in chosen), default=math.inf)
+    keys = {peer.key for peer in chosen} if view.half_open else set[str]()
     return tuple(
         peer
         for peer in map(view.peers.get, sorted(view.half_open))
         if peer is not None
-        and peer not in chosen
+        and peer.key not in keys
         and peer.priority <= backup
         and (include_self or not peer.is_self)
         and (zone is None or peer.zone == view.zone)

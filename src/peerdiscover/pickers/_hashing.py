@@ -118,7 +118,7 @@ class Subset(RoundRobin):
             self._place = place_of(me)  # and keep it while this pod is not ready, and so not in the set
         candidates, probes = super()._choose(view)
         if probes:  # only those that it would take if they did not fail
-            taken = self._few(tuple(sorted(candidates + probes, key=place_of)))
+            taken = set(self._few(tuple(sorted(candidates + probes, key=place_of))))
             probes = tuple(peer for peer in probes if peer in taken)
         return self._few(candidates), probes
 

@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import pickle
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +18,8 @@ from peerdiscover import (
     NameNotFoundError,
     NoPeersError,
     Outcome,
+    Peer,
+    PeerSet,
     Policy,
     ResolutionTimeoutError,
 )
@@ -344,6 +347,24 @@ def test_explain_tells_chances_and_families() -> None:
     text = told.core.explain(1)
     assert "web-2 at 10.0.0.2:80: in: missing from 1 partial answer, by chance with probability 0.5" in text
     assert "no answer for IPv6" in text
+
+
+def test_explain_goes_through_the_set_as_often_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is held meanwhile."""
+    few, many = Told().hears(pods(*range(3))), Told().hears(pods(*range(50)))
+    times = 0
+    go_through = PeerSet.__iter__
+
+    def count(peers: PeerSet) -> Iterator[Peer]:
+        nonlocal times
+        times += 1
+        return go_through(peers)
+
+    monkeypatch.setattr(PeerSet, "__iter__", count)
+    assert few.core.explain(1)
+    for_few, times = times, 0
+    assert many.core.explain(1)
+    assert times == for_few
 
 
 def test_memory_of_answers_is_bounded() -> None:

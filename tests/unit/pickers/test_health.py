@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from peerdiscover.peers import View
-from peerdiscover.pickers import Random, RoundRobin, pickable
+from peerdiscover.peers import Peer, View
+from peerdiscover.pickers import LeastRequests, Random, RoundRobin, Subset, pickable
 from tests.unit.tables import peers
 
 MANY = 4000
@@ -41,6 +42,28 @@ def test_who_is_ejected_is_left_out_and_comes_back(kind: Callable[[], RoundRobin
 def test_below_half_all_are_tried(kind: Callable[[], RoundRobin | Random]) -> None:
     picker = bound(kind, View(peers(0, 1, 2), ejected=frozenset({"web-1"}), half_open=frozenset({"web-2"})))
     assert set(keys(picker, 200)) == {"web-0", "web-1", "web-2"}
+
+
+@pytest.mark.parametrize("kind", [RoundRobin, LeastRequests, partial(Subset, k=100)])
+def test_many_half_open_peers_are_not_compared_with_each_other(
+    kind: Callable[[], RoundRobin | LeastRequests], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand pods half may fail at once, and the lock is held meanwhile."""
+    web = peers(*range(200))
+    half = [peer.key for peer in web][::2]
+    compared = 0
+    is_equal = Peer.__eq__
+
+    def count(one: Peer, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return is_equal(one, other)
+
+    picker = kind()
+    monkeypatch.setattr(Peer, "__eq__", count)
+    for half_open in (half[:-1], half):
+        picker.rebind(View(web, half_open=frozenset(half_open)))
+    assert compared < 10 * len(web)
 
 
 def test_suspects_and_ejections_add_up() -> None:
