@@ -48,6 +48,15 @@ def test_each_code_is_made_by_a_test() -> None:
     assert made | {"PD204", "PD307", "PD404"} == set(CHECKS)
 
 
+def test_each_code_is_made_on_the_control_plane() -> None:
+    """As an object of the table there, or in a test of its own; they say what is found beside it."""
+    folder = ROOT / "tests" / "integration" / "kubernetes"
+    text = "".join(path.read_text() for path in folder.glob("test_doctor*.py"))
+    made = set(re.findall(r'"(PD\d{3})": "(?:error|warning)"', text)) | {"PD404"}  # which is a note
+    made |= {code for mistake, (code, _, _) in test_manifests.MADE.items() if f'    "{mistake}",\n' in text}
+    assert made == CHECKS.keys()
+
+
 SHORT = {
     "svc": "Service", "sts": "StatefulSet", "deploy": "Deployment", "ds": "DaemonSet", "job": "Job",
     "cj": "CronJob", "po": "Pod", "netpol": "NetworkPolicy", "endpointslices": "EndpointSlice",

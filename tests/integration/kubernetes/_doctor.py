@@ -36,6 +36,12 @@ def levels(said: Json) -> dict[str, str]:
     return {one["code"]: one["level"] for one in said["findings"] if one["level"] != "note"}
 
 
+def found(said: Json, code: str, about: str = "") -> Json:
+    """The one finding of that code, about such an object."""
+    (only,) = (one for one in said["findings"] if one["code"] == code and one["object"].startswith(about))
+    return dict(only)
+
+
 class Doctor:
     """A pod that runs doctor, as an account that may read all that doctor reads."""
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.tools.cluster import Cluster, Workload
+from tests.tools.cluster._network import GATEWAY
 from tests.waiting import eventually
 
-from ._doctor import DOCTOR, LISTENS, MANIFESTS, Doctor
+from ._doctor import DOCTOR, LISTENS, MANIFESTS, Doctor, apply, found, levels, path
 
 Make = Callable[..., Workload]
 Json = dict[str, Any]
@@ -33,7 +34,7 @@ def test_good_services_are_clean(doctor: Doctor, statefulset: Make, deployment: 
     statefulset("web", 3, container=LISTENS).wait(3)
     deployment("app", 2, container=LISTENS).wait(2)
     for name in "web:http", "web:8080", "web", "app:http", f"web.{doctor.namespace}.svc.cluster.local:http":
-        said = doctor.run(name)
+        said = doctor.run(name, "--strict")
         assert {one["code"] for one in said["findings"]} <= {"PD404"}, said["findings"]
         assert not {"PD101", "PD105", "PD201", "PD302"} - set(said["passed"])
         reasons = [one["why"] for one in said["not_checked"]]
@@ -50,13 +51,52 @@ def test_who_asks_in_the_set_knows_itself(doctor: Doctor, statefulset: Make) -> 
     assert "PD203" in said["passed"]
 
 
-def test_listening_on_loopback(doctor: Doctor, statefulset: Make) -> None:
+def test_listening_on_loopback(doctor: Doctor, cluster: Cluster, statefulset: Make) -> None:
     command = ["python3", "-m", "http.server", "8080", "--bind", "127.0.0.1"]
     web = statefulset("web", 1, command=command, pod={"serviceAccountName": "doctor"})
     web.wait(1)
     eventually(lambda: doctor.levels("web:http", pod="web-0").keys() >= {"PD201", "PD203"}, 30)
-    found = doctor.levels("web:http", pod="web-0")
-    assert found == {"PD201": "error", "PD203": "error", "PD402": "warning"}
+    said = doctor.run("web:http", pod="web-0")
+    assert levels(said) == {"PD201": "error", "PD203": "error", "PD402": "warning"}
+    assert found(said, "PD203")["change"] == "--host 0.0.0.0 (or ::) of the server"
+    container = {"name": "main", "command": [*command[:-1], "0.0.0.0"]}
+    cluster.api.patch(web.path, {"spec": {"template": {"spec": {"containers": [container]}}}})
+    web.wait(1)
+    eventually(lambda: doctor.levels("web:http", pod="web-0") == {"PD402": "warning"})
+
+
+def test_a_pod_that_sends_from_another_address(cluster: Cluster, namespace: str, deployment: Make) -> None:
+    """PD204. With a second network a pod may not see by which address it is listed."""
+    doctor = Doctor(cluster, namespace)
+    command = ["python3", "-m", "http.server", "8080"]
+    app = deployment("app", 1, command=command, container=LISTENS, pod={"serviceAccountName": "doctor"})
+
+    def with_another(address: str) -> str:
+        (pod,) = app.wait(1)
+        cluster.exec(pod.name, namespace, ["ip", "addr", "add", f"{address}/32", "dev", "eth0"], check=True)
+        route = ["default", "via", GATEWAY, "src", address]
+        cluster.exec(pod.name, namespace, ["ip", "route", "replace", *route], check=True)
+        return pod.name
+
+    said = doctor.run("app:http", pod=with_another("10.244.254.8"))
+    assert levels(said) == {"PD204": "warning"}
+    assert found(said, "PD204")["change"] == "POD_NAME and POD_IP by the downward API"
+    env = [
+        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}}
+        for name, field in (("POD_NAME", "metadata.name"), ("POD_IP", "status.podIP"))
+    ]
+    container = {"name": "main", "env": env}
+    cluster.api.patch(app.path, {"spec": {"template": {"spec": {"containers": [container]}}}})
+    assert doctor.levels("app:http", pod=with_another("10.244.254.9")) == {}
+
+
+def test_rolling_restarts_outrun_dns(doctor: Doctor, statefulset: Make) -> None:
+    """PD404, which is a note: the change makes it go."""
+    statefulset("web", 2, container=LISTENS).wait(2)
+    said = doctor.until({}, "web:http")
+    doctor.mend(found(said, "PD404")["change"])
+    said = doctor.until({}, "web:http")
+    assert "PD404" in said["passed"]
 
 
 def test_there_is_no_such_service(doctor: Doctor, statefulset: Make) -> None:
@@ -65,6 +105,8 @@ def test_there_is_no_such_service(doctor: Doctor, statefulset: Make) -> None:
     (finding,) = (one for one in said["findings"] if one["level"] != "note")
     assert finding["code"] == "PD104"
     assert f"there is no Service wbe in {doctor.namespace}; Services there: " in finding["seen"]
+    assert finding["change"] == "the Service's name and namespace"
+    doctor.until({}, "web:http")
 
 
 def test_no_pod_is_ready(doctor: Doctor, statefulset: Make) -> None:
@@ -74,13 +116,18 @@ def test_no_pod_is_ready(doctor: Doctor, statefulset: Make) -> None:
     (finding,) = (one for one in doctor.run("web:http")["findings"] if one["code"] == "PD104")
     assert "2 pods, none ready: web-0 " in finding["seen"]
     assert finding["object"] == f"Service {doctor.namespace}/web"
+    assert finding["change"].endswith("or publishNotReadyAddresses: true")
+    doctor.change("Service", "web", publishNotReadyAddresses=True)
+    doctor.until({"PD307": "warning"}, "web:http")
 
 
 def test_no_pod_was_made(doctor: Doctor, statefulset: Make) -> None:
-    statefulset("web", 0, container=LISTENS)
+    web = statefulset("web", 0, container=LISTENS)
     said = doctor.run("web:http")
     (finding,) = (one for one in said["findings"] if one["level"] != "note")
     assert (finding["code"], finding["seen"]) == ("PD104", "no pod was made yet")
+    web.scale(1)
+    doctor.until({}, "web:http")
 
 
 def test_not_headless(doctor: Doctor, deployment: Make) -> None:
@@ -98,8 +145,11 @@ def test_ports(doctor: Doctor, statefulset: Make) -> None:
     ports = [{"name": "http", "port": 80, "targetPort": 9999}]
     doctor.change("Service", "web", ports=ports)
     doctor.until({"PD201": "error", "PD303": "warning", "PD304": "warning"}, "web:http")
-    (finding,) = (one for one in doctor.run("web:http")["findings"] if one["code"] == "PD201")
+    finding = found(doctor.run("web:http"), "PD201")
     assert "they accept at 8080" in finding["seen"]
+    name = finding["change"].removeprefix("the name: ")
+    assert name == f"web.{doctor.namespace}:8080"
+    assert "PD201" not in doctor.levels(name)
 
 
 def test_a_pod_that_does_not_answer(doctor: Doctor, statefulset: Make, cluster: Cluster) -> None:
@@ -115,25 +165,35 @@ def test_no_nameserver_answers(doctor: Doctor, statefulset: Make, cluster: Clust
     cluster.pause_part("coredns")
     said = doctor.run("web:http")
     cluster.resume_part("coredns")
-    assert {one["code"]: one["level"] for one in said["findings"] if one["level"] != "note"} == {
-        "PD101": "error"
-    }
+    assert levels(said) == {"PD101": "error"}
     codes = {code for one in said["not_checked"] for code in one["codes"]}
     assert codes >= {"PD104", "PD106", "PD109", "PD201", "PD202"}
+    doctor.until({}, "web:http")
 
 
 def test_another_cluster_domain(doctor: Doctor, statefulset: Make) -> None:
     statefulset("web", 1, container=LISTENS).wait(1)
-    found = doctor.levels("web:http", "--cluster-domain", "corp.example")
-    assert found == {"PD103": "error"}
+    said = doctor.run("web:http", "--cluster-domain", "corp.example")
+    assert levels(said) == {"PD103": "error"}
+    setting, _, without = found(said, "PD103")["change"].partition(", ")
+    assert without == "or no setting at all"
+    doctor.until({}, "web:http", "--cluster-domain", setting.removeprefix("PEERDISCOVER_CLUSTER_DOMAIN="))
+    doctor.until({}, "web:http")
 
 
-def test_unready_pods_are_listed(doctor: Doctor, statefulset: Make) -> None:
+def test_unready_pods_are_listed(doctor: Doctor, cluster: Cluster, statefulset: Make) -> None:
     web = statefulset("web", 2, container=LISTENS, publish_not_ready=True)
     web.wait(2)
     web.set_ready("web-1", False)
-    doctor.until({"PD307": "warning"}, "web:http")
+    said = doctor.until({"PD307": "warning"}, "web:http")
     assert doctor.offline("web:http") == {"PD307": "warning"}
+    change = "a second headless Service without publishNotReadyAddresses, for requests"
+    assert found(said, "PD307")["change"] == change
+    service = cluster.api.get(path("Service", doctor.namespace, "web"))["spec"]
+    spec = {key: service[key] for key in ("clusterIP", "ports", "selector")}
+    metadata = {"name": "requests", "namespace": doctor.namespace}
+    apply(cluster, {"kind": "Service", "metadata": metadata, "spec": spec})
+    doctor.until({}, "requests:http")
 
 
 def test_the_right_to_read_is_missing(cluster: Cluster, namespace: str, statefulset: Make) -> None:

@@ -19,7 +19,7 @@ from tests.tools.cluster import Cluster, Workload
 from tests.tools.cluster._network import GATEWAY
 from tests.waiting import eventually
 
-from ._doctor import LISTENS, Doctor, Json, apply, path
+from ._doctor import LISTENS, Doctor, apply, found, path
 from ._nameserver import coredns
 from ._swallowing import Proxy
 
@@ -34,11 +34,6 @@ NO_TCP = ["ip", "rule", "add", "pref", "2", "iif", "eth0", "ipproto", "tcp", "sp
 @pytest.fixture
 def doctor(cluster: Cluster, namespace: str) -> Doctor:
     return Doctor(cluster, namespace)
-
-
-def found(said: Json, code: str, about: str = "") -> Json:
-    (only,) = (one for one in said["findings"] if one["code"] == code and one["object"].startswith(about))
-    return dict(only)
 
 
 def many(doctor: Doctor, pods: int) -> None:
