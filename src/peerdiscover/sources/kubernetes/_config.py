@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,34 +34,23 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _MALFORMED = "a token is printable ASCII without spaces or newlines (what was found is not shown here)"
 
 
+@dataclass(eq=False, repr=False)
 class ClusterConfig:
-    """An API server, and the credentials for it. `find_cluster` makes one for each watch.
+    """An API server, and the credentials for it. `find_cluster` makes one for each watch."""
 
-    `server`: the URL that paths are appended to, without a slash at its end
-    `origin`: where all this comes from, for errors
-    `ca`: the file that the server's certificate must verify against; None: the system's trust store
-    `token`: the bearer token
-    `token_file`: a file with the token, read again and again; `token` counts until it was read
-    """
-
-    def __init__(
-        self,
-        server: str,
-        origin: str,
-        *,
-        ca: Path | None = None,
-        token: str | None = None,
-        token_file: Path | None = None,
-    ) -> None:
-        self.server = server
-        self._origin = origin
-        self._ca = ca
-        self._token = token
-        self._token_file = token_file
-        self._read_at: float | None = None
-        self._trouble = ""
-        self.redactor = Redactor()
-        """Knows every token that `authorization` gave out."""
+    server: str
+    """The URL that paths are appended to, without a slash at its end."""
+    origin: str
+    """Where all this comes from, for errors."""
+    ca: Path | None = None
+    """The file that the server's certificate must verify against; None: the system's trust store."""
+    token: str | None = None
+    token_file: Path | None = None
+    """A file with the token, read again and again; `token` counts until it was read."""
+    redactor: Redactor = field(default_factory=Redactor, init=False)
+    """Knows every token that `authorization` gave out."""
+    _read_at: float | None = field(default=None, init=False)
+    _trouble: str = field(default="", init=False)
 
     def __repr__(self) -> str:
         return f"ClusterConfig({self.describe()})"
@@ -68,21 +58,21 @@ class ClusterConfig:
     def describe(self) -> str:
         """The server, and where the credentials come from; never a secret."""
         trouble = f"; {self._trouble}" if self._trouble else ""
-        return f"{self.server}, by {self._origin}{trouble}"
+        return f"{self.server}, by {self.origin}{trouble}"
 
     def ssl_context(self) -> ssl.SSLContext:
         """A new context, with the CA as it is now. `ConfigurationError` names the file."""
-        if self._ca is None:
+        if self.ca is None:
             return ssl.create_default_context()
         # It verifies, and checks the host's name. Not `create_default_context`: from Python 3.13 on that
         # adds VERIFY_X509_STRICT, and the CAs of many clusters lack extensions that it requires.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            context.load_verify_locations(cafile=self._ca)
+            context.load_verify_locations(cafile=self.ca)
         except ssl.SSLError:
-            raise ConfigurationError(f"{self._ca}: holds no CA certificate in PEM") from None
+            raise ConfigurationError(f"{self.ca}: holds no CA certificate in PEM") from None
         except OSError as error:
-            raise ConfigurationError(f"{self._ca}: the CA cannot be read: {error.strerror}") from None
+            raise ConfigurationError(f"{self.ca}: the CA cannot be read: {error.strerror}") from None
         return context
 
     def authorization(self, now: float) -> str | None:
@@ -90,20 +80,20 @@ class ClusterConfig:
 
         `ConfigurationError` if the token file gives none and never gave one.
         """
-        path = self._token_file
+        path = self.token_file
         if path is not None and (self._read_at is None or now - self._read_at > REREAD):
             try:
-                self._token = _token_in(path)
+                self.token = _token_in(path)
             except ConfigurationError as error:
-                if self._token is None:
+                if self.token is None:
                     raise
                 self._trouble = f"an older token, since {error}"
             else:
                 self._read_at, self._trouble = now, ""
-        if self._token is None:
+        if self.token is None:
             return None
-        self.redactor.add(self._token)
-        return f"Bearer {self._token}"
+        self.redactor.add(self.token)
+        return f"Bearer {self.token}"
 
     def refused(self) -> None:
         """The server did not accept the token: read it again before the next request."""
@@ -111,7 +101,7 @@ class ClusterConfig:
 
     def certificate_error(self, error: ssl.SSLCertVerificationError) -> ConfigurationError:
         """What to raise if the server's certificate does not verify: it names server and CA."""
-        against = self._ca or "the trust store of the system (no CA was given)"
+        against = self.ca or "the trust store of the system (no CA was given)"
         return ConfigurationError(
             f"the certificate of {self.server} does not verify against {against}: {error.verify_message}"
         )
