@@ -15,7 +15,7 @@ from typing import Any
 from peerdiscover.answers import Answer, LookupRequest, PullSource, PushSource, Source
 from peerdiscover.errors import ConfigurationError
 
-from ._failures import answer_from, answer_from_awaitable, belongs_to_program, checked, failed
+from ._failures import answer_from, answer_from_awaitable, checked
 
 _log = logging.getLogger("peerdiscover")
 
@@ -99,7 +99,8 @@ def follow(source: Source, request: LookupRequest, on_answer: Callable[[Answer],
 
     Returns the failed answer that it ends with.
     """
-    try:
+
+    def watch() -> Answer:
         answers = iter(_watch(source, request, "watch"))
         try:
             for answer in answers:
@@ -109,11 +110,9 @@ def follow(source: Source, request: LookupRequest, on_answer: Callable[[Answer],
         finally:
             if hasattr(answers, "close"):
                 answers.close()
-    except BaseException as error:
-        if belongs_to_program(error):
-            raise
-        return failed(error)
-    return Answer.failed("the watch ended")
+        return Answer.failed("the watch ended")
+
+    return answer_from(watch)
 
 
 async def afollow(source: Source, request: LookupRequest, on_answer: Callable[[Answer], object]) -> Answer:

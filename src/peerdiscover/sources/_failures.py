@@ -24,7 +24,8 @@ def answer_from(call: Callable[[], object]) -> Answer:
     try:
         return checked(call())
     except BaseException as error:
-        if belongs_to_program(error):
+        # In the main thread a signal handler may have raised it: the program must see that.
+        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
             raise
         return failed(error)
 
@@ -46,11 +47,6 @@ async def answer_from_awaitable(call: Callable[[], Awaitable[object]]) -> Answer
             if _task_is_cancelled():
                 raise
         return failed(error)
-
-
-def belongs_to_program(error: BaseException) -> bool:
-    """Whether a signal handler may have raised this, so that the program must see it."""
-    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def checked(answer: object) -> Answer:
