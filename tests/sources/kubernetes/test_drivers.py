@@ -37,6 +37,7 @@ from peerdiscover.sources._calling import Cancellation
 from peerdiscover.sources.environment import Environment, ResolvConf
 from peerdiscover.sources.kubernetes import _reflector
 from tests.discovery.test_fork import Child
+from tests.tools.certificates import Authority
 from tests.waiting import LONG, eventually
 
 from .test_reflector import END, added, deleted, item
@@ -408,6 +409,21 @@ def test_a_stream_that_never_pauses_is_read_again_when_its_time_ends(
     monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
     with Fake(floods(raw(b" "), OK, SYNCED), stays(OK, chunk(added("10.0.0.2"), END))) as fake:
         answers = take(Kubernetes(fake.url, timeout_seconds=1), 2)
+    assert [there(answer) for answer in answers] == [{"10.0.0.1"}, {"10.0.0.2"}]
+
+
+def test_a_stream_that_never_pauses_over_tls(
+    take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What TLS has read in advance ends soon, and then the clock is looked at."""
+    monkeypatch.setattr(_reflector, "FIRST_WAIT", 0.01)
+    authority = Authority(tmp_path, "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.sign("api", "IP:127.0.0.1"))
+    scripts = floods(raw(b" "), OK, SYNCED), stays(OK, chunk(added("10.0.0.2"), END))
+    with Fake(*scripts, context=context) as fake:
+        source = Kubernetes(f"https://127.0.0.1:{fake.port}", ca=authority.ca, timeout_seconds=1)
+        answers = take(source, 2)
     assert [there(answer) for answer in answers] == [{"10.0.0.1"}, {"10.0.0.2"}]
 
 
