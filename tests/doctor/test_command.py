@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from jsonschema.validators import validator_for
 
 from peerdiscover.doctor._codes import page
 from peerdiscover.doctor._reading import MAX_BYTES
@@ -90,7 +91,7 @@ def test_json_has_the_same_keys_always(wrong: str) -> None:
 
 def test_the_schemas_are_strict() -> None:
     for schema in OURS, SARIF:
-        validator = jsonschema.validators.validator_for(schema)
+        validator = validator_for(schema)
         validator.check_schema(schema)
         assert schema["additionalProperties"] is False
     assert OURS["required"] == list(OURS["properties"])

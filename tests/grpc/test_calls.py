@@ -330,23 +330,23 @@ def test_closing_ends_calls_that_wait_for_pods(kind: str) -> None:
         waiting = [threads.submit(call) for call in web.each_kind(wait_for_ready=True, timeout=None)]
         if kind == "threads":
             future = web.stub["Say"].future(b"", wait_for_ready=True)
+
+            def ended() -> Any:
+                return future.code(), future.details(), future.done()
         else:
 
             async def waits() -> object:
                 call = web.stub["Say"](b"", wait_for_ready=True)
                 return await call.code(), await call.details(), call.done()
 
-            waiting_for_code = threads.submit(web.run, waits())  # type: ignore[attr-defined]
+            ended = threads.submit(web.run, waits()).result  # type: ignore[attr-defined]
         eventually(lambda: web.channel._state.budget._requests > 4.9)
         closing = web.channel.close()
         if kind == "asyncio":
             web.run(closing)  # type: ignore[attr-defined]
-            status, details, done = waiting_for_code.result(LONG)
-            assert (status, done) == (grpc.StatusCode.CANCELLED, True)
-            assert "this channel was closed" in details
-        else:
-            assert future.code() is grpc.StatusCode.CANCELLED
-            assert "this channel was closed" in future.details()
+        status, details, done = ended()
+        assert (status, done) == (grpc.StatusCode.CANCELLED, True)
+        assert "this channel was closed" in details
         for number, call in enumerate(waiting):
             blocks = kind == "threads" and number in (0, 2)
             with pytest.raises(ClosedError if blocks else grpc.RpcError, match="this channel was closed"):

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from peerdiscover import Discovery
@@ -81,13 +81,12 @@ def _drawn(console: Console, discovery: Discovery, since: dict[str, str]) -> Ren
 @contextmanager
 def _quit_key(act: Callable[[], object]) -> Iterator[None]:
     """Call `act` when `q` is pressed, if there is a keyboard."""
-    try:
-        fd = sys.stdin.fileno()
-        reads_keys = os.tcgetpgrp(fd) == os.getpgrp()
-    except (AttributeError, OSError, ValueError):  # it is closed, no terminal, or not this session's
-        reads_keys = False
-    if not reads_keys:
-        yield  # a command in the background must not read from the terminal
+    fd = -1
+    with suppress(AttributeError, OSError, ValueError):  # it is closed, no terminal, or not this session's
+        if os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp():  # a command in the background must not read
+            fd = sys.stdin.fileno()
+    if fd < 0:
+        yield
         return
     import termios
     import tty
