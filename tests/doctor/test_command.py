@@ -165,6 +165,25 @@ def test_notes_are_shown_with_all(tmp_path: Path) -> None:
     assert "note PD305" in run("doctor", "-f", str(path), "--all").stdout
 
 
+def test_services_that_list_unready_pods_are_counted(tmp_path: Path) -> None:
+    """No finding: most charts do so on purpose."""
+    m = Manifests()
+    path = tmp_path / "web.json"
+    for unready, said in (
+        (0, ""),
+        (1, " (1 lists pods that are not ready)"),
+        (2, " (2 list pods that are not ready)"),
+    ):
+        m.copy_of(m.service, f"web-{unready}", publishNotReadyAddresses=unready > 0)
+        path.write_text(json.dumps(m.all))
+        shown = " ".join(run("doctor", "-f", str(path)).stdout.split())
+        assert (
+            shown.partition(" and 1 workload in 1 file, ")[0].partition("Service")[2].removeprefix("s")
+            == said
+        )
+        assert "PD307" not in shown
+
+
 def test_a_manifest_is_read_from_stdin() -> None:
     done = subprocess.run(
         [COMMAND, "doctor", "-f", "-"],

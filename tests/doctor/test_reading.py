@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +17,10 @@ from peerdiscover.doctor._objects import Objects
 from peerdiscover.doctor._reading import MAX_BYTES, read
 from peerdiscover.doctor._report import Report, of_manifests
 from peerdiscover.errors import ConfigurationError
+from peerdiscover.names import ServiceName
 
 from ._objects import Json, Manifests, findings, world_of
+from .test_manifests import slice_of
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIP: None}\n"
 
@@ -241,3 +244,27 @@ def test_ports_as_strings_are_said_to_be_none() -> None:
     (missing,) = report.missing
     assert missing.codes == ("PD302", "PD303", "PD304")
     assert missing.why.startswith("Service prod/web-headless: a port of it is no number")
+
+
+def test_a_wait_with_odd_words_is_read() -> None:
+    """An empty word, and a number that Python refuses to read."""
+    for words in ["wait", "", "web-headless:http"], ["wait", "web-headless:http", "--min", "9" * 5000]:
+        m = Manifests()
+        m.container["command"] = ["sh", "-c", shlex.join(["peerdiscover", *words])]
+        assert [one.code for one in findings(m.all)] == ["PD403"]
+
+
+def test_addresses_of_an_endpoint_that_are_none() -> None:
+    world = world_of([{**slice_of("http"), "endpoints": [{"addresses": 8080}, {"addresses": ["10.0.0.1"]}]}])
+    world.name, world.namespace = ServiceName.parse("web-headless.prod:http"), "prod"
+    assert world.ready == frozenset({"10.0.0.1"})
+
+
+def test_services_that_all_select_all_workloads_are_looked_at_in_time() -> None:
+    """As many pairs as the square of the objects, and no cube: none of these is looked up by a search."""
+    m = Manifests()
+    for number in range(200):
+        m.copy_of(m.service, f"web-{number}")
+        m.copy_of(m.statefulset, f"web-{number}", serviceName=f"web-{number}")
+        m.copy_of(m.policy, f"web-{number}")
+    assert findings(m.all) == []

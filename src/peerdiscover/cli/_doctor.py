@@ -64,12 +64,7 @@ def _files(arguments: Namespace, report: Report, name: ServiceName | None, names
     of_manifests(report, world)
     if arguments.output == "text":
         files = len({file for _, file, _ in found})
-        counts = (
-            _many(len(objects.headless()), "headless Service"),
-            _many(len(objects.workloads()), "workload"),
-            _many(files, "file"),
-        )
-        _print([("", f"{counts[0]} and {counts[1]} in {counts[2]}, {len(report.checked)} checks")])
+        _print(_output.overview(objects, files, len(report.checked)))
     return _end(arguments, report, str(name) if name else None, None, began)
 
 
@@ -101,10 +96,6 @@ def _home(objects: Objects, name: ServiceName | None, namespace: str | None) -> 
         return namespace or ""
     there = {one.namespace for one in objects.of_kind("Service") if one.name == name.service}
     return name.namespace or namespace or (there.pop() if len(there) == 1 else "")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _end(arguments: Namespace, report: Report, name: str | None, asked_from: str | None, began: float) -> int:

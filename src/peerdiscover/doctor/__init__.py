@@ -18,7 +18,8 @@ The modules, from the top:
     _words       what a container's command says of us                      pure
     _world       what a check looks at                                      pure
     _codes       the 27 checks, in words                                    pure
-    _objects     Kubernetes objects, and what follows from several of them  pure
+    _objects     what follows from several Kubernetes objects               pure
+    _object      one of them, and what is written in it                     pure
     _yaml        YAML as values of JSON                                     pure
 
 Invariants:

@@ -18,12 +18,10 @@ import httpcore
 from peerdiscover._text import printable
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment
-from peerdiscover.sources.kubernetes._config import ClusterConfig, find_cluster
+from peerdiscover.sources.kubernetes._config import find_cluster
 from peerdiscover.sources.kubernetes._rbac import forbidden_text, who_was_refused
 
 from ._objects import Objects
-
-__all__ = ["KINDS", "plural_of", "read_namespace"]
 
 KINDS = {
     "Service": "api/v1",
@@ -62,42 +60,43 @@ def read_namespace(
     left = list(KINDS)
     try:
         config = find_cluster(environment=environment)
-        headers = {"accept": "application/json"}
-        if (authorization := config.authorization(time.monotonic())) is not None:
-            headers["authorization"] = authorization
+        authorization = config.authorization(time.monotonic())
+        headers = {"accept": "application/json"} | ({"authorization": authorization} if authorization else {})
         with httpcore.ConnectionPool(ssl_context=config.ssl_context()) as pool:
             while left:
-                kind = left[0]
-                what = f"{plural_of(kind)} of {namespace}"
-                status, body = _get(pool, _url(config, kind, namespace), headers, end - time.monotonic())
+                kind, plural = left[0], plural_of(left[0])
+                url = f"{config.server}/{KINDS[kind]}/namespaces/{namespace}/{plural}"
+                status, body = _get(pool, url, headers, end - time.monotonic())
                 left.pop(0)
+                what = f"{plural} of {namespace}"
                 if status == 200:
-                    listed = _items(body)
-                    found += [({**one, "kind": kind}, None, None) for one in listed or ()]
-                    if listed is None:
+                    listed = _field(body, "items")
+                    if isinstance(listed, list):
+                        found += [
+                            ({**one, "kind": kind}, None, None) for one in listed if isinstance(one, dict)
+                        ]
+                    else:
                         unread[kind] = f"{what}: more than {MAX_BYTES:,} bytes, or no JSON"
                     continue
-                message = printable(_message(config.redactor.raw(body)), 300)
-                who = who_was_refused(message)
+                reason = _field(config.redactor.raw(body), "message") or "no reason is given"
+                message = printable(str(reason), 300)
                 unread[kind] = f"{what}: {status} {message}"
+                said = f"the API server does not accept the token: {message}"
                 if status == 403:
+                    who = who_was_refused(message)
                     unread[kind] = f"{what}: may not be listed by {who or 'this account'}"
+                    said = forbidden_text(namespace, service, who, environment.namespace())
                 if kind == "EndpointSlice" and status in (401, 403):
-                    refused = f"the API server does not accept the token: {message}"
-                    if status == 403:
-                        refused = forbidden_text(namespace, service, who, environment.namespace())
+                    refused = said
     except FAILURES as error:
         # For all kinds alike: that there is no server, no token, no answer.
-        unread |= dict.fromkeys(left, f"the API server: {_first_sentence(error)}")
+        first = str(error).partition(". ")[0] or type(error).__name__
+        unread |= dict.fromkeys(left, f"the API server: {printable(first, 300)}")
         if isinstance(error, ConfigurationError):
             refused = refused or str(error)
     objects = Objects.of(found, namespace)
     objects.unread, objects.is_live = unread, True
     return objects, refused
-
-
-def _url(config: ClusterConfig, kind: str, namespace: str) -> str:
-    return f"{config.server}/{KINDS[kind]}/namespaces/{namespace}/{plural_of(kind)}"
 
 
 def plural_of(kind: str) -> str:
@@ -121,24 +120,9 @@ def _get(
         return response.status, bytes(body)
 
 
-def _items(body: bytes) -> list[dict[str, Any]] | None:
-    """The objects of a list; None if it is too long or none."""
-    if len(body) > MAX_BYTES:
-        return None
+def _field(body: bytes, key: str) -> Any:
+    """A field of a JSON object; None if it is too long, or there is none."""
     try:
-        listed = json.loads(body)["items"]
+        return json.loads(body)[key] if len(body) <= MAX_BYTES else None
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else None
-
-
-def _message(body: bytes) -> str:
-    """What the server says in a Status."""
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return "no reason is given"
-
-
-def _first_sentence(error: BaseException) -> str:
-    return printable(str(error).partition(". ")[0] or type(error).__name__, 300)

@@ -9,14 +9,14 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import Outcome
 from peerdiscover.membership.members import peers_of
 from peerdiscover.names import ServiceName
-from peerdiscover.peers import Peer, place_of
+from peerdiscover.peers import place_of
 from peerdiscover.sources import _server
 from peerdiscover.sources.dns import DNS
 from peerdiscover.sources.environment import Environment
@@ -28,9 +28,7 @@ from ._names import CHECKS_OF_DNS, agree
 from ._pods import MAX_PODS, connect, this_pod
 from ._reached import CHECKS_OF_PODS
 from ._report import Report, code_of, of_manifests
-from ._world import Heard, Server, World, ready_addresses
-
-__all__ = ["Asking", "Section"]
+from ._world import CheckFunction, Heard, World
 
 API_SECONDS = 5.0
 LOOKUP_SECONDS = 3.0
@@ -39,6 +37,7 @@ MAX_TTL = 31.0
 OF_ANSWERS = ("PD103", "PD104", "PD105", "PD106", "PD107", "PD108", "PD109", "PD205")
 """What nothing is known of unless DNS answers."""
 OF_CONNECTIONS = ("PD201", "PD202", "PD203")
+OF_THIS_POD = ("PD203", "PD204")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,37 +100,32 @@ class Asking:
     # DNS
 
     def _hear(self) -> Heard:
+        name = self.name
+        heard = Heard(self._absolute, self._zone, own=self.own, is_given=self._is_given)
         if not self._servers:
             why = "no nameserver is known: resolv.conf has none, and --nameserver was not given"
-            return Heard(self._absolute, self._zone, Answer.failed(why), own=self.own)
-        port = (
-            f"_{self.name.port}._{self.name.protocol}.{self._absolute}"
-            if isinstance(self.name.port, str)
-            else None
-        )
-        servers = ask_servers(self._servers, self._absolute, port)
-        answer = self._lookup(servers)
-        heard = Heard(
-            self._absolute, self._zone, answer, servers=servers, own=self.own, is_given=self._is_given
-        )
-        heard.peers = self._peers(answer)
-        answering = [a for a, s in zip(self._servers, servers, strict=True) if any(s.udp)]
+            heard.answer = Answer.failed(why)
+            return heard
+        port = f"_{name.port}._{name.protocol}.{self._absolute}" if isinstance(name.port, str) else None
+        heard.servers = ask_servers(self._servers, self._absolute, port)
+        heard.answer = self._lookup(heard)
+        peers = sorted(peers_of(heard.answer.endpoints).values(), key=place_of)
+        me = self.environment.identity(name).find(peers)
+        heard.peers = tuple(replace(peer, is_self=peer.key == me) for peer in peers)
+        answering = [a for a, s in zip(self._servers, heard.servers, strict=True) if any(s.udp)]
         if answering:
             heard.zones = self._zones(answering[0])
-        ready = ready_addresses(self.world)
-        replies = [reply for server in servers for reply in server.udp]
-        if answer.kind == "headless" and not agree(replies, ready):
-            self._hear_again(heard, answer.ttl)
+        replies = [reply for server in heard.servers for reply in server.udp]
+        if heard.answer.kind == "headless" and not agree(replies, self.world.ready):
+            self._hear_again(heard)
         return heard
 
-    def _lookup(self, servers: list[Server]) -> Answer:
+    def _lookup(self, heard: Heard) -> Answer:
         """The library's own answer; with a port that DNS gives, if the name's is not there."""
         name = self.name
-        numbers = sorted({srv.port for server in servers for r in server.udp if r for srv in r.services})
-        is_missing = any(server.port is not None and server.port.is_negative for server in servers)
-        if name.port is None or is_missing:
-            name = ServiceName(name.service, name.namespace, name.domain, (numbers or [1])[0])
-        if all(server.is_silent for server in servers):
+        if name.port is None or heard.lacks_port:
+            name = ServiceName(name.service, name.namespace, name.domain, (heard.srv_ports or [1])[0])
+        if all(server.is_silent for server in heard.servers):
             return Answer.failed("no nameserver answers")
         source = DNS(
             [str(one) for one in self._servers], self._namespace, self._zone, environment=self.environment
@@ -141,11 +135,6 @@ class Asking:
         )
         answer = source.lookup(request)
         return source.lookup(replace(request, second_opinion=True)) if answer.is_empty else answer
-
-    def _peers(self, answer: Answer) -> tuple[Peer, ...]:
-        peers = sorted(peers_of(answer.endpoints).values(), key=place_of)
-        me = self.environment.identity(self.name).find(peers)
-        return tuple(replace(peer, is_self=peer.key == me) for peer in peers)
 
     def _zones(self, server: _server.Server) -> dict[str, bool]:
         """Whether the zone in use is the cluster's; if not, whether those of the search list are."""
@@ -160,21 +149,18 @@ class Asking:
                 break
         return zones
 
-    def _hear_again(self, heard: Heard, ttl: float | None) -> None:
+    def _hear_again(self, heard: Heard) -> None:
         """Ask for another round after a TTL, if there is time for it."""
-        wait = min((ttl or 5.0) + 1, MAX_TTL)
+        wait = min((heard.answer.ttl or 5.0) + 1, MAX_TTL)
         if wait + 2 > self._left():
             return
-        before = ready_addresses(self.world)
+        before = self.world.ready
         time.sleep(wait)
         ask_again(heard.servers, self._servers, self._absolute)
         if before is not None:
-            service = self.name.service
-            now, _ = read_namespace(
-                self.environment, self._namespace, service, min(API_SECONDS, self._left())
-            )
-            again = World(now, self.name, self._namespace)
-            heard.slices_changed = ready_addresses(again) != before
+            seconds = min(API_SECONDS, self._left())
+            now, _ = read_namespace(self.environment, self._namespace, self.name.service, seconds)
+            heard.slices_changed = World(now, self.name, self._namespace).ready != before
 
     def _about_dns(self, heard: Heard) -> Section:
         findings = self.report.run(CHECKS_OF_DNS, self.world)
@@ -188,60 +174,61 @@ class Asking:
             for server in heard.servers
             if any(server.udp) and any(server.tcp)
         ]
-        if any(heard.zones.values()) and heard.zones.get(heard.zone):
+        if heard.zones.get(heard.zone):
             facts.append(f"the cluster's zone is {heard.zone}")
-        if answer.outcome in (Outcome.RESOLVED, Outcome.PARTIAL):
+        if answer.outcome in (Outcome.RESOLVED, Outcome.PARTIAL) and answer.kind != "cluster-ip":
             names = " ".join(peer.key for peer in heard.peers[:6]) + (" …" if len(heard.peers) > 6 else "")
             ttl = f", TTL {answer.ttl:.0f} s" if answer.ttl is not None else ""
             replies = [reply for server in heard.servers for reply in server.udp if reply is not None]
-            alike = " agree" if agree(list(replies), ready_addresses(self.world)) else ""
-            if answer.kind != "cluster-ip":
-                facts.append(f"{answer.kind}{ttl}: {names}, {len(replies)} answers{alike}")
+            alike = " agree" if agree(replies, self.world.ready) else ""
+            facts.append(f"{answer.kind}{ttl}: {names}, {len(replies)} answers{alike}")
         return Section("Name and DNS", " ".join(map(str, self._servers)), facts, findings)
 
     # Pods
 
     def _about_pods(self, heard: Heard) -> Section:
-        facts: list[str] = []
-        report, answer = self.report, heard.answer
-        why = ""
-        if not self.connects:
-            why = "--no-connect"
-        elif self.name.protocol != "tcp":
-            why = f"a port over {self.name.protocol.upper()}: there is nothing to connect to"
-        elif not heard.peers or answer.kind == "cluster-ip":
-            why = "there are no pods to connect to"
-        elif any(server.port is not None and server.port.is_negative for server in heard.servers):
-            why = "the Service has no such port"
-        elif self.name.port is None and not any(r.services for s in heard.servers for r in s.udp if r):
-            why = "no port is known: the Service has none, and neither has the name"
+        why = self._why_not_connect(heard)
+        facts = [] if why else self._connect(heard)
+        checks: Iterable[CheckFunction] = CHECKS_OF_PODS
         if why:
-            report.not_checked.append(NotChecked(OF_CONNECTIONS, why))
-        else:
-            others = {srv.port for server in heard.servers for r in server.udp if r for srv in r.services}
-            others |= self._declared()
-            places = [(peer.address, peer.port) for peer in heard.peers]
-            heard.connects = connect(places, others, self._left())
-            accepting = sum(heard.connects.get(peer.hostport) == "accepts" for peer in heard.peers)
-            if accepting:
-                of = f" of {len(heard.peers)}" if accepting < len(heard.peers) else ""
-                facts.append(f"{accepting}{of} pods accept at {heard.peers[0].port}")
-            if len(heard.peers) > MAX_PODS:
-                facts.append(f"{MAX_PODS} of {len(heard.peers)} pods were tried")
-            for place, found in heard.connects.items():
-                if found.startswith("failed once"):
-                    report.not_checked.append(NotChecked(("PD201", "PD202"), f"{place} {found}"))
-        checks = [check for check in CHECKS_OF_PODS if not why or code_of(check) not in OF_CONNECTIONS]
+            self.report.not_checked.append(NotChecked(OF_CONNECTIONS, why))
+            checks = _without(checks, OF_CONNECTIONS)
         if heard.own is None:
-            report.not_checked.append(NotChecked(("PD203", "PD204"), "asked from outside of a pod"))
-            checks = [check for check in checks if code_of(check) not in ("PD203", "PD204")]
-        return Section("Pods", "", facts, report.run(checks, self.world))
+            self.report.not_checked.append(NotChecked(OF_THIS_POD, "asked from outside of a pod"))
+            checks = _without(checks, OF_THIS_POD)
+        return Section("Pods", "", facts, self.report.run(checks, self.world))
 
-    def _declared(self) -> set[int]:
-        """The ports that containers declare: where pods may accept instead."""
-        service = self.world.service
-        selected = self.world.objects.selected(service) if service else []
-        return {number for w in selected for number in w.declared("TCP")}
+    def _why_not_connect(self, heard: Heard) -> str:
+        if not self.connects:
+            return "--no-connect"
+        if self.name.protocol != "tcp":
+            return f"a port over {self.name.protocol.upper()}: there is nothing to connect to"
+        if not heard.peers or heard.answer.kind == "cluster-ip":
+            return "there are no pods to connect to"
+        if heard.lacks_port:
+            return "the Service has no such port"
+        if self.name.port is None and not heard.srv_ports:
+            return "no port is known: the Service has none, and neither has the name"
+        return ""
+
+    def _connect(self, heard: Heard) -> list[str]:
+        """Connect to each pod; the facts about it."""
+        service, objects = self.world.service, self.world.objects
+        selected = objects.selected(service) if service else []
+        others = {*heard.srv_ports, *(number for w in selected for number in w.declared("TCP"))}
+        places = [(peer.address, peer.port) for peer in heard.peers]
+        heard.connects = connect(places, others, self._left())
+        for place, found in heard.connects.items():
+            if found.startswith("failed once"):
+                self.report.not_checked.append(NotChecked(("PD201", "PD202"), f"{place} {found}"))
+        facts = []
+        accepting = sum(heard.connects.get(peer.hostport) == "accepts" for peer in heard.peers)
+        if accepting:
+            of = f" of {len(heard.peers)}" if accepting < len(heard.peers) else ""
+            facts.append(f"{accepting}{of} pods accept at {heard.peers[0].port}")
+        if len(heard.peers) > MAX_PODS:
+            facts.append(f"{MAX_PODS} of {len(heard.peers)} pods were tried")
+        return facts
 
     # Objects
 
@@ -252,9 +239,13 @@ class Asking:
         facts = []
         if world.service is not None:
             names = [f"Service {world.service.name}"]
-            names += [f"{w.object.kind} {w.name}" for w in world.objects.selected(world.service)[:3]]
-            ready = ready_addresses(world)
-            facts.append(", ".join(names) + (f", {len(ready)} ready" if ready is not None else ""))
+            names += [f"{w.kind} {w.name}" for w in world.objects.selected(world.service)[:3]]
+            names += [f"{len(world.ready)} ready"] if world.ready is not None else []
+            facts.append(", ".join(names))
         read = len(self.report.checked) - before
         aside = f"read from the API, {read} checks" if world.objects.all else "not read"
         return Section("Service and workload", aside, facts, findings)
+
+
+def _without(checks: Iterable[CheckFunction], codes: Collection[str]) -> list[CheckFunction]:
+    return [check for check in checks if code_of(check) not in codes]

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ._objects import Object
-
-__all__ = ["CHECKS", "Check", "Finding", "Level", "NotChecked", "page"]
+from ._object import Object
 
 Level = Literal["error", "warning", "note"]
 
@@ -31,7 +29,7 @@ class Check(NamedTuple):
     """What mends it, in general."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A mistake that was found."""
 
@@ -42,15 +40,14 @@ class Finding:
     seen: str
     """What was seen: true as a sentence."""
     change: Mapping[str, Any] | str
-    """The fields to write, as a merge patch of `target`; without target, a whole object. Or a sentence."""
+    """The fields to write, as a merge patch of `target`; or a sentence."""
     target: Object | None = None
     also: tuple[Object, ...] = ()
     """Other objects that have a part in it: their annotations may ignore it, too."""
 
     @property
     def is_ignored(self) -> bool:
-        objects = (*self.also, *((self.about,) if isinstance(self.about, Object) else ()))
-        return any(self.code in one.ignored for one in objects)
+        return any(isinstance(one, Object) and self.code in one.ignored for one in (self.about, *self.also))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +206,8 @@ CHECKS: dict[str, Check] = {
     ),
     "PD307": Check(
         "Pods that are not ready are listed",
-        "Warning, if the Service was asked for by name: an endpoint is ready and not serving.",
+        "Warning, if the Service was asked for by name: an endpoint is ready and not serving. Without a name "
+        "doctor only counts the Services in files that list such pods: most do so on purpose.",
         "publishNotReadyAddresses lets peers meet before they are ready; requests go to such pods, too.",
         "Make a second headless Service without it, and use that for requests.",
     ),

@@ -22,8 +22,6 @@ from peerdiscover.sources.dns._types import Question, RecordType, Reply
 
 from ._world import Server
 
-__all__ = ["MAX_QUESTIONS", "ask_again", "ask_servers", "zone_exists"]
-
 MAX_QUESTIONS = 20
 ROUND = 5
 """Answers of a server that are compared."""

@@ -18,39 +18,39 @@ from urllib.parse import quote
 from peerdiscover._text import printable
 
 from ._codes import CHECKS, Finding, Level
-from ._objects import Object
+from ._object import Object
+from ._objects import Objects
 from ._report import Report
-
-__all__ = [
-    "Line",
-    "as_json",
-    "as_sarif",
-    "change_of",
-    "fragment",
-    "full",
-    "not_checked",
-    "section",
-    "summary",
-]
 
 WIDTH = 80
 MARKS: dict[Level, str] = {"error": "FAIL", "warning": "warn", "note": "note"}
 STYLES: dict[Level, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 Line = tuple[str, str]
 """A style for terminals ("" for none), and the text."""
 
 
+def overview(objects: Objects, files: int, checks: int) -> Iterator[Line]:
+    """The first line of what is said about files."""
+    services = objects.headless()
+    unready = sum(service.lists_unready for service in services)
+    words = f"{_counted(len(services), 'headless Service')} "
+    if unready:  # PD307 is about what a name is asked for: in files this is no mistake
+        words += f"({unready} {'lists' if unready == 1 else 'list'} pods that are not ready) "
+    words += f"and {_counted(len(objects.workloads()), 'workload')} in {_counted(files, 'file')}, "
+    yield from _wrapped("", f"{words}{checks} checks")
+
+
 def section(title: str, aside: str, facts: Sequence[str], findings: Sequence[Finding]) -> Iterator[Line]:
     """What one part of the asking brought: facts, and each finding on a line."""
     yield "bold", f"{title:<22}{printable(aside, 200)}".rstrip()
     for fact in facts:
-        yield from (("green", text) for text in _wrapped("  ok    ", fact))
+        yield from _wrapped("  ok    ", fact, "green")
     for finding in findings:
-        head = f"  {MARKS[finding.level]:<5} {finding.code}  "
-        yield from ((STYLES[finding.level], text) for text in _wrapped(head, finding.seen))
+        yield from _wrapped(
+            f"  {MARKS[finding.level]:<5} {finding.code}  ", finding.seen, STYLES[finding.level]
+        )
 
 
 def full(report: Report, *, notes: bool) -> Iterator[Line]:
@@ -64,14 +64,13 @@ def full(report: Report, *, notes: bool) -> Iterator[Line]:
         gap = WIDTH - len(head) - len(about)
         yield "", ""
         yield STYLES[finding.level], f"{head}{' ' * gap}{about}" if gap > 1 else f"{head}\n  {about}"
-        where = _where(finding)
-        if where is not None and where.file is not None:
-            yield "", f"  in      {printable(where.file, 500)}:{where.line}"
-        for name, text in ("seen", finding.seen), ("why", check.why):
-            yield from (("", line) for line in _wrapped(f"  {name:<7} ", text))
+        if isinstance(finding.about, Object) and finding.about.file is not None:
+            yield "", f"  in      {printable(finding.about.file, 500)}:{finding.about.line}"
+        yield from _wrapped("  seen    ", finding.seen)
+        yield from _wrapped("  why     ", check.why)
         first, *rest = change_of(finding).splitlines() or [""]
         if isinstance(finding.change, str) and not rest:
-            yield from (("", line) for line in _wrapped("  change  ", first))
+            yield from _wrapped("  change  ", first)
         else:
             yield "", f"  change  {printable(first, 500)}"
             yield from (("", f"          {printable(line, 500)}") for line in rest)
@@ -84,24 +83,26 @@ def not_checked(report: Report) -> Iterator[Line]:
         yield "", ""
         yield "bold", "Not checked"
     for one in report.missing:
-        yield from (("", line) for line in _wrapped("  ", f"{' '.join(one.codes)}: {one.why}"))
+        yield from _wrapped("  ", f"{' '.join(one.codes)}: {one.why}")
 
 
 def summary(report: Report, seconds: float) -> Iterator[Line]:
     """The last line."""
-    counts = ((report.count("error"), "error"), (report.count("warning"), "warning"))
-    words = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts]
-    missing = len({code for one in report.missing for code in one.codes})
+    words = [_counted(report.count(level), level) for level in ("error", "warning")]
+    missing = len(report.missing_codes)
     words += [f"{missing} not checked"] * bool(missing) + [f"{len(report.passed)} ok"]
     yield "", ""
     yield "bold", f"{', '.join(words)} in {seconds:.1f} s"
 
 
-def _wrapped(head: str, text: str) -> list[str]:
-    text = printable(text, 2000)
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
-    ) or [head]
+def _wrapped(head: str, text: str, style: str = "") -> Iterator[Line]:
+    indent = " " * len(head)
+    lines = textwrap.wrap(printable(text, 2000), WIDTH - len(indent), break_on_hyphens=False) or [""]
+    return ((style, start + line) for start, line in zip((head, *[indent] * len(lines)), lines, strict=False))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def change_of(finding: Finding) -> str:
@@ -109,9 +110,7 @@ def change_of(finding: Finding) -> str:
     if isinstance(finding.change, str):
         return finding.change.rstrip()
     body = "\n".join(fragment(finding.change))
-    if finding.target is None:
-        return body
-    return f"{finding.target}\n" + textwrap.indent(body, "  ")
+    return f"{finding.target}\n" + textwrap.indent(body, "  ") if finding.target else body
 
 
 def fragment(value: object, indent: str = "") -> Iterator[str]:
@@ -143,10 +142,6 @@ def _scalar(value: object) -> str:
     return value if plain else json.dumps(value)
 
 
-def _where(finding: Finding) -> Object | None:
-    return finding.about if isinstance(finding.about, Object) else None
-
-
 def as_json(report: Report, name: str | None, asked_from: str | None) -> str:
     """The JSON object of `-o json`."""
     return json.dumps(
@@ -162,7 +157,6 @@ def as_json(report: Report, name: str | None, asked_from: str | None) -> str:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    where = _where(finding)
     return {
         "code": finding.code,
         "level": finding.level,
@@ -171,8 +165,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "seen": finding.seen,
         "why": CHECKS[finding.code].why,
         "change": change_of(finding),
-        "file": where.file if where else None,
-        "line": where.line if where else None,
+        "file": getattr(finding.about, "file", None),
+        "line": getattr(finding.about, "line", None),
     }
 
 
@@ -183,14 +177,14 @@ def as_sarif(report: Report, version: str) -> str:
         {
             "ruleId": finding.code,
             "ruleIndex": rules.index(finding.code),
-            "level": SARIF_LEVELS[finding.level],
+            "level": finding.level,
             "message": {
                 "text": _sarif_text(f"{finding.about}: {finding.seen}. Change:\n{change_of(finding)}")
             },
             "locations": [_location(where)],
         }
         for finding in report.sorted()
-        if (where := _where(finding)) is not None
+        if isinstance(where := finding.about, Object)
     ]
     described = [
         {

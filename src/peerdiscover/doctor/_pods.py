@@ -21,8 +21,6 @@ from peerdiscover.sources.environment import Environment
 
 from ._world import Own
 
-__all__ = ["MAX_PODS", "connect", "this_pod"]
-
 MAX_PODS = 100
 AT_ONCE = 32
 SECONDS = 1.0

@@ -9,132 +9,107 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ._codes import Finding
-from ._objects import Object, Objects, Workload, at, items
+from ._object import Object, items
 from ._world import Result, World
-
-__all__ = ["CHECKS_OF_POLICIES"]
 
 DNS_PORTS = (53, 5353)
 """OpenShift's DNS listens on 5353."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """All rules for the pods of a workload in one direction, and the first policy that has such."""
+
+    w: Object
+    direction: str
+    policy: Object
+    rules: list[dict[str, Any]]
+
+    def allow(self, protocol: str, number: int) -> bool:
+        return any(
+            not rule.get("ports")
+            or any(self._covers(port, protocol, number) for port in items(rule, "ports"))
+            for rule in self.rules
+        )
+
+    def _covers(self, port: Mapping[str, Any], protocol: str, number: int) -> bool:
+        if (port.get("protocol") or "TCP") != protocol:
+            return False
+        first = port.get("port")
+        if isinstance(first, str):  # a name of the pods that receive: of others nothing is known
+            is_dns = number in DNS_PORTS and first.startswith("dns")
+            return is_dns or self.w.declared(protocol).get(number) == first
+        last = port.get("endPort", first)
+        return first is None or (isinstance(first, int) and isinstance(last, int) and first <= number <= last)
+
+    def with_ports(self, *ports: tuple[str, int]) -> dict[str, Any]:
+        """The patch of the policy that adds a rule for these."""
+        rule = {"ports": [{"protocol": protocol, "port": number} for protocol, number in ports]}
+        return {"spec": {self.direction: [*self.policy.items(f"spec.{self.direction}"), rule]}}
+
+
+def _rules(world: World, w: Object, direction: str) -> _Rules | None:
+    """None if no policy selects the pods, so that everything is let through."""
+    policies = [one for one in world.objects.policies(w) if direction in _directions(one)]
+    rules = [rule for one in policies for rule in one.items(f"spec.{direction}")]
+    return _Rules(w, direction, policies[0], rules) if policies else None
+
+
+def _directions(policy: Object) -> set[str]:
+    kinds = policy.at("spec.policyTypes")
+    if isinstance(kinds, list) and kinds:
+        return {str(kind).lower() for kind in kinds}
+    return {"ingress", "egress"} if policy.at("spec.egress") else {"ingress"}  # the API's default
+
+
 def pd101(world: World) -> Iterator[Result]:
-    """No egress rule lets DNS out."""
-    for w in world.workloads:
-        rules = _rules(world.objects, w, "Egress")
-        if rules is not None and not any(_is_open(rules, w, "UDP", port) for port in DNS_PORTS):
-            yield _egress(world, w, "PD101", "no egress rule lets UDP out to port 53")
+    for rules in _egress(world):
+        if not any(rules.allow("UDP", port) for port in DNS_PORTS):
+            yield _dns(rules, "PD101", "no egress rule lets UDP out to port 53")
 
 
 def pd107(world: World) -> Iterator[Result]:
-    """Egress rules let DNS out over UDP, and not over TCP."""
-    for w in world.workloads:
-        rules = _rules(world.objects, w, "Egress")
-        for port in DNS_PORTS if rules is not None else ():
-            if _is_open(rules or [], w, "UDP", port):
-                if not any(_is_open(rules or [], w, "TCP", port) for port in DNS_PORTS):
-                    yield _egress(world, w, "PD107", f"egress rules let UDP out to port {port}, and no TCP")
-                break
+    for rules in _egress(world):
+        port = next((port for port in DNS_PORTS if rules.allow("UDP", port)), None)
+        if port is not None and not any(rules.allow("TCP", port) for port in DNS_PORTS):
+            yield _dns(rules, "PD107", f"egress rules let UDP out to port {port}, and no TCP")
 
 
-def _egress(world: World, w: Workload, code: str, seen: str) -> Finding:
-    policy = _policies(world.objects, w, "Egress")[0]
-    rule = {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}
-    return Finding(
-        code=code,
-        level="warning",
-        about=w.object,
-        seen=seen,
-        change={"spec": {"egress": [*items(policy.data, "spec.egress"), rule]}},
-        target=policy,
-        also=(policy,),
-    )
+def _egress(world: World) -> Iterator[_Rules]:
+    return (rules for w in world.workloads if (rules := _rules(world, w, "egress")))
+
+
+def _dns(rules: _Rules, code: str, seen: str) -> Finding:
+    change = rules.with_ports(("UDP", 53), ("TCP", 53))
+    return Finding(code, "warning", rules.w, seen, change, rules.policy, (rules.policy,))
 
 
 def pd202(world: World) -> Iterator[Result]:
-    """No ingress rule lets anything in at a port of the Service that a container has."""
+    rules_of = cache(lambda w: _rules(world, w, "ingress"))  # many Services may select the same workload
+
+    @cache
+    def is_open(w: Object, protocol: str, number: int) -> bool:
+        rules = rules_of(w)
+        return rules is None or rules.allow(protocol, number)
+
     for service in world.services:
         for w in world.objects.selected(service):
-            rules = _rules(world.objects, w, "Ingress")
-            if rules is None:
+            if not (rules := rules_of(w)):
                 continue
-            numbers = {(port.protocol, number) for port in service.ports
-                       if (number := w.port(port)) in w.declared(port.protocol)}  # fmt: skip
-            closed = sorted(
-                (protocol, number)
-                for protocol, number in numbers
-                if number is not None and not _is_open(rules, w, protocol, number)
-            )
-            if closed:
-                policy = _policies(world.objects, w, "Ingress")[0]
-                ports = [{"protocol": protocol, "port": number} for protocol, number in closed]
+            numbers = {(port.protocol, number) for port in service.ports if (number := w.port(port))}
+            declared = {one for one in numbers if one[1] in w.declared(one[0])}
+            if closed := sorted(one for one in declared if not is_open(w, *one)):
+                seen = f"no ingress rule lets anything in to {w.name} at "
+                seen += ", ".join(f"{number}/{protocol}" for protocol, number in closed)
+                also = (rules.policy, w)
                 yield Finding(
-                    code="PD202",
-                    level="warning",
-                    about=service,
-                    seen=f"no ingress rule lets anything in to {w.name} at "
-                    + ", ".join(f"{number}/{protocol}" for protocol, number in closed),
-                    change={"spec": {"ingress": [*items(policy.data, "spec.ingress"), {"ports": ports}]}},
-                    target=policy,
-                    also=(policy, w.object),
+                    "PD202", "warning", service, seen, rules.with_ports(*closed), rules.policy, also
                 )
-
-
-def _policies(objects: Objects, w: Workload, direction: str) -> list[Object]:
-    """The policies that select these pods and speak of that direction."""
-    found = []
-    for policy in objects.of_kind("NetworkPolicy", w.object.namespace):
-        kinds = at(policy.data, "spec.policyTypes")
-        if not isinstance(kinds, list) or not kinds:  # the API's default
-            kinds = ["Ingress", *["Egress"] * bool(at(policy.data, "spec.egress"))]
-        if direction in kinds and _selects(at(policy.data, "spec.podSelector"), w):
-            found.append(policy)
-    return found
-
-
-def _rules(objects: Objects, w: Workload, direction: str) -> list[dict[str, Any]] | None:
-    """All rules for these pods; None if no policy selects them, so that everything is let through."""
-    policies = _policies(objects, w, direction)
-    return [r for one in policies for r in items(one.data, f"spec.{direction.lower()}")] if policies else None
-
-
-def _selects(selector: object, w: Workload) -> bool:
-    """Whether a label selector selects pods; an empty one selects all, and an odd one none."""
-    pairs = at(selector, "matchLabels")
-    if isinstance(pairs, dict) and any(w.labels.get(str(k)) != str(v) for k, v in pairs.items()):
-        return False
-    for rule in items(selector, "matchExpressions"):
-        value, given = w.labels.get(str(rule.get("key"))), rule.get("values")
-        values = given if isinstance(given, list) else []
-        holds = {
-            "In": value in values,
-            "NotIn": value not in values,
-            "Exists": value is not None,
-            "DoesNotExist": value is None,
-        }
-        if not holds.get(str(rule.get("operator")), False):
-            return False
-    return True
-
-
-def _is_open(rules: list[dict[str, Any]], w: Workload, protocol: str, number: int) -> bool:
-    return any(
-        not rule.get("ports") or any(_covers(port, w, protocol, number) for port in items(rule, "ports"))
-        for rule in rules
-    )
-
-
-def _covers(port: Mapping[str, Any], w: Workload, protocol: str, number: int) -> bool:
-    if (port.get("protocol") or "TCP") != protocol:
-        return False
-    first = port.get("port")
-    if isinstance(first, str):  # a name of the pods that receive: of others nothing is known
-        return w.declared(protocol).get(number) == first or (number in DNS_PORTS and first.startswith("dns"))
-    last = port.get("endPort", first)
-    return first is None or (isinstance(first, int) and isinstance(last, int) and first <= number <= last)
 
 
 CHECKS_OF_POLICIES = (pd101, pd107, pd202)

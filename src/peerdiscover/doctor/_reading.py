@@ -19,8 +19,6 @@ from typing import Any
 from peerdiscover._text import printable
 from peerdiscover.errors import ConfigurationError
 
-__all__ = ["MAX_BYTES", "Found", "read"]
-
 MAX_BYTES = 10_000_000
 SUFFIXES = (".yaml", ".yml", ".json")
 Found = tuple[Mapping[str, Any], str | None, int | None]

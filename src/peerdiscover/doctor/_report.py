@@ -19,8 +19,6 @@ from ._services import CHECKS_OF_SERVICES
 from ._workloads import CHECKS_OF_WORKLOADS
 from ._world import CheckFunction, World
 
-__all__ = ["Report", "code_of", "of_manifests"]
-
 CHECKS_OF_MANIFESTS: tuple[CheckFunction, ...] = (
     *CHECKS_OF_SERVICES,
     *CHECKS_OF_PORTS,
@@ -28,29 +26,29 @@ CHECKS_OF_MANIFESTS: tuple[CheckFunction, ...] = (
     *CHECKS_OF_WORKLOADS,
     pd501,
 )
-_PODS = ("Pod", "StatefulSet", "Deployment", "DaemonSet")
-_PORTS = (("Service", *_PODS),)
-NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "PD101": (("NetworkPolicy", *_PODS),),
-    "PD102": (_PODS,),
-    "PD105": (("EndpointSlice",), ("Service", "StatefulSet")),
-    "PD106": (("Service",),),
-    "PD107": (("NetworkPolicy", *_PODS),),
-    "PD202": (("NetworkPolicy", "Service", *_PODS),),
-    "PD205": (("Service", "StatefulSet"),),
-    "PD301": _PORTS,
-    "PD302": (("EndpointSlice",), *_PORTS),
-    "PD303": _PORTS,
-    "PD304": _PORTS,
-    "PD305": _PORTS,
-    "PD306": (("Service",),),
-    "PD307": (("EndpointSlice",),),
-    "PD308": (("Service", "Job", "CronJob"),),
-    "PD401": (("Service", "StatefulSet"),),
-    "PD402": _PORTS,
-    "PD403": _PORTS,
-    "PD404": (("StatefulSet",),),
-    "PD501": (("Role", "RoleBinding", "ServiceAccount", *_PODS),),
+_PODS = "Pod StatefulSet Deployment DaemonSet"
+_PORTS = f"Service {_PODS}"
+NEEDS = {
+    "PD101": [f"NetworkPolicy {_PODS}"],
+    "PD102": [_PODS],
+    "PD105": ["EndpointSlice", "Service StatefulSet"],
+    "PD106": ["Service"],
+    "PD107": [f"NetworkPolicy {_PODS}"],
+    "PD202": [f"NetworkPolicy {_PORTS}"],
+    "PD205": ["Service StatefulSet"],
+    "PD301": [_PORTS],
+    "PD302": ["EndpointSlice", _PORTS],
+    "PD303": [_PORTS],
+    "PD304": [_PORTS],
+    "PD305": [_PORTS],
+    "PD306": ["Service"],
+    "PD307": ["EndpointSlice"],
+    "PD308": ["Service Job CronJob"],
+    "PD401": ["Service StatefulSet"],
+    "PD402": [_PORTS],
+    "PD403": [_PORTS],
+    "PD404": ["StatefulSet"],
+    "PD501": [f"Role RoleBinding ServiceAccount {_PODS}"],
 }
 """The kinds without which a check of manifests says nothing: one of these sets is enough."""
 SAID_BY_DNS = {"PD105", "PD106"}
@@ -76,9 +74,7 @@ class Report:
             for result in check(world):
                 if isinstance(result, NotChecked):
                     self.not_checked.append(result)
-                elif (code, str(result.about)) in known or result.is_ignored or code in self.ignored:
-                    continue
-                else:
+                elif not ((code, str(result.about)) in known or result.is_ignored or code in self.ignored):
                     found.append(result)
         self.findings += found
         return found
@@ -96,9 +92,12 @@ class Report:
         return [NotChecked(tuple(sorted(codes)), why) for why, codes in by_reason.items() if codes]
 
     @property
+    def missing_codes(self) -> set[str]:
+        return {code for one in self.missing for code in one.codes}
+
+    @property
     def passed(self) -> list[str]:
-        missing = {code for one in self.missing for code in one.codes}
-        return sorted(self.checked - self.found - missing - set(self.ignored))
+        return sorted(self.checked - self.found - self.missing_codes - set(self.ignored))
 
     def count(self, level: str) -> int:
         return sum(finding.level == level for finding in self.findings)
@@ -111,15 +110,14 @@ class Report:
 
 def of_manifests(report: Report, world: World) -> list[Finding]:
     """Run all checks of objects that may be read."""
-    unread = world.objects.unread
-    is_heard = world.heard is not None and world.heard.answer.is_evidence
+    unread, heard = world.objects.unread, world.heard
     checks: list[CheckFunction] = []
     for check in CHECKS_OF_MANIFESTS:
         code = code_of(check)
-        if code == "PD404" and world.heard is None:
+        if code == "PD404" and not heard.absolute:
             continue  # it needs a TTL
-        lacks = min(([kind for kind in kinds if kind in unread] for kinds in NEEDS[code]), key=len)
-        if not lacks or (is_heard and code in SAID_BY_DNS):
+        lacks = min(([kind for kind in kinds.split() if kind in unread] for kinds in NEEDS[code]), key=len)
+        if not lacks or (heard.answer.is_evidence and code in SAID_BY_DNS):
             checks.append(check)
         else:
             report.not_checked += [NotChecked((code,), unread[kind]) for kind in lacks]

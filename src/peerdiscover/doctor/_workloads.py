@@ -8,99 +8,68 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ._codes import Finding
-from ._objects import Object, Workload, at, items
+from ._object import Object, at, items
 from ._words import names_in, waits
 from ._world import Result, World
 
-__all__ = ["CHECKS_OF_WORKLOADS", "in_pod", "in_template", "pd403"]
-
 
 def pd102(world: World) -> Iterator[Result]:
-    """The pods ask the node's DNS."""
     for w in world.workloads:
-        policy = str(w.pod.get("dnsPolicy") or "ClusterFirst")
         is_host = w.pod.get("hostNetwork") is True
-        searches = at(w.pod, "dnsConfig.searches")
+        wrong = _wrong_dns(str(w.pod.get("dnsPolicy") or "ClusterFirst"), is_host, w)
+        is_listed = any(service in world.services for service in world.objects.behind(w)) if wrong else False
+        if wrong and (is_listed or any(names_in(w))):
+            fix = {"dnsPolicy": "ClusterFirstWithHostNet" if is_host else "ClusterFirst"}
+            change = w.in_template({"spec": fix})
+            yield Finding("PD102", "warning", w, f"{wrong}, which knows no Services", change, w)
+
+
+def _wrong_dns(policy: str, is_host: bool, w: Object) -> str:
+    searches = at(w.pod, "dnsConfig.searches")
+    if policy == "None":
         has_search = isinstance(searches, list) and any(".svc." in f".{one}." for one in searches)
-        if policy == "None":
-            wrong = "dnsPolicy None has no search entry svc.…" if not has_search else ""
-        elif policy == "Default":
-            wrong = "dnsPolicy Default is the node's DNS"
-        else:
-            wrong = (
-                "hostNetwork without dnsPolicy ClusterFirstWithHostNet is the node's DNS"
-                if is_host and policy != "ClusterFirstWithHostNet"
-                else ""
-            )
-        if wrong and (_is_listed(world, w) or any(names_in(w))):
-            fix = "ClusterFirstWithHostNet" if is_host else "ClusterFirst"
-            yield Finding(
-                code="PD102",
-                level="warning",
-                about=w.object,
-                seen=f"{wrong}, which knows no Services",
-                change=in_pod(w, {"dnsPolicy": fix}),
-                target=w.object,
-            )
-
-
-def _is_listed(world: World, w: Workload) -> bool:
-    return any(s.namespace == w.object.namespace and w.matches(s.selector) for s in world.services)
-
-
-def in_pod(w: Workload, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The patch of a workload that changes the spec of its pods."""
-    return in_template(w, {"spec": dict(spec)})
-
-
-def in_template(w: Workload, template: Mapping[str, Any]) -> dict[str, Any]:
-    """The patch of a workload that changes the template of its pods."""
-    patch = dict(template)
-    path = {"CronJob": ["spec", "jobTemplate", "spec", "template"], "Pod": []}
-    for key in reversed(path.get(w.object.kind, ["spec", "template"])):
-        patch = {key: patch}
-    return patch
+        return "" if has_search else "dnsPolicy None has no search entry svc.…"
+    if policy == "Default":
+        return "dnsPolicy Default is the node's DNS"
+    if is_host and policy != "ClusterFirstWithHostNet":
+        return "hostNetwork without dnsPolicy ClusterFirstWithHostNet is the node's DNS"
+    return ""
 
 
 def pd401(world: World) -> Iterator[Result]:
-    """A StatefulSet's serviceName is missing, or leads to a Service that does not select its pods."""
+    is_live = world.objects.is_live
     for w in world.workloads:
-        if w.object.kind != "StatefulSet":
+        if w.kind != "StatefulSet":
             continue
-        namespace = w.object.namespace
-        named = at(w.object.data, "spec.serviceName")
-        governing = world.objects.get("Service", namespace, str(named)) if named else None
-        beside = [s for s in world.objects.headless(namespace) if w.matches(s.selector)]
-        alone = [s for s in beside if len(world.objects.selected(s)) == 1]
+        named = w.at("spec.serviceName")
+        governing = world.objects.get("Service", w.namespace, str(named)) if named else None
+        beside = world.objects.behind(w)
+        alone = [service for service in beside if len(world.objects.selected(service)) == 1]
         if not named and not alone:
             continue
         if governing is not None and (not governing.selector or world.objects.may_select(governing, w)):
             continue
-        is_sure = bool(beside) if governing is not None or world.objects.is_live else bool(alone)
-        what = (
-            f"it names {named}, which does not select its pods" if governing is not None
-            else f"it names {named}, which is not {'there' if world.objects.is_live else 'in these files'}"
-            if named else "it names no Service"
-        )  # fmt: skip
+        if governing is not None:
+            seen = f"it names {named}, which does not select its pods"
+        elif named:
+            seen = f"it names {named}, which is not {'there' if is_live else 'in these files'}"
+        else:
+            seen = "it names no Service"
         best = next(iter(alone or beside), None)
-        yield Finding(
-            code="PD401",
-            level="error" if is_sure else "warning",
-            about=w.object,
-            seen=f"{what}: {f'behind {best.name}' if best else 'in DNS'} its pods have no names",
-            change={"spec": {"serviceName": best.name}} if best else f"a headless Service {named or w.name}",
-            target=w.object if best else None,
-            also=tuple(beside),
-        )
+        seen += f": {f'behind {best.name}' if best else 'in DNS'} its pods have no names"
+        is_sure = beside if governing is not None or is_live else alone
+        change: dict[str, Any] | str = f"a headless Service {named or w.name}"
+        if best:
+            change = {"spec": {"serviceName": best.name}}
+        yield Finding("PD401", "error" if is_sure else "warning", w, seen, change, w, tuple(beside))
 
 
 def pd402(world: World) -> Iterator[Result]:
-    """No readiness probe, behind a headless Service that lists ready pods."""
-    listed: dict[Workload, Object] = {}
+    listed: dict[Object, Object] = {}
     for service in world.services:
         if not service.lists_unready:
             for w in world.objects.selected(service):
@@ -112,71 +81,44 @@ def pd402(world: World) -> Iterator[Result]:
         containers = items(w.pod, "containers")
         name = containers[0].get("name") if containers else "main"
         probe = {"name": name, "readinessProbe": {"tcpSocket": {"port": port}}}
-        yield Finding(
-            code="PD402",
-            level="warning",
-            about=w.object,
-            seen=f"no container of {w.name} has a readiness probe",
-            change=in_pod(w, {"containers": [probe]}),
-            target=w.object,
-            also=(service,),
-        )
+        change = w.in_template({"spec": {"containers": [probe]}})
+        seen = f"no container of {w.name} has a readiness probe"
+        yield Finding("PD402", "warning", w, seen, change, w, (service,))
 
 
 def pd403(world: World) -> Iterator[Result]:
-    """The pods run `peerdiscover wait` for a Service that lists them alone."""
     for w in world.workloads:
         for name, least in waits(w):
-            service = world.objects.get("Service", name.namespace or w.object.namespace, name.service)
-            if service is None or not service.is_headless:
+            service = world.objects.get("Service", name.namespace or w.namespace, name.service)
+            if service is None or not service.is_headless or world.objects.selected(service) != [w]:
                 continue
-            if [one.object for one in world.objects.selected(service)] != [w.object]:
-                continue
-            ordered = at(w.object.data, "spec.podManagementPolicy") != "Parallel"
-            is_ordered = w.object.kind == "StatefulSet" and ordered
-            patch: dict[str, Any] = {"spec": {"publishNotReadyAddresses": True}}
+            is_ordered = w.kind == "StatefulSet" and w.at("spec.podManagementPolicy") != "Parallel"
+            change: dict[str, Any]
             if not service.lists_unready:
-                seen, target = f"{service.name} lists only ready pods, and one that waits is not", service
+                why = f"{service.name} lists only ready pods, and one that waits is not"
+                change, target = {"spec": {"publishNotReadyAddresses": True}}, service
             elif least > 1 and is_ordered:
-                seen, target = (
-                    f"the second pod is made when the first is ready; {least} are expected",
-                    w.object,
-                )
-                patch = {"spec": {"podManagementPolicy": "Parallel"}}
+                why = f"the second pod is made when the first is ready; {least} are expected"
+                change, target = {"spec": {"podManagementPolicy": "Parallel"}}, w
             else:
                 continue
-            yield Finding(
-                code="PD403",
-                level="error",
-                about=w.object,
-                seen=f"it runs `peerdiscover wait {name}`: {seen}. It cannot start from nothing",
-                change=patch,
-                target=target,
-                also=(service,),
-            )
+            seen = f"it runs `peerdiscover wait {name}`: {why}. It cannot start from nothing"
+            yield Finding("PD403", "error", w, seen, change, target, (service,))
 
 
 def pd404(world: World) -> Iterator[Result]:
-    """A rolling restart replaces pods faster than DNS says so."""
     heard = world.heard
-    if heard is None or heard.answer.ttl is None or world.name is None or world.name.scheme == "k8s":
+    if heard.answer.ttl is None or world.name is None or world.name.scheme == "k8s":
         return
     behind = 1.2 * heard.answer.ttl + 1
     for w in world.workloads:
-        if w.object.kind != "StatefulSet" or w.replicas < 2:
+        is_rolling = w.at("spec.updateStrategy.type") in (None, "RollingUpdate")
+        if w.kind != "StatefulSet" or w.replicas < 2 or not is_rolling:
             continue
-        if at(w.object.data, "spec.updateStrategy.type") not in (None, "RollingUpdate"):
-            continue
-        seconds = at(w.object.data, "spec.minReadySeconds") or 0
+        seconds = w.at("spec.minReadySeconds") or 0
         if isinstance(seconds, int) and seconds < behind:
-            yield Finding(
-                code="PD404",
-                level="note",
-                about=w.object,
-                seen=f"minReadySeconds is {seconds}, and DNS is up to {behind:.0f} s behind",
-                change={"spec": {"minReadySeconds": int(behind) + 1}},
-                target=w.object,
-            )
+            seen = f"minReadySeconds is {seconds}, and DNS is up to {behind:.0f} s behind"
+            yield Finding("PD404", "note", w, seen, {"spec": {"minReadySeconds": int(behind) + 1}}, w)
 
 
 CHECKS_OF_WORKLOADS = (pd102, pd401, pd402, pd403, pd404)

@@ -7,9 +7,10 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from peerdiscover.answers import Answer
 from peerdiscover.names import ServiceName
@@ -17,9 +18,8 @@ from peerdiscover.peers import Peer
 from peerdiscover.sources.dns._types import Reply
 
 from ._codes import Finding, NotChecked
-from ._objects import Object, Objects, Workload, at, items
-
-__all__ = ["CheckFunction", "Heard", "Own", "Result", "Server", "World", "finding_of", "ready_addresses"]
+from ._object import Object, at
+from ._objects import Objects
 
 Result = Finding | NotChecked
 
@@ -62,12 +62,12 @@ class Own:
 
 @dataclass(slots=True)
 class Heard:
-    """What was heard when the name was asked."""
+    """What was heard when the name was asked. By default nothing was asked."""
 
-    absolute: str
+    absolute: str = ""
     """The name that was asked."""
-    zone: str
-    answer: Answer
+    zone: str = ""
+    answer: Answer = field(default_factory=lambda: Answer.failed("nothing was asked"))
     """The library's own lookup."""
     peers: tuple[Peer, ...] = ()
     servers: list[Server] = field(default_factory=list)
@@ -84,6 +84,17 @@ class Heard:
     slices_changed: bool = False
     """The EndpointSlices changed between the two rounds of answers."""
 
+    @property
+    def srv_ports(self) -> list[int]:
+        """The ports in the SRV records."""
+        replies = [reply for server in self.servers for reply in server.udp if reply]
+        return sorted({srv.port for reply in replies for srv in reply.services})
+
+    @property
+    def lacks_port(self) -> bool:
+        """A server says that no port has the name that was asked for."""
+        return any(server.port is not None and server.port.is_negative for server in self.servers)
+
 
 @dataclass
 class World:
@@ -92,14 +103,17 @@ class World:
     objects: Objects
     name: ServiceName | None = None
     namespace: str = ""
-    heard: Heard | None = None
+    heard: Heard = field(default_factory=Heard)
 
     @cached_property
     def service(self) -> Object | None:
         """The Service that was asked for, if it is known."""
-        if self.name is None:
-            return None
-        return self.objects.get("Service", self.namespace, self.name.service)
+        return self.objects.get("Service", self.namespace, self.name.service) if self.name else None
+
+    @property
+    def about(self) -> Object | str:
+        """The Service that was asked for, or its name."""
+        return self.service or str(self.name)
 
     @cached_property
     def services(self) -> list[Object]:
@@ -109,13 +123,35 @@ class World:
         return [self.service] if self.service is not None and self.service.is_headless else []
 
     @cached_property
-    def workloads(self) -> list[Workload]:
+    def workloads(self) -> list[Object]:
         """The workloads that it is about: all, or those of the Service and the pod that asks."""
         everything = self.objects.workloads()
-        if self.name is None:
-            return everything
-        own = self.heard.own if self.heard else None
-        return [w for w in everything if self._concerns(w) or (own is not None and _runs(w, own))]
+        return everything if self.name is None else [w for w in everything if self._concerns(w)]
+
+    def _concerns(self, w: Object) -> bool:
+        own, service = self.heard.own, self.service
+        if own is not None and own.namespace == w.namespace and f"{own.name}-".startswith(f"{w.name}-"):
+            return True
+        if service is None or w.namespace != self.namespace:
+            return False
+        return w.matches(service.selector) or w in self.objects.governed(self.namespace, service.name)
+
+    @property
+    def endpoints(self) -> list[dict[str, Any]]:
+        """Those in the EndpointSlices of the Service that was asked for."""
+        slices = self.objects.slices(self.namespace, self.name.service) if self.name else []
+        return [endpoint for one in slices for endpoint in one.items("endpoints")]
+
+    def addresses(self, is_meant: Callable[[dict[str, Any]], bool]) -> frozenset[str] | None:
+        """The addresses of these endpoints; None if the EndpointSlices are not known."""
+        if self.name is None or "EndpointSlice" in self.objects.unread:
+            return None
+        found = [endpoint.get("addresses") for endpoint in self.endpoints if is_meant(endpoint)]
+        return frozenset(str(one) for listed in found if isinstance(listed, list) for one in listed)
+
+    @property
+    def ready(self) -> frozenset[str] | None:
+        return self.addresses(is_ready)
 
     def name_with(self, port: object) -> str:
         """The name that was asked, with another port."""
@@ -123,46 +159,13 @@ class World:
         scheme = "" if self.name.scheme == "dns" else f"{self.name.scheme}:"
         return f"{scheme}{self.name.service}.{self.namespace}:{port}"
 
-    def _concerns(self, workload: Workload) -> bool:
-        service, found = self.service, workload.object
-        if self.name is None or service is None or found.namespace != self.namespace:
-            return False
-        return workload.matches(service.selector) or (
-            found.kind == "StatefulSet" and serves(found, self.name.service)
-        )
+
+def is_ready(endpoint: dict[str, Any]) -> bool:
+    return at(endpoint, "conditions.ready") is not False
 
 
-def serves(statefulset: Object, service: str) -> bool:
-    """Whether a StatefulSet names this Service."""
-    spec = statefulset.data.get("spec")
-    return isinstance(spec, Mapping) and spec.get("serviceName") == service
-
-
-def _runs(workload: Workload, own: Own) -> bool:
-    if own.name is None or workload.object.namespace != own.namespace:
-        return False
-    return own.name == workload.name or own.name.startswith(f"{workload.name}-")
+def is_not_serving(endpoint: dict[str, Any]) -> bool:
+    return at(endpoint, "conditions.serving") is False
 
 
 CheckFunction = Callable[[World], Iterator[Result]]
-
-
-def finding_of(world: World, code: str, seen: str, change: str, *, warning: bool = False) -> Finding:
-    """What was found out about the name: an error, or a warning."""
-    level = "warning" if warning else "error"
-    about = world.service or str(world.name)
-    return Finding(code=code, level=level, about=about, seen=seen, change=change)  # type: ignore[arg-type]
-
-
-def ready_addresses(world: World) -> frozenset[str] | None:
-    """The addresses that the EndpointSlices list as ready; None if they are not known."""
-    if world.name is None or "EndpointSlice" in world.objects.unread:
-        return None
-    slices = world.objects.slices(world.namespace, world.name.service)
-    return frozenset(
-        str(address)
-        for one in slices
-        for endpoint in items(one.data, "endpoints")
-        if at(endpoint, "conditions.ready") is not False
-        for address in endpoint.get("addresses") or ()
-    )
