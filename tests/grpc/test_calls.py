@@ -236,6 +236,17 @@ def test_a_deadline_is_the_pods_too_and_is_no_failure(kind: str) -> None:
         assert web.failures == []
 
 
+def test_a_deadline_that_has_passed_reaches_no_pod(kind: str) -> None:
+    with pods(1) as service, caller(kind, service.source) as web:
+        web.say()
+        for call in web.each_kind(timeout=-1):
+            with pytest.raises(grpc.RpcError) as error:
+                call()
+            assert code(error) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert service.executed == 1
+        assert web.failures == []
+
+
 def test_another_status_is_the_answer(kind: str) -> None:
     with pods(2) as service, caller(kind, service.source, idempotent=lambda _: True) as web:
         web.stub["Say"] = web.channel.unary_unary("/pod.Pod/Nothing")

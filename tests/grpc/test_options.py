@@ -162,6 +162,8 @@ def test_cancelling_a_call(method: str) -> None:
         assert (call.done(), call.is_active(), call.cancelled()) == (False, True, False)
         assert 0 < call.time_remaining() <= LONG
         assert call.cancel()
+        assert (call.done(), call.is_active(), call.cancelled()) == (True, False, True)
+        assert "CANCELLED" in repr(call)
         assert service[0].cancelled.wait(LONG)
         assert call.code() is grpc.StatusCode.CANCELLED
         assert (call.done(), call.is_active(), call.cancelled()) == (True, False, True)

@@ -55,7 +55,7 @@ class Attempt:
     pod: Pod
     started_at: float
     timeout: float | None
-    """The seconds that are left; None if there is no deadline."""
+    """The seconds that are left, which gRPC ends at once if there are none; None: there is no deadline."""
     lease: Any
 
     def release(self, _: object = None) -> None:
@@ -147,7 +147,7 @@ class Dispatch:
         except BaseException:  # the channel was closed just now, or gRPC refuses its options
             release(lease)
             raise
-        return Attempt(pod, now, self.time_remaining(now), lease)
+        return Attempt(pod, now, None if self._deadline == math.inf else self._deadline - now, lease)
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
         """Return a pod to try now, and the lease on it if the picker chose it."""

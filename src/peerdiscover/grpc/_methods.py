@@ -98,6 +98,9 @@ class Call:
         self._cancelled = self._ended = False
         self._callbacks: list[Callable[[], object]] = []
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._call!r}>"
+
     @property
     def peerdiscover(self) -> History | None:
         """`peer`, `attempts` (a number) and `failed` (those before); None until a pod answered."""

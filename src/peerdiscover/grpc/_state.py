@@ -59,11 +59,10 @@ class Pod:
 
     def begin(self, now: float) -> bool:
         """A call begins here. False: it should not, since another one finds out."""
-        if self.is_ready:
-            return True
-        if now < self.connecting_until:
+        if self.is_connecting(now):
             return False
-        self.connecting_until = now + _CONNECT_TIMEOUT
+        if not self.is_ready:
+            self.connecting_until = now + _CONNECT_TIMEOUT
         return True
 
     def failed(self, now: float, *, connecting: bool) -> None:

@@ -102,9 +102,11 @@ class Attempts(Call):
             if self._ended:
                 return False
             self._cancelled, call = True, self._call
-        if call is not None:
-            return bool(call.cancel())
-        self._end(EndedCall(*LOCALLY_CANCELLED))
+        if call is None:
+            call = EndedCall(*LOCALLY_CANCELLED)
+        elif not call.cancel():
+            return False
+        self._end(call)
         return True
 
     def _current(self) -> Any:

@@ -63,8 +63,7 @@ class PodCall(Attempts, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # no
             fn(self)
 
     def cancelled(self) -> bool:
-        call = self._call
-        return self._cancelled and call is not None and call.done() and call.code() is StatusCode.CANCELLED
+        return self._cancelled and self._ended and self._call.code() is StatusCode.CANCELLED
 
     def done(self) -> bool:
         return self._ended
