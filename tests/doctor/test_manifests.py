@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from peerdiscover.doctor._output import change_of
+from peerdiscover.doctor._report import Report, of_manifests
 
-from ._objects import Json, Manifests, Spoil, applied, codes, findings, printed
+from ._objects import Json, Manifests, Spoil, applied, codes, findings, printed, world_of
 
 WAIT = ["sh", "-c", "peerdiscover wait web-headless:http --min 3 && exec web"]
 
@@ -324,6 +325,30 @@ def test_pods_count_as_well_as_templates() -> None:
     labels = {"app": "web", "role": "primary"}
     pod = {"kind": "Pod", "metadata": {"name": "web-0", "namespace": "prod", "labels": labels, "uid": "1"}}
     assert codes([*m.all, {**pod, "spec": copy.deepcopy(m.pod)}]) == []
+
+
+def test_a_role_of_the_cluster_may_be_bound_in_all_of_it() -> None:
+    m = uses_the_api(Manifests(), role=False)
+    subjects = [{"kind": "ServiceAccount", "name": "default", "namespace": "prod"}]
+    reference = {"kind": "ClusterRole", "name": "view-all"}
+    binding = {"kind": "ClusterRoleBinding", "metadata": {"name": "b"}, "roleRef": reference}
+    assert codes([*m.all, {**binding, "subjects": subjects}]) == []
+    assert codes([*m.all, {**binding, "subjects": [{**subjects[0], "namespace": "other"}]}]) == ["PD501"]
+
+
+def test_a_service_that_a_custom_resource_may_make_is_not_missed() -> None:
+    m = Manifests()
+    m.statefulset["spec"]["serviceName"] = "web-of-the-operator"
+    custom = {"apiVersion": "example.com/v1", "kind": "Web", "metadata": {"name": "web", "namespace": "prod"}}
+    m.service["spec"]["selector"] = {"app": "db"}
+    db = m.copy_of(m.statefulset, "db", serviceName="web-headless")
+    db["spec"]["template"]["metadata"]["labels"] = {"app": "db"}
+    assert "PD401" in codes(m.all)
+    report = Report()
+    of_manifests(report, world_of([*m.all, custom]))
+    assert "PD401" not in report.found
+    (missing,) = (one for one in report.missing if "PD401" in one.codes)
+    assert missing.why == "StatefulSet prod/web: a custom resource may make the Service web-of-the-operator"
 
 
 def test_what_something_else_may_make_is_not_an_error() -> None:

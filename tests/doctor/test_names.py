@@ -276,6 +276,30 @@ def test_rolling_restarts_that_outrun_dns() -> None:
     report = Report()
     of_manifests(report, world)
     assert report.findings == []
+    m.statefulset["spec"]["podManagementPolicy"] = "Parallel"
+    of_manifests(report, world)
+    assert [(one.code, one.level) for one in report.findings] == [("PD404", "note")]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "refused", "expected"), [("k8s", "no", []), ("auto", "", []), ("auto", "no", ["PD404"])]
+)
+def test_rolling_restarts_need_not_wait_for_dns_that_is_not_asked(
+    scheme: str, refused: str, expected: list[str]
+) -> None:
+    objects = Objects.of([(one, None, None) for one in Manifests().all])
+    name = ServiceName.parse(f"{scheme}:web-headless.prod:http")
+    report = Report()
+    of_manifests(report, World(objects, name, "prod", heard(server(GOOD), refused=refused)))
+    assert [one.code for one in report.findings] == expected
+
+
+@pytest.mark.parametrize("objects", [None, []], ids=["nothing may be read", "there is no Service"])
+def test_where_the_name_exists_is_said(objects: list[Json] | None) -> None:
+    hint = "'web-headless.moon.svc.cluster.local.' exists: is the namespace right?"
+    nothing = {**EMPTY, "answer": Answer(outcome=Outcome.NOT_FOUND, hint=hint)}
+    said = heard(server(no_such_name()), **nothing)
+    assert finding(said, "PD104", objects=objects).seen.endswith(f"; {hint}")
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,8 @@ CHECKS: dict[str, Check] = {
         "serviceName leads elsewhere",
         "The Service that a StatefulSet names is missing or does not select its pods; or it names none, and "
         "a headless Service selects this workload alone. Error if a headless Service beside it selects these "
-        "pods (in files, if it selects them alone); else warning.",
+        "pods (in files, if it selects them alone); else warning. Not checked if the Service is not in the "
+        "files, and something there that is not Kubernetes's own may make it.",
         "A pod has a name in DNS only behind the Service that its StatefulSet names.",
         "Set serviceName. It is immutable: delete the StatefulSet with `--cascade=orphan`, and apply it "
         "anew; its pods keep running, and get their names as they are replaced.",
@@ -244,7 +245,8 @@ CHECKS: dict[str, Check] = {
     "PD404": Check(
         "Rolling restarts outrun DNS",
         "Note: the name is asked by DNS, the StatefulSet has two replicas or more, and minReadySeconds is "
-        "less than 1.2 times the TTL and a second; or pods are managed in parallel.",
+        "less than 1.2 times the TTL and a second; or it is `Parallel`, with which older releases of "
+        "Kubernetes ignore minReadySeconds.",
         "The next pod ends before clients know the address of the one that was replaced.",
         "`minReadySeconds: 8` for a TTL of 5 s.",
     ),

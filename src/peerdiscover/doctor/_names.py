@@ -78,21 +78,18 @@ def _why_empty(world: World, name: ServiceName) -> tuple[str, str]:
             return "no pod was made yet", f"{kubectl} describe the workload: why it has no pods"
         change = "what keeps the pods from being ready; or publishNotReadyAddresses: true"
         return f"{len(pods)} pods, none ready: {', '.join(map(_state, pods[:5]))}", change
+    hint = f"; {world.heard.answer.hint}" if world.heard.answer.hint else ""
     if service is None and "Service" not in objects.unread:
-        there = [one.namespace for one in objects.of_kind("Service") if one.name == name.service]
-        where = f"; one of that name is in {', '.join(there)}" if there else ""
         known = ", ".join(one.name for one in objects.of_kind("Service", world.namespace)[:5]) or "none"
-        return (
-            f"there is no Service {name.service} in {world.namespace}{where}; Services there: {known}",
-            "the Service's name and namespace",
-        )
+        seen = f"there is no Service {name.service} in {world.namespace}; Services there: {known}{hint}"
+        return seen, "the Service's name and namespace"
     if world.endpoints:
         seen = f"{len(world.endpoints)} pods are listed, and none is ready"
         return seen, "what keeps the pods from being ready"
-    return (
-        f"{world.heard.absolute} is not found: DNS says the same for 'no such Service' and 'no pod is ready'",
-        f"{kubectl} get service,pods shows which of them it is",
+    seen = (
+        f"{world.heard.absolute} is not found: DNS says the same for 'no such Service' and 'no pod is ready'"
     )
+    return seen + hint, f"{kubectl} get service,pods shows which of them it is"
 
 
 def _state(pod: Object) -> str:

@@ -50,8 +50,8 @@ def _has_token(objects: Objects, w: Object) -> bool:
 
 
 def _may_read(objects: Objects, w: Object, namespace: str) -> bool:
-    """Whether a binding in that namespace gives the account a role with the right."""
-    for binding in objects.of_kind("RoleBinding", namespace):
+    """Whether a binding in that namespace, or of the cluster, gives the account a role with the right."""
+    for binding in (*objects.of_kind("RoleBinding", namespace), *objects.of_kind("ClusterRoleBinding")):
         if not any(_is_subject(one, w) for one in binding.items("subjects")):
             continue
         name = str(binding.at("roleRef.name"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ._codes import Finding
+from ._codes import Finding, NotChecked
 from ._object import Object, at, items
 from ._words import names_in, waits
 from ._world import Result, World
@@ -59,6 +59,9 @@ def pd401(world: World) -> Iterator[Result]:
             seen = f"it names {named}, which is not {'there' if is_live else 'in these files'}"
         else:
             seen = "it names no Service"
+        if governing is None and not (alone or is_live) and world.objects.has_custom(w.namespace):
+            yield NotChecked(("PD401",), f"{w}: a custom resource may make the Service {named}")
+            continue
         best = next(iter(alone or beside), None)
         seen += f": {f'behind {best.name}' if best else 'in DNS'} its pods have no names"
         is_sure = beside if governing is not None or is_live else alone
@@ -108,8 +111,10 @@ def pd403(world: World) -> Iterator[Result]:
 
 def pd404(world: World) -> Iterator[Result]:
     heard = world.heard
-    if heard.answer.ttl is None or world.name is None or world.name.scheme == "k8s":
+    if heard.answer.ttl is None or world.name is None:
         return
+    if world.name.scheme == "k8s" or (world.name.scheme == "auto" and not heard.refused):
+        return  # no DNS is asked
     behind = 1.2 * heard.answer.ttl + 1
     for w in world.workloads:
         is_rolling = w.at("spec.updateStrategy.type") in (None, "RollingUpdate")
@@ -119,6 +124,10 @@ def pd404(world: World) -> Iterator[Result]:
         if isinstance(seconds, int) and seconds < behind:
             seen = f"minReadySeconds is {seconds}, and DNS is up to {behind:.0f} s behind"
             yield Finding("PD404", "note", w, seen, {"spec": {"minReadySeconds": int(behind) + 1}}, w)
+        elif w.at("spec.podManagementPolicy") == "Parallel":
+            seen = "it is Parallel, with which older releases of Kubernetes ignore minReadySeconds"
+            change = "podManagementPolicy: OrderedReady, if this cluster does so (kubernetes #112066)"
+            yield Finding("PD404", "note", w, seen, change)
 
 
 CHECKS_OF_WORKLOADS = (pd102, pd401, pd402, pd403, pd404)
