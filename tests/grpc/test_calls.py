@@ -374,6 +374,10 @@ def test_closing_ends_calls_on_pods_that_left(kind: str) -> None:
         web.discovery.report_failure(first.peer, grpc.RpcError())
         web.refresh()
         assert len(web.discovery.peers) == 1
+        (channel,) = (pod.channel for pod in web.channel._state._all_pods if pod.peer == first.peer)
+        if kind == "asyncio" and not hasattr(channel, "_register_call"):
+            first.go.set()
+            pytest.skip("closing a channel of this gRPC does not end a stream that is being read")
         closing = web.channel.close()
         if kind == "asyncio":
             web.run(closing)  # type: ignore[attr-defined]
