@@ -197,6 +197,17 @@ def odd(value: object) -> list[Json]:
     spoiled = [spoil(m.service, key) for key in ("spec", "metadata")]
     for part in m.service, m.statefulset, m.policy:
         spoiled += [{**part, "spec": spoil(part["spec"], key)} for key in part["spec"]]
+    for key in "name", "port", "targetPort", "protocol":
+        ports = [{"name": "http", "port": 8080, key: value}, {"name": "http", "port": 8080, key: value}]
+        spoiled.append({**m.service, "spec": spoil(m.service["spec"], "ports") | {"ports": ports}})
+        for part, rules in (m.policy, "ingress"), (m.policy, "egress"):
+            spoiled.append({**part, "spec": part["spec"] | {rules: [{"ports": ports}]}})
+        slices = {
+            **slice_of("http"),
+            "ports": ports,
+            "endpoints": [{"conditions": value, "addresses": value}],
+        }
+        spoiled.append(slices)
     for key in m.container:
         template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [spoil(m.container, key)]}}
         spoiled.append({**m.statefulset, "spec": {**m.statefulset["spec"], "template": template}})

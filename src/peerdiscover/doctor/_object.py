@@ -98,16 +98,14 @@ class Object:
     @cached_property
     def ports(self) -> list[Port]:
         """The ports of a Service. One whose number cannot be read is left out."""
-        return [
-            Port(
-                str(port.get("name") or ""),
-                number,
-                port.get("targetPort") or number,
-                str(port.get("protocol") or "TCP"),
-            )
-            for port in self.items("spec.ports")
-            if (number := _number(port.get("port"))) is not None
-        ]
+        found = []
+        for port in self.items("spec.ports"):
+            if (number := _number(port.get("port"))) is not None:
+                target = port.get("targetPort") or number
+                target = target if isinstance(target, int) else str(target)
+                protocol = str(port.get("protocol") or "TCP")
+                found.append(Port(str(port.get("name") or ""), number, target, protocol))
+        return found
 
     # A workload
 

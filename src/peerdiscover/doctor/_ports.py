@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ._codes import Finding, NotChecked
+from ._codes import Finding, Level, NotChecked
 from ._object import Object, Port
 from ._world import Result, World
 
@@ -64,9 +64,9 @@ def pd302(world: World) -> Iterator[Result]:
         if not selected:
             yield from _slices_lack(world, service)
             continue
-        lacking_by_port = {port: [w for w in selected if w.port(port) is None] for port in ports}
-        leads_nowhere = all(len(lacking) == len(selected) for lacking in lacking_by_port.values())
-        for port, lacking in lacking_by_port.items():
+        lacking_by_port = [(port, [w for w in selected if w.port(port) is None]) for port in ports]
+        leads_nowhere = all(len(lacking) == len(selected) for _, lacking in lacking_by_port)
+        for port, lacking in lacking_by_port:
             if not lacking:
                 continue
             declared = [pair for w in lacking for pair in w.declared(port.protocol).items() if pair[1]]
@@ -80,15 +80,8 @@ def pd302(world: World) -> Iterator[Result]:
                     change = _with_port(service, port, targetPort=(fitting or names)[0])
             seen = f"targetPort {port.target} is in no container of {_names(lacking)}; they have "
             seen += ", ".join(names) or "no named ports"
-            yield Finding(
-                "PD302",
-                "error" if is_error else "warning",
-                service,
-                seen,
-                change,
-                service,
-                tuple(lacking),
-            )
+            level: Level = "error" if is_error else "warning"
+            yield Finding("PD302", level, service, seen, change, service, tuple(lacking))
 
 
 def _slices_lack(world: World, service: Object) -> Iterator[Result]:
