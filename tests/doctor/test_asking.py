@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import jsonschema
 import pytest
 
 from peerdiscover.cli import main
-from peerdiscover.doctor import _pods
+from peerdiscover.doctor import _asking, _pods
+from peerdiscover.doctor._api import KINDS
 from peerdiscover.doctor._asking import Asking
 from peerdiscover.doctor._dns import MAX_QUESTIONS
+from peerdiscover.doctor._objects import Objects
 from peerdiscover.doctor._report import Report
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
@@ -24,6 +26,7 @@ from peerdiscover.sources.environment import Environment, ResolvConf
 from peerdiscover.testing import HeadlessService
 
 from .test_command import OURS
+from .test_manifests import slice_of
 
 NAME = "web-headless.prod:http"
 FAILURES = ("servfail", "refused", "nxdomain", "timeout", "truncated")
@@ -160,6 +163,30 @@ def test_two_servers_that_disagree(svc: HeadlessService) -> None:
     assert (finding.code, finding.level) == ("PD109", "warning")
     assert finding.seen == "5 of 10 answers lack web-2"
     assert len(svc.queries) <= MAX_QUESTIONS
+
+
+def test_only_the_slices_are_read_again(svc: HeadlessService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers lack a pod that is ready in the API; if the slices changed meanwhile, that is not checked."""
+    read: list[list[str]] = []
+
+    def read_namespace(
+        _environment: Environment,
+        _namespace: str,
+        _service: str,
+        _seconds: float,
+        kinds: Iterable[str] = KINDS,
+    ) -> tuple[Objects, str]:
+        read.append(list(kinds))
+        slices = slice_of("http")
+        slices["endpoints"][0]["addresses"] = [f"10.9.9.{len(read)}"]
+        return Objects.of([(slices, None, None)]), ""
+
+    monkeypatch.setattr(_asking, "read_namespace", read_namespace)
+    monkeypatch.setattr(_asking, "MAX_TTL", 0.1)
+    report = examined(NAME, svc.nameserver, connects=False)
+    assert read == [list(KINDS), ["EndpointSlice"]]
+    assert "PD109" not in report.found
+    assert [one.why for one in report.missing if "PD109" in one.codes] == ["the set is changing: ask again"]
 
 
 def test_strict_counts_what_was_not_checked(svc: HeadlessService) -> None:

@@ -27,6 +27,6 @@ Invariants:
 * Checks know no socket and no file, so manifests and a cluster cannot be judged differently.
 * A finding says what was seen, and is true as a sentence. What may not be read stands under "not checked":
   it never passes silently.
-* Nothing is written, started or run: at most 20 questions a nameserver, one GET a kind, and one connection a
-  pod, a second one if the first failed.
+* Nothing is written, started or run: at most 20 questions a nameserver, one GET a kind (of EndpointSlices a
+  second one if answers differ), and one connection a pod, a second one if the first failed.
 """

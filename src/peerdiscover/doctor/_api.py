@@ -1,4 +1,4 @@
-"""Reading a namespace from the API server: one GET a kind. Nothing is decided here.
+"""Reading a namespace from the API server, by one GET a kind. Nothing is decided here.
 
 Invariants:
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpcore
@@ -50,14 +50,14 @@ FAILURES = (
 
 
 def read_namespace(
-    environment: Environment, namespace: str, service: str, seconds: float
+    environment: Environment, namespace: str, service: str, seconds: float, kinds: Iterable[str] = KINDS
 ) -> tuple[Objects, str]:
     """The objects of a namespace, and the error if its EndpointSlices may not be read ("": they may)."""
     end = time.monotonic() + seconds
     found: list[tuple[Mapping[str, Any], None, None]] = []
     unread: dict[str, str] = {}
     refused = ""
-    left = list(KINDS)
+    left = list(kinds)
     try:
         config = find_cluster(environment=environment)
         authorization = config.authorization(time.monotonic())

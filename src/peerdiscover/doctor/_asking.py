@@ -159,7 +159,8 @@ class Asking:
         ask_again(heard.servers, self._servers, self._absolute)
         if before is not None:
             seconds = min(API_SECONDS, self._left())
-            now, _ = read_namespace(self.environment, self._namespace, self.name.service, seconds)
+            where = (self.environment, self._namespace, self.name.service)
+            now, _ = read_namespace(*where, seconds, ["EndpointSlice"])
             heard.slices_changed = World(now, self.name, self._namespace).ready != before
 
     def _about_dns(self, heard: Heard) -> Section:
