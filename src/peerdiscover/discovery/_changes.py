@@ -20,11 +20,13 @@ class Pause:
     generation: int
 
 
-@dataclass(slots=True, eq=False)
 class ChangeCursor:
     """The set that one reader saw last."""
 
-    last: PeerSet
+    __slots__ = ("last",)
+
+    def __init__(self, last: PeerSet) -> None:
+        self.last = last
 
     def advance(self, now: PeerSet) -> Change | None:
         """The difference to the set that the reader saw last, or None if there is none."""
