@@ -55,7 +55,7 @@ def test_listening_on_loopback(doctor: Doctor, cluster: Cluster, statefulset: Ma
     command = ["python3", "-m", "http.server", "8080", "--bind", "127.0.0.1"]
     web = statefulset("web", 1, command=command, pod={"serviceAccountName": "doctor"})
     web.wait(1)
-    eventually(lambda: doctor.levels("web:http", pod="web-0").keys() >= {"PD201", "PD203"}, 30)
+    eventually(lambda: doctor.levels("web:http", pod="web-0").keys() >= {"PD201", "PD203"})
     said = doctor.run("web:http", pod="web-0")
     assert levels(said) == {"PD201": "error", "PD203": "error", "PD402": "warning"}
     assert found(said, "PD203")["change"] == "--host 0.0.0.0 (or ::) of the server"
@@ -112,7 +112,7 @@ def test_there_is_no_such_service(doctor: Doctor, statefulset: Make) -> None:
 def test_no_pod_is_ready(doctor: Doctor, statefulset: Make) -> None:
     web = statefulset("web", 2, container=NEVER)
     web.until(lambda pods: len(pods) == 2 and all(pod.ip for pod in pods))
-    eventually(lambda: doctor.levels("web:http") == {"PD104": "error"}, 30)
+    eventually(lambda: doctor.levels("web:http") == {"PD104": "error"})
     (finding,) = (one for one in doctor.run("web:http")["findings"] if one["code"] == "PD104")
     assert "2 pods, none ready: web-0 " in finding["seen"]
     assert finding["object"] == f"Service {doctor.namespace}/web"
@@ -214,7 +214,7 @@ def test_two_statefulsets_share_a_service(doctor: Doctor, statefulset: Make, clu
         patch: Json = {"spec": {"template": {"metadata": {"labels": {"tier": "all"}}}}}
         cluster.api.patch(cluster.api.path("StatefulSet", doctor.namespace, name), patch)
     assert another
-    eventually(lambda: doctor.levels("web:http").get("PD205") == "warning", 40)
+    eventually(lambda: doctor.levels("web:http").get("PD205") == "warning")
 
 
 def test_three_levels_of_rights(cluster: Cluster, namespace: str, statefulset: Make) -> None:
