@@ -13,6 +13,7 @@ import pytest
 
 from peerdiscover import (
     DNS,
+    Answer,
     AsyncDiscovery,
     ConfigurationError,
     Discovery,
@@ -28,6 +29,7 @@ from peerdiscover import (
 )
 from peerdiscover.aiohttp import pods
 from peerdiscover.brokers import kafka, rabbitmq_nodes
+from peerdiscover.clustering import ContactPoint
 from peerdiscover.http import Client
 from peerdiscover.requests import PodAdapter
 from peerdiscover.sources.environment import Environment, ResolvConf
@@ -42,6 +44,13 @@ class Loud:
 
     def __repr__(self) -> str:
         return "\x1b[31mone\ntwo" * 100_000
+
+
+class WithoutKind:
+    """A source that does not say what it is."""
+
+    def lookup(self, _: object) -> Answer:
+        raise AssertionError
 
 
 class Silent:
@@ -132,6 +141,19 @@ def test_one_short_line_whatever_the_value_is(call: str, value: str) -> None:
         (lambda: DNS(["10.0.0.1:" + "9" * 5_000]), "a port number lies between 1 and 65535"),
         (lambda: Discovery("static:localhost:80"), "'localhost' is no IP address; write 127.0.0.1"),
         (lambda: Discovery("static:localhost"), "write ADDRESS:PORT"),
+        (
+            lambda: Discovery("localhost:80"),
+            "('localhost'): this machine, not a service; write static:127.0.0.1:80",
+        ),
+        (lambda: Discovery("k8s:Localhost:http"), "not a service; write static:127.0.0.1:PORT"),
+        (lambda: Discovery("web", source=WithoutKind()), "expected a string `kind`, its name in errors"),  # type: ignore[arg-type]
+        (lambda: kafka(Discovery(WEB)), "expected what hosts(…) returns, or a PeerSet (the `peers` of"),  # type: ignore[arg-type]
+        (
+            lambda: Answer.of(["10.0.0.1:80"]),  # type: ignore[list-item]
+            "Answer(endpoints=('10.0.0.1:80',)): expected a list of Endpoint",
+        ),
+        (lambda: Answer.of([], ttl="5"), "Answer(ttl='5'): expected seconds, or None"),  # type: ignore[arg-type]
+        (lambda: ContactPoint("web-0", 3), "ContactPoint(founders=3): expected the keys of peers"),  # type: ignore[arg-type]
         (lambda: Static(["localhost:80"]), "'localhost' is no IP address; write 127.0.0.1"),
         (lambda: DNS(["localhost"]), "'localhost' is no IP address"),
         (lambda: DNS([None]), "nameserver None: expected a string such as '10.96.0.10'"),  # type: ignore[list-item]

@@ -177,7 +177,7 @@ class Answer:
         if not isinstance(self.outcome, Outcome):
             raise ConfigurationError(f"Answer(outcome={quoted(self.outcome)}): expected an Outcome")
         for name, ttl in (("ttl", self.ttl), ("gone_ttl", self.gone_ttl)):
-            if ttl is not None and not ttl >= 0:
+            if ttl is not None and not (isinstance(ttl, int | float) and ttl >= 0):
                 raise ConfigurationError(f"Answer({name}={quoted(ttl)}): expected seconds, or None")
 
     def _convert(self, *names: str, as_: type[tuple[object, ...] | frozenset[object]], of: type) -> None:
@@ -186,7 +186,7 @@ class Answer:
             given = getattr(self, name)
             converted = as_(given)
             if isinstance(given, str) or not all(isinstance(one, of) for one in converted):
-                raise ConfigurationError(f"Answer({name}={quoted(given)}): expected several {of.__name__}")
+                raise ConfigurationError(f"Answer({name}={quoted(given)}): expected a list of {of.__name__}")
             object.__setattr__(self, name, converted)
 
     @classmethod

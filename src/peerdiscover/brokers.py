@@ -204,8 +204,10 @@ def mongodb(
 
 def _listed(given: Hosts) -> Sequence[HostPort]:
     """The hosts that are given; `ConfigurationError` for none, and for what is none."""
-    if isinstance(given, str):
-        raise ConfigurationError(f"{quoted(given)}: expected what hosts(…) returns, or a PeerSet")
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigurationError(
+            f"{quoted(given)}: expected what hosts(…) returns, or a PeerSet (the `peers` of a discovery)"
+        )
     listed = hosts(given) if isinstance(given, PeerSet) else tuple(given)
     for host in listed:
         if not isinstance(host, HostPort):

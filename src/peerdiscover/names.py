@@ -63,6 +63,9 @@ class ServiceName:
             return cls(service=rest, scheme=scheme, _text=text)
         host, port = _split_port(rest, text)
         host = host.lower()
+        if host == "localhost":
+            instead = f"static:127.0.0.1:{port if isinstance(port, int) else 'PORT'}"
+            raise refusal(text, host, f"this machine, not a service; write {instead}")
         labels = host.split(".")
         is_external = len(labels) > 1 and labels[-1] == ""
         protocol = "tcp"

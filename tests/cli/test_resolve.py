@@ -159,7 +159,7 @@ def test_scaled_to_zero() -> None:
         ((NAME, "--nameserver", "ns.example"), "ns.example"),
         ((NAME, "--namespace", "a.b"), "'a.b'"),
         ((NAME, "--cluster-domain", "-"), "'-'"),
-        (("static:10.0.0.1:80", "--nameserver", "127.0.0.1"), "give only one of the two"),
+        (("static:10.0.0.1:80", "--nameserver", "127.0.0.1"), "does not use DNS: --nameserver"),
     ],
 )
 def test_configuration(arguments: tuple[str, ...], text: str) -> None:

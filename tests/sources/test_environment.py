@@ -94,6 +94,14 @@ def test_nothing_is_made_up(place: Place) -> None:
     assert (found.namespace(), found.cluster_domain()) == (None, None)
 
 
+def test_a_machine_that_asks_no_cluster(place: Place) -> None:
+    place.resolv.write_text("search corp.example\nnameserver 192.0.2.53\n")
+    assert place.environment().asks_elsewhere()
+    assert not place.environment({"PEERDISCOVER_NAMESERVERS": "10.96.0.10"}).asks_elsewhere()
+    place.resolv.write_text(POD)
+    assert not place.environment().asks_elsewhere()
+
+
 def test_resolv_conf_is_read_again_when_it_changes(place: Place) -> None:
     found = place.environment()
     place.resolv.write_text("nameserver 10.0.0.1\n")

@@ -48,9 +48,10 @@ def source_of(arguments: Namespace) -> Source | None:
     if not any(dns):
         return None
     scheme = ServiceName.parse(arguments.name).scheme
-    if scheme == "k8s" and (arguments.nameserver or arguments.family):
+    if scheme in ("k8s", "static") and (arguments.nameserver or arguments.family):
         raise ConfigurationError(
-            f"{quoted(arguments.name)} does not use DNS: --nameserver and --family are for names without k8s:"
+            f"{quoted(arguments.name)} does not use DNS: --nameserver and --family are for names without "
+            f"{scheme}:"
         )
     kubernetes = (
         Kubernetes(namespace=names[0], cluster_domain=names[1]) if scheme in ("k8s", "auto") else None

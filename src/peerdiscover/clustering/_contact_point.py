@@ -49,13 +49,14 @@ class ContactPoint:
     """
 
     def __init__(self, name: str, founders: Iterable[str], *, cluster: str | None = None) -> None:
-        listed = (founders,) if isinstance(founders, str) else tuple(founders)
+        several = isinstance(founders, Iterable) and not isinstance(founders, str)
+        listed = tuple(founders) if several else ()
         for what, given in (("name", name), *(("founders", founder) for founder in listed)):
             if not isinstance(given, str) or not given:
                 raise ConfigurationError(
                     f"ContactPoint({what}={quoted(given)}): expected the key of a peer, such as 'web-0'"
                 )
-        if not listed or isinstance(founders, str) or len({*listed}) < len(listed):
+        if not listed or len({*listed}) < len(listed):
             raise ConfigurationError(
                 f"ContactPoint(founders={quoted(founders)}): expected the keys of peers, each once, such as "
                 "('web-0', 'web-1', 'web-2')"

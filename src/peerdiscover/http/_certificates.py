@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
 
 _logger = logging.getLogger("peerdiscover")
@@ -77,4 +78,4 @@ def _naming(option: str, files: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # `ssl.SSLError` is one
-        raise ConfigurationError(f"{option}={files!r}: {error}") from None
+        raise ConfigurationError(f"{option}={quoted(files)}: {error}") from None

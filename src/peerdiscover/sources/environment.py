@@ -186,6 +186,12 @@ class Environment:
                 return namespace, rest.removeprefix("svc.")
         return None, None
 
+    def asks_elsewhere(self) -> bool:
+        """Whether resolv.conf names the nameservers, and none of its search entries is a cluster's."""
+        return not self._environ("NAMESERVERS") and not any(
+            entry.startswith("svc.") for entry in self.resolv_conf.read().search
+        )
+
     def zone(self) -> str | None:
         """`PEERDISCOVER_ZONE`; None if unknown. A pod only knows its zone if its manifest says so."""
         given = self._environ("ZONE")

@@ -82,7 +82,9 @@ def as_source(given: SourceLike) -> Source:
     if isinstance(given, type):
         raise ConfigurationError(f"source={given.__name__}: a class; write {given.__name__}(…)")
     if callable(getattr(given, "lookup", None)) or callable(getattr(given, "watch", None)):
-        return given  # type: ignore[return-value]  # found out in the line above
+        if not isinstance(getattr(given, "kind", None), str):
+            raise ConfigurationError(f"source={quoted(given)}: expected a string `kind`, its name in errors")
+        return given  # type: ignore[return-value]  # found out in the lines above
     if callable(given):
         return FunctionSource(given)
     raise ConfigurationError(

@@ -9,7 +9,10 @@ import pytest
 from peerdiscover.answers import Endpoint
 from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.membership.members import peers_of
+from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server
+from peerdiscover.sources.dns._answer_builder import LookupConfig
+from peerdiscover.sources.dns._hints import hint
 from peerdiscover.sources.dns._remembered import NameHistory
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, Srv
 
@@ -608,6 +611,18 @@ def test_a_hint_that_the_port_is_missing() -> None:
     assert run.answer.outcome is Outcome.NOT_FOUND
     assert "'grpc'" in run.answer.hint
     assert "8080" in run.answer.hint
+
+
+def test_a_hint_that_this_machine_asks_no_cluster() -> None:
+    def asked(service: str, asks_elsewhere: bool) -> str:
+        config = LookupConfig(NAME, ServiceName.parse(service), asks_elsewhere=asks_elsewhere)
+        return hint(config, ())
+
+    assert (
+        asked("web.prod:8080", True)
+        == "resolv.conf has no search entry svc.…: is this machine in the cluster?"
+    )
+    assert asked("web.prod:8080", False) == asked("any.example.:8080", True) == ""
 
 
 def test_a_hint_that_the_namespace_is_another() -> None:

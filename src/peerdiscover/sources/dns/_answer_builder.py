@@ -49,6 +49,8 @@ class LookupConfig:
     any_target: bool = False
     local_namespace: str | None = None
     cluster_domain: str = "cluster.local"
+    asks_elsewhere: bool = False
+    """The nameservers are this machine's, and its resolv.conf is none that a cluster wrote."""
     history: NameHistory = field(default_factory=NameHistory)
 
     @property

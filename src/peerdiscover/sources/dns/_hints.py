@@ -3,7 +3,7 @@
 Invariants:
 
 * There are at most five questions, asked at the same time, and it does not matter if they fail.
-* A hint is one sentence, a fact that a server reported. It is no answer.
+* A hint is one sentence, a fact that a server or resolv.conf reported. It is no answer.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def hint(config: LookupConfig, replies: Iterable[Reply]) -> str:
         # NODATA proves that the Service exists, as addresses do.
         if name not in (config.name, _outside(config)) and (is_answer or reply.status is ReplyStatus.NODATA):
             return f"{name!r} exists: is the namespace right?"
+    if config.asks_elsewhere and not service.is_external:
+        return "resolv.conf has no search entry svc.…: is this machine in the cluster?"
     return ""
 
 

@@ -140,6 +140,7 @@ class DNS:
             any_target=self._any_target,
             local_namespace=self._local_namespace(),
             cluster_domain=domain,
+            asks_elsewhere=self._servers is None and self._environment.asks_elsewhere(),
             history=history,
         )
         return plan_lookup(request, config), servers, self._stats
