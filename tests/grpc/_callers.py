@@ -128,9 +128,17 @@ class AsyncCaller(Caller):
 def caller(
     kind: str, source: Callable[[], Iterable[Peer]], name: str = NAME, **options: Any
 ) -> Iterator[Caller]:
-    """A caller of pods that the source shows; `options` are those of the channel."""
+    """A caller of pods that the source shows; `options` are those of the channel.
+
+    `picker` may be a function of the discovery.
+    """
+
+    def given(web: object) -> dict[str, Any]:
+        picker = options.get("picker")
+        return {**options, "picker": picker(web) if callable(picker) else picker}
+
     if kind == "threads":
-        with Discovery(name, source=source, policy=_POLICY) as web, PodChannel(web, **options) as channel:
+        with Discovery(name, source=source, policy=_POLICY) as web, PodChannel(web, **given(web)) as channel:
             yield ThreadsCaller(web, channel)
         return
     ready: list[AsyncCaller] = []
@@ -139,7 +147,7 @@ def caller(
     async def main() -> None:
         async with (
             AsyncDiscovery(name, source=source, policy=_POLICY) as web,
-            AsyncPodChannel(web, **options) as channel,
+            AsyncPodChannel(web, **given(web)) as channel,
         ):
             made = AsyncCaller(web, channel)
             made.loop = asyncio.get_running_loop()

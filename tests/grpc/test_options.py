@@ -327,13 +327,14 @@ def test_certificates_are_the_services(kind: str, tmp_path: Path) -> None:
             assert web.say() in {b"web-0", b"web-1"}
 
 
+def least_requests(web: Any) -> Any:
+    return web.least_requests()
+
+
 def test_a_picker_that_counts(kind: str) -> None:
     """A lease lasts as long as its call."""
-    with pods(2) as service, caller(kind, service.source) as plain:
-        picker = plain.discovery.least_requests()
-        channel = type(plain.channel)(plain.discovery, picker=picker)
-        web = type(plain)(plain.discovery, channel)
-        web.__dict__.update(loop=getattr(plain, "loop", None))
+    with pods(2) as service, caller(kind, service.source, picker=least_requests) as web:
+        picker = web.channel._state._picker
         for pod in service.all:
             pod.manner = "silent"
         in_flight: list[threading.Thread] = []
@@ -352,11 +353,8 @@ def test_a_picker_that_counts(kind: str) -> None:
 
 
 def test_what_is_refused_ends_the_lease(kind: str) -> None:
-    with pods(1) as service, caller(kind, service.source) as plain:
-        picker = plain.discovery.least_requests()
-        channel = type(plain.channel)(plain.discovery, picker=picker)
-        web = type(plain)(plain.discovery, channel)
-        web.__dict__.update(loop=getattr(plain, "loop", None))
+    with pods(1) as service, caller(kind, service.source, picker=least_requests) as web:
+        picker = web.channel._state._picker
         for call in web.each_kind(credentials="none"):
             with pytest.raises((TypeError, AttributeError, grpc.aio.UsageError)):
                 call()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
+from operator import methodcaller
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -43,8 +44,7 @@ class Method:
     def __init__(self, state: ChannelState, kind: str, method: str, *arguments: Any, **options: Any) -> None:
         self._state = state
         self._name = method
-        self._kind = kind
-        self._arguments = arguments, options
+        self._make = methodcaller(kind, method, *arguments, **options)
         self._on: WeakKeyDictionary[Pod, Any] = WeakKeyDictionary()
 
     def begin(
@@ -73,17 +73,13 @@ class Method:
             try:
                 on_pod = self._on.get(attempt.pod)
                 if on_pod is None:
-                    on_pod = self._on[attempt.pod] = self._on_channel(attempt.pod.channel)
+                    on_pod = self._on[attempt.pod] = self._make(attempt.pod.channel)
                 return getattr(on_pod, invoke)(message, timeout=attempt.timeout, **given)
             except BaseException:  # gRPC refuses what it was given; or a call that blocks has failed
                 attempt.release()
                 raise
 
         return Dispatch(self._state, self._name, timeout, wait_for_ready, requests, monotonic()), start
-
-    def _on_channel(self, channel: Any) -> Any:
-        arguments, options = self._arguments
-        return getattr(channel, self._kind)(self._name, *arguments, **options)
 
 
 class Call:
