@@ -51,6 +51,26 @@ def test_a_session_for_two_services() -> None:
         assert len(one.requests) == len(two.requests) == 2
 
 
+def test_a_list_of_addresses_beside_a_service() -> None:
+    """With a `static:` name any host means the list, but for requests that have their pod already."""
+
+    async def run() -> list[str]:
+        async with (
+            AsyncDiscovery("web.prod", source=service.source) as web,
+            AsyncDiscovery("static:" + listed[0].text) as static,
+            aiohttp.ClientSession(middlewares=[over(web), over(static)]) as session,
+        ):
+            texts = []
+            for host in ("web.prod", "other.prod") * 2:
+                async with session.post(f"http://{host}/") as response:
+                    texts.append(await response.text())
+            return texts
+
+    with pods(1) as service, pods(1) as listed:
+        assert asyncio.run(run()) == ["web-0 web.prod", "web-0 other.prod"] * 2
+        assert len(service.requests) == len(listed.requests) == 2
+
+
 def test_another_port_than_the_services() -> None:
     with pods(1) as service, web("aiohttp", service.source, name="web.prod:8080") as client:
         assert client.get(host="http://web.prod:8080").status == 200
@@ -197,6 +217,8 @@ def test_bad_options(make: Any, text: str) -> None:
         make()
 
 
-def test_an_option_that_does_not_exist() -> None:
-    with pytest.raises(TypeError, match="conect_timeout"):
-        over(AsyncDiscovery(NAME), conect_timeout=1)  # type: ignore[call-arg]
+@pytest.mark.parametrize("name", ["conect_timeout", "verify", "limits"])
+def test_an_option_that_does_not_exist(name: str) -> None:
+    options: Any = {name: 1}
+    with pytest.raises(TypeError, match=name):
+        over(AsyncDiscovery(NAME), **options)

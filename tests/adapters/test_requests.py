@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 
 from peerdiscover import AsyncDiscovery, ClosedError, ConfigurationError, Discovery, Peer
 from peerdiscover.requests import PodAdapter, PodResponse, RequestsWrongHostError
@@ -80,6 +81,16 @@ def test_timeouts_are_the_sessions() -> None:
             client.get(timeout=(1, 2, 3))
 
 
+def test_a_request_may_have_a_total_of_its_own() -> None:
+    with pods(2) as service, web("requests", service.source, attempt_timeout=LONG) as client:
+        service.manner("silent")
+        with pytest.raises(requests.ReadTimeout, match="the time has expired") as error:
+            client.get(timeout=urllib3.Timeout(total=0.3))
+        assert len(error.value.__notes__) == len(service.requests) == 1
+        service.manner("ok")
+        assert client.get(timeout=urllib3.Timeout(total=LONG)).status == 200
+
+
 def test_the_time_to_read_a_body_is_not_that_of_the_attempt() -> None:
     with pods(1) as service, web("requests", service.source, attempt_timeout=LONG) as client:
         response = client.session.get("http://web.prod/", stream=True, timeout=(1, 7))
@@ -137,6 +148,9 @@ def test_bad_options(make: Any, text: str) -> None:
         make()
 
 
-def test_an_option_that_does_not_exist() -> None:
-    with pytest.raises(TypeError, match="conect_timeout"):
-        PodAdapter(Discovery(NAME), conect_timeout=1)  # type: ignore[call-arg]
+@pytest.mark.parametrize("name", ["conect_timeout", "verify", "limits"])
+def test_an_option_that_does_not_exist(name: str) -> None:
+    """`verify` and the like are the session's: an adapter that took them would not do what they say."""
+    options: Any = {name: 1}
+    with pytest.raises(TypeError, match=name):
+        PodAdapter(Discovery(NAME), **options)

@@ -7,7 +7,8 @@ here have decided already, so these come out as the `ClientConnectionError` that
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import (
     ClientConnectionError,
@@ -26,9 +27,11 @@ from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.http._attempts import Attempt
 from peerdiscover.http._dispatch import SMALL, Dispatch
 from peerdiscover.http._options import stands_for
-from peerdiscover.http._outcomes import causes_of, classify
 from peerdiscover.http._retry import AttemptOutcome, is_idempotent
 from peerdiscover.http._state import TransportState
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 _PATIENCE = 30.0  # seconds in which attempts begin: a middleware does not see the session's timeouts
 
@@ -44,40 +47,45 @@ class AiohttpWrongPortError(ConfigurationError, ClientError):
 class AiohttpState(TransportState):
     """The state of a middleware."""
 
-    def is_of_service(self, host: str) -> bool:
-        """Return whether a request to this host is for the pods. Others go the usual way."""
-        return stands_for(host, self._service)
+    marked: Callable[[ClientRequest], bool | None] | None
+    """The caller's `idempotent`."""
+
+    def serves(self, url: URL) -> bool:
+        """Return whether a request to this URL is for the pods; others go the usual way.
+
+        `AiohttpWrongPortError` if the port is not the service's.
+        """
+        host, port = url.raw_host or "", url.explicit_port
+        if (host, port) in self._hosts:
+            return True
+        if not stands_for(host, self._service):
+            return False
+        self.validate(url.scheme, host, port, AiohttpWrongPortError)
+        return True
 
 
 class AiohttpDispatch(Dispatch):
-    """One request of a session."""
+    """One request of a session, once its `first_attempt` failed, or there was none."""
 
-    __slots__ = ("_marked", "_request")
+    _state: AiohttpState
 
-    def __init__(
-        self,
-        state: AiohttpState,
-        request: ClientRequest,
-        marked: Callable[[ClientRequest], bool | None] | None,
-        now: float,
-    ) -> None:
+    def __init__(self, state: AiohttpState, request: ClientRequest, now: float) -> None:
         self._request = request
-        self._marked = marked
-        url, body = request.url, request.body
         super().__init__(
             state,
             now,
-            peer=state.validate(url.scheme, url.raw_host or "", url.explicit_port, AiohttpWrongPortError),
+            peer=None,
             total_timeout=state.settings.total_timeout,
             connect_timeout=_PATIENCE,
-            is_small=not body or (isinstance(body, BytesPayload) and (body.size or 0) <= SMALL),
-            replayable=_can_be_sent_again(body),
+            is_small=is_small(request.body),
+            replayable=_can_be_sent_again(request.body),
         )
+        self._retry_state = self._retry  # so `next` goes on after the first attempt
 
     def _is_idempotent(self) -> bool:
-        request = self._request
-        marked = self._marked(request) if self._marked else None
-        return is_idempotent(request.method, ((name.encode(), b"") for name in request.headers), marked)
+        request, marked = self._request, self._state.marked
+        answer = marked(request) if marked else None
+        return is_idempotent(request.method, request.headers, answer)
 
     def failed(self, attempt: Attempt, error: BaseException, now: float) -> BaseException | None:
         if isinstance(error, TimeoutError) and not isinstance(error, ServerTimeoutError):
@@ -98,10 +106,11 @@ class AiohttpDispatch(Dispatch):
     def _classify(self, attempt: Attempt, error: Exception) -> AttemptOutcome:
         if not attempt.sent and not attempt.connecting and isinstance(error, TimeoutError):
             return AttemptOutcome.POOL_TIMEOUT
-        outcome = classify(attempt, error)
-        if outcome is AttemptOutcome.MAYBE_PROCESSED and any(map(_is_about_size, causes_of(error))):
-            return AttemptOutcome.HEAD_TOO_LARGE
-        return outcome
+        return super()._classify(attempt, error)
+
+    @staticmethod
+    def _is_about_size(error: BaseException) -> bool:
+        return isinstance(error, LineTooLong)
 
     def _is_timeout(self, error: Exception) -> bool:
         return isinstance(error, TimeoutError)
@@ -113,14 +122,17 @@ class AiohttpDispatch(Dispatch):
         return AiohttpNoPeersError(text)
 
 
+def is_small(body: Any) -> bool:
+    """Return whether a pod's kernel takes the request whole, though the pod may be slow to read it."""
+    return not body or (isinstance(body, BytesPayload) and (body.size or 0) <= SMALL)
+
+
 def _can_be_sent_again(body: Any) -> bool:
     """Whether a body is of bytes, or of files that can seek: aiohttp rewinds these."""
     if not body or isinstance(body, BytesPayload):
         return True
     if isinstance(body, MultipartWriter):
         return all(_can_be_sent_again(part) for part, *_ in body)
-    return isinstance(body, IOBasePayload) and body._value.seekable()  # noqa: SLF001 - it has no public name
-
-
-def _is_about_size(error: BaseException) -> bool:
-    return isinstance(error, LineTooLong)
+    with suppress(ValueError):  # it is closed
+        return isinstance(body, IOBasePayload) and body._value.seekable()  # noqa: SLF001 - it has no public name
+    return False

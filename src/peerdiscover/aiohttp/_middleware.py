@@ -5,8 +5,9 @@ Invariants:
 * The connector sees a request to the pod's address, and keeps its connections under that. `Host`, the name in
   the certificate, `response.url`, cookies and redirects are those of the URL that was asked.
 * A request is unsent until aiohttp calls its `send`, with the connection that it will write to; from then on
-  it counts as sent, whatever aiohttp's error says. A kept connection that the pod has closed is not written
-  to: on Linux TCP_INFO is read right before.
+  it counts as sent, whatever aiohttp's error says.
+* Nothing that a request is given refers to it once it was sent: it is large, and the garbage collector would
+  have to find it.
 * Until `send` an attempt has the connect timeout, and thrice that with TLS, unless the connector is full:
   then it waits for a connection, and aiohttp's own timeouts limit that.
 * A `TimeoutError` that is none of aiohttp's own is that of the session's `total`: there is no time left.
@@ -16,9 +17,11 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Unpack
 
 from aiohttp import (
@@ -29,7 +32,6 @@ from aiohttp import (
     ServerTimeoutError,
     hdrs,
 )
-from yarl import URL
 
 from peerdiscover._text import quoted
 from peerdiscover.discovery._changes import Pause
@@ -37,15 +39,17 @@ from peerdiscover.discovery._user_code import check_discovery
 from peerdiscover.discovery.aio import AsyncDiscovery
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.http._attempts import Attempt, PodPool
-from peerdiscover.http._options import PodOptions, TransportSettings
+from peerdiscover.http._options import PodOptions, PodSettings
+from peerdiscover.http._pauses import wait_async
 from peerdiscover.peers import Peer
 
-from ._connections import PodConnection, before_write
-from ._dispatch import AiohttpDispatch, AiohttpState
+from ._connections import KEPT_FOR, PodConnection, PodConnections, send_on
+from ._dispatch import AiohttpDispatch, AiohttpState, is_small
 
 if TYPE_CHECKING:
     from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from aiohttp.connector import Connection
+    from yarl import URL
 
 
 def pods(
@@ -76,7 +80,7 @@ def pods(
     check_discovery(discovery, AsyncDiscovery)
     if not (idempotent is None or callable(idempotent)):
         raise ConfigurationError(f"idempotent={quoted(idempotent)}: expected a function of a request")
-    return _Middleware(discovery, idempotent, TransportSettings(**options))
+    return _Middleware(discovery, idempotent, PodSettings(**options))
 
 
 class _Middleware:
@@ -84,103 +88,128 @@ class _Middleware:
         self,
         discovery: AsyncDiscovery,
         idempotent: Callable[[ClientRequest], bool | None] | None,
-        settings: TransportSettings,
+        settings: PodSettings,
     ) -> None:
         self._discovery = discovery
-        self._idempotent = idempotent
         self._state = AiohttpState(discovery, settings, self._make_pod)
+        self._state.marked = idempotent
 
     def _make_pod(self, peer: Peer) -> PodPool:
-        pod = PodPool(peer, self._state.settings.connect_timeout, False, None, None, time.monotonic)
-        pod.pool = {}  # `PodConnection` by its transport; the connections themselves are the connector's
+        pod = PodPool(peer, self._state.settings.connect_timeout, time.monotonic)
+        pod.pool = PodConnections(peer)
         return pod
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Send it; see `pods`."""
-        state, url = self._state, request.url
-        if not state.is_of_service(url.raw_host or ""):
+        """Send it; see `pods`. The usual request has one attempt, and needs no `AiohttpDispatch`."""
+        state, url, send = self._state, request.url, request.send
+        if not state.serves(url) or type(send) is not MethodType:  # another `pods` has directed it to a pod
             return await handler(request)
-        self._forget_pools()
-        now = time.monotonic()
-        dispatch = AiohttpDispatch(state, request, self._idempotent, now)
+        if state.pools.leaving:
+            self._forget_pools()
+        now, dispatch = time.monotonic(), None
+        name, body = request.server_hostname, request.body
+        attempt = state.first_attempt(now, state.settings.total_timeout, not body or is_small(body))
         while True:
-            step = dispatch.next(now)
-            if isinstance(step, Pause):
-                await self._wait(step)
-                now = time.monotonic()
-                continue
+            if attempt is None:
+                dispatch = dispatch or AiohttpDispatch(state, request, now)
+                attempt = await self._next(dispatch, now)
+            pod = attempt.pod
+            if state.uses_pod_names(url.raw_host or ""):
+                request.headers[hdrs.HOST] = pod.authority
+            request.url = pod.pool.at(url)
+            request.send = partial(send_on, attempt, send)  # type: ignore[method-assign,assignment]  # no hook
             try:
-                response = await self._attempt(step, request, url, handler)
-            except BaseException as error:
-                if isinstance(step.connection, PodConnection):
-                    step.connection.on_failed()
+                if (
+                    url.scheme == "http"
+                    and attempt.deadline == math.inf
+                    and pod.pool.has_kept(attempt.started_at)
+                ):
+                    response = await handler(request)
+                else:
+                    response = await self._connect(request, url, attempt, handler)
+            except BaseException as error:  # noqa: BLE001 - `_failed` raises it, or what it means
+                dispatch = dispatch or AiohttpDispatch(state, request, now)
                 now = time.monotonic()
-                final = dispatch.failed(step, error, now)
-                if final is error:
-                    raise
-                if final is not None:
-                    raise final from error
+                self._failed(dispatch, attempt, error, now)
                 await request.close()  # a body that is still being written
+                attempt = None
                 continue
+            finally:
+                del request.send
+                request.url, request.server_hostname = url, name
             now = time.monotonic()
-            if dispatch.answered(step, response, now):
-                return self._given(dispatch, step, response)
-            response.close()
-            state.pools.end_attempt(step)
+            if dispatch is None and response.status != 503:
+                state.discovery.report_success(pod.peer)
+                response.peerdiscover = {"peer": pod.peer, "attempts": 1, "failed": ()}  # type: ignore[attr-defined]
+            else:
+                dispatch = dispatch or AiohttpDispatch(state, request, attempt.started_at)
+                if not dispatch.answered(attempt, response, now):
+                    response.close()
+                    state.pools.end_attempt(attempt)
+                    attempt = None
+                    continue
+                response.peerdiscover = dispatch.history(attempt)  # type: ignore[attr-defined]
+            if response.connection is None:  # it is read already
+                self._end(attempt, now)
+            else:
+                self._follow(response.connection, attempt, response, request, dispatch)
+            return response
 
-    async def _attempt(
-        self, attempt: Attempt, request: ClientRequest, url: URL, handler: ClientHandlerType
+    async def _next(self, dispatch: AiohttpDispatch, now: float) -> Attempt:
+        """Return the next attempt, after a pause if there has to be one."""
+        while isinstance(step := dispatch.next(now), Pause):
+            await wait_async(self._discovery, step)
+            now = time.monotonic()
+        return step
+
+    def _failed(self, dispatch: AiohttpDispatch, attempt: Attempt, error: BaseException, now: float) -> None:
+        """Raise what the caller gets for the error of an attempt, if there is to be no other one."""
+        if isinstance(attempt.connection, PodConnection):
+            attempt.connection.on_failed()
+        final = dispatch.failed(attempt, error, now)
+        if final is error:
+            raise error
+        if final is not None:
+            raise final from error
+
+    async def _connect(
+        self, request: ClientRequest, url: URL, attempt: Attempt, handler: ClientHandlerType
     ) -> ClientResponse:
-        """Return the response of the attempt's pod, whose body is not read yet."""
-        peer, name, given = attempt.pod.peer, url.raw_host or "", request.server_hostname
-        if self._state.uses_pod_names(name):
-            name = peer.fqdn.rstrip(".") if peer.fqdn else peer.address
-            request.headers[hdrs.HOST] = f"{name}:{peer.port}" if peer.fqdn else peer.hostport
-        if is_tls := url.scheme in ("https", "wss"):
-            request.server_hostname = given or name
-        request.url = _at(peer, url)
-        seconds = self._seconds_to_connect(request, attempt, is_tls)
-        timeout = None if seconds is None else asyncio.timeout(seconds)
-        send = request.send
+        """Return the response; aiohttp's own errors if there was no connection in the time for that, or no
+        response in that of the attempt.
 
-        async def send_on(conn: Connection) -> ClientResponse:
-            before_write(attempt, conn)
-            if timeout is not None:
-                left = attempt.within(None)
-                timeout.reschedule(None if left is None else asyncio.get_running_loop().time() + left)
-            return await send(conn)
+        The timer costs as much as all the rest here, and is not needed for a kept connection.
+        """
+        if is_tls := request.is_ssl():
+            name = url.raw_host or ""
+            names_pod = self._state.uses_pod_names(name)
+            request.server_hostname = request.server_hostname or (attempt.pod.name if names_pod else name)
+        seconds: float | None
+        if attempt.deadline == math.inf and attempt.pod.pool.has_kept(attempt.started_at):
+            return await handler(request)
+        if self._is_full(request, attempt):
+            seconds = attempt.within(None)
+        else:
+            attempt.on_connect()
+            seconds = attempt.connect_within(None, 3 if is_tls else 1)
+        timeout, send = asyncio.timeout(seconds), request.send
 
-        request.send = send_on  # type: ignore[method-assign]  # of this request; there is no hook
+        def send_in_time(connection: Connection) -> Awaitable[ClientResponse]:
+            sending = send(connection)
+            left = attempt.within(None)
+            timeout.reschedule(None if left is None else asyncio.get_running_loop().time() + left)
+            return sending
+
+        request.send = send_in_time  # type: ignore[method-assign,assignment]
         try:
-            if timeout is None:
-                return await handler(request)
             async with timeout:
                 return await handler(request)
         except TimeoutError as error:
-            if timeout is None or not timeout.expired():
+            if not timeout.expired():
                 raise
             if attempt.sent:
                 raise ServerTimeoutError("no response in the time for this attempt") from error
             raise ConnectionTimeoutError(f"no connection in {seconds:.3g} s") from error
-        finally:
-            request.send = send  # type: ignore[method-assign]
-            request.url, request.server_hostname = url, given
-
-    def _seconds_to_connect(self, request: ClientRequest, attempt: Attempt, is_tls: bool) -> float | None:
-        """Note that the attempt connects; return for how long it may. None: until aiohttp gives up.
-
-        A timer costs as much as all the rest here, and is not needed for a kept connection.
-        """
-        now, pod = time.monotonic(), attempt.pod
-        left = attempt.within(None)
-        if left is None:
-            for one in pod.pool.values():
-                if one.is_kept(now):
-                    return None
-        if self._is_full(request, attempt):
-            return left
-        attempt.on_connect()
-        return attempt.connect_within(None, 3 if is_tls else 1)
 
     def _is_full(self, request: ClientRequest, attempt: Attempt) -> bool:
         """Whether it may have to wait for a connection: so many requests are in flight already."""
@@ -191,45 +220,35 @@ class _Middleware:
             return True
         return 0 < connector.limit < self._state.pools.in_flight
 
-    def _given(self, dispatch: AiohttpDispatch, attempt: Attempt, response: ClientResponse) -> ClientResponse:
-        """Return the response as the caller gets it."""
-        response.peerdiscover = dispatch.history(attempt)  # type: ignore[attr-defined]
-        if response.connection is None:  # it is read already
-            self._on_end(dispatch, attempt, response)
-        else:
-            if isinstance(attempt.connection, PodConnection):
-                attempt.connection.response = response
-            response.connection.add_callback(partial(self._on_end, dispatch, attempt, response))
-        return response
+    def _follow(
+        self,
+        connection: Connection,
+        attempt: Attempt,
+        response: ClientResponse,
+        request: ClientRequest,
+        dispatch: AiohttpDispatch | None,
+    ) -> None:
+        """Have the attempt end when the response has been read, or will not be."""
+        ours = attempt.connection
+        if isinstance(ours, PodConnection):
+            ours.response = response
 
-    def _on_end(self, dispatch: AiohttpDispatch, attempt: Attempt, response: ClientResponse) -> None:
-        """The response has been read, or will not be."""
-        error = response.content.exception()
-        if error is not None and type(error) is not ClientConnectionError:  # that is: closed by the caller
-            described = dispatch.body_failed(attempt, error)
-            error.add_note(str(described or error))
-        if isinstance(attempt.connection, PodConnection):
-            attempt.connection.on_released()
+        def on_end() -> None:
+            error = response.content.exception()
+            if error is not None and type(error) is not ClientConnectionError:  # which its `close` sets
+                known = dispatch or AiohttpDispatch(self._state, request, attempt.started_at)
+                error.add_note(str(known.body_failed(attempt, error) or error))
+            self._end(attempt, time.monotonic())
+
+        connection.add_callback(on_end)
+
+    def _end(self, attempt: Attempt, now: float) -> None:
+        connection = attempt.connection
+        if isinstance(connection, PodConnection):  # else another middleware answered
+            connection.response, connection.kept_until = None, now + KEPT_FOR
         if self._state.pools.end_attempt(attempt):
             self._forget_pools()
 
     def _forget_pools(self) -> None:
         for _ in self._state.pools.closable():
             pass  # their connections are the connector's, which drops those that are closed
-
-    async def _wait(self, pause: Pause) -> None:
-        """Return once the set changed, or the pause ended."""
-        async for change in self._discovery.changes(timeout=pause.seconds):
-            if change.after.generation != pause.generation:
-                return
-
-
-def _at(peer: Peer, url: URL) -> URL:
-    """Return the URL with the address of a pod."""
-    return URL.build(
-        scheme=url.scheme,
-        authority=peer.hostport,
-        path=url.raw_path,
-        query_string=url.raw_query_string,
-        encoded=True,
-    )

@@ -153,8 +153,10 @@ class _BaseDiscovery(_PickerMixin[R]):
         runtime = self._runtime
         if runtime.state is not State.OPEN:
             return
-        _require_peer("report_success", peer)
-        if not runtime.core.is_blamed(peer):
+        if not isinstance(peer, Peer):
+            _require_peer("report_success", peer)
+        failures = runtime.core.health.failure_records
+        if not failures or peer not in failures:
             return
         with runtime.lock:
             runtime.report_success(peer)

@@ -17,6 +17,7 @@ from ._httpx import libraries
 from ._httpx_dispatch import HttpxDispatch
 from ._httpx_state import HttpxState
 from ._options import TransportOptions, TransportSettings
+from ._pauses import wait_async
 
 if TYPE_CHECKING:
     import httpcore
@@ -60,7 +61,7 @@ class AsyncPodTransport(_Base):
         while True:
             step = dispatch.next(now)
             if isinstance(step, Pause):
-                await self._wait(step)
+                await wait_async(self._discovery, step)
                 now = anyio.current_time()
                 continue
             token = CURRENT_ATTEMPT.set(step)
@@ -91,12 +92,6 @@ class AsyncPodTransport(_Base):
         if self._state.pools.end_attempt(attempt):
             for pool in self._state.pools.closable():
                 await pool.aclose()
-
-    async def _wait(self, pause: Pause) -> None:
-        """Return once the set changed, or the pause ended."""
-        async for change in self._discovery.changes(timeout=pause.seconds):
-            if change.after.generation != pause.generation:
-                return
 
     async def aclose(self) -> None:
         """Close all connections. The discovery stays open."""

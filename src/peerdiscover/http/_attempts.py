@@ -51,18 +51,18 @@ class PodPool:
     peer: Peer
     connect_timeout: float
     """Seconds that its kernel has to respond at all."""
-    multiplexed: bool
-    """Whether several requests may share a connection (HTTP/2)."""
-    max_connections: int | None
-    core: Any
-    """httpcore or httpcore2, whose errors the connections raise."""
     clock: Callable[[], float]
     """The time that attempts are measured in."""
+    multiplexed: bool = False
+    """Whether several requests may share a connection (HTTP/2)."""
+    max_connections: int | None = None
+    core: Any = None
+    """httpcore or httpcore2, whose errors the connections raise."""
     before_tls: Callable[[], object] = lambda: None
     """Called before each TLS handshake."""
     name: str = field(init=False)
     """The pod's own name, or its address, as certificates have it."""
-    authority: bytes = field(init=False)
+    authority: str = field(init=False)
     """The same with its port, as the header `Host` has it."""
     pool: Any = None
     """The pool of connections, of the library beneath."""
@@ -83,7 +83,7 @@ class PodPool:
     def __post_init__(self) -> None:
         peer = self.peer
         self.name = peer.fqdn.rstrip(".") if peer.fqdn else peer.address
-        self.authority = (f"{self.name}:{peer.port}" if peer.fqdn else peer.hostport).encode("ascii")
+        self.authority = f"{self.name}:{peer.port}" if peer.fqdn else peer.hostport
 
     def is_free(self, now: float) -> bool:
         """Whether it is neither `is_connecting` nor `is_full`."""
@@ -147,30 +147,38 @@ class PodPool:
             connection.abort()
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Attempt:
-    """One attempt of a request on one pod."""
+    """One attempt of a request on one pod.
 
-    pod: PodPool
-    started_at: float
-    deadline: float
-    """In the time of the pod's `clock`, as `started_at`."""
-    connect_timeout: float
-    """Seconds for connecting."""
-    lease: Any
-    """What is released when the attempt ends, if the picker counts; else None."""
-    is_small: bool
-    """Whether the pod's kernel takes the request whole, though the pod may be slow to read it."""
-    writes_before: int
-    """What `writes` of the pod was when it began, or began to connect."""
+    * `started_at`, `deadline`: in the time of the pod's `clock`.
+    * `lease`: what is released when the attempt ends, if the picker counts; else None.
+    * `is_small`: whether the pod's kernel takes the request whole, though the pod may be slow to read it.
+    """
+
     connection: Abortable | None = None
     """The one it wrote to last."""
-    written: bool = False
-    connecting: bool = False
+    written = False
+    connecting = False
     """Whether it is connecting, or could not."""
-    is_new_connection: bool = False
-    received: bool = False
+    is_new_connection = False
+    received = False
     """Whether it reads what the pod sends: then an error may be in that."""
+    connect_timeout_factor = 1
+    """How many times the connect timeout it has for connecting."""
+    writes_before = 0
+    """What `writes` of a `multiplexed` pod was when it began, or began to connect."""
+
+    def __init__(self, pod: PodPool, started_at: float, deadline: float, lease: Any, is_small: bool) -> None:
+        self.pod = pod
+        self.started_at = started_at
+        self.deadline = deadline
+        self.lease = lease
+        self.is_small = is_small
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds for connecting."""
+        return self.pod.connect_timeout * self.connect_timeout_factor
 
     @property
     def sent(self) -> bool:
@@ -191,11 +199,6 @@ class Attempt:
         self.is_new_connection = True
         self.pod.last_connect_failure = -math.inf
 
-    def on_write(self, connection: Abortable) -> None:
-        """It is about to write."""
-        self.connection = connection
-        self.written = True
-
     def within(self, timeout: float | None) -> float | None:
         """Return what is left of `timeout` seconds; never quite 0, which would mean not to wait at all."""
         if self.deadline == math.inf:
@@ -212,6 +215,13 @@ class Attempt:
 
 
 CURRENT_ATTEMPT: ContextVar[Attempt | None] = ContextVar("peerdiscover attempt", default=None)
+
+
+def current_attempt() -> Attempt:
+    """Return the attempt that a pool connects for, and a connection writes for."""
+    attempt = CURRENT_ATTEMPT.get()
+    assert attempt is not None, "these connections are used for attempts alone"
+    return attempt
 
 
 def release(lease: Any) -> None:

@@ -24,7 +24,7 @@ from peerdiscover.policy import Policy
 
 from ._async import AsyncPodTransport
 from ._bodies import body_options, with_body
-from ._httpx import preferred
+from ._httpx import libraries
 from ._options import ClientOptions, TransportOptions, host_of
 from ._sync import PodTransport
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     _Client = httpx.Client
     _AsyncClient = httpx.AsyncClient
 else:
-    _Client = preferred().api.Client
-    _AsyncClient = preferred().api.AsyncClient
+    _Client = libraries()[0].api.Client
+    _AsyncClient = libraries()[0].api.AsyncClient
 
 
 D = TypeVar("D", Discovery, AsyncDiscovery)

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from ._attempts import CURRENT_ATTEMPT, PodPool, current_attempt
 from ._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class _BasePodStream:
         self._aborted = False
         self.get_extra_info: Callable[[str], Any] = stream.get_extra_info
         pod.connections.add(self)
-        _current_attempt().on_connected()
+        current_attempt().on_connected()
 
     def abort(self) -> None:
         self._aborted = True
@@ -106,21 +106,15 @@ class _BasePodStream:
         """Note that a TLS handshake begins, a part of connecting; return what is left of `timeout`."""
         self.tls_handshaking = True
         self._pod.before_tls()
-        attempt = _current_attempt()
+        attempt = current_attempt()
         attempt.on_connect()
         return attempt.connect_within(timeout, 2)
-
-
-def _current_attempt() -> Attempt:
-    attempt = CURRENT_ATTEMPT.get()
-    assert attempt is not None, "pools connect for attempts alone"
-    return attempt
 
 
 def _to_pod(pod: PodPool, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a backend's `connect_tcp`, for this pod and the time that the attempt has."""
     address, port = pod.peer.sockaddr
-    attempt = _current_attempt()
+    attempt = current_attempt()
     attempt.on_connect()
     timeout = attempt.connect_within(options["timeout"])
     return {**options, "host": address, "port": port, "timeout": timeout, "socket_options": KEEPALIVE}

@@ -39,6 +39,11 @@ class Dispatch:
     * `replayable`: whether its body can be sent again.
     """
 
+    _retry_state: RetryState | None = None
+    _last_error: Exception | None = None
+    _generation: int | None = None
+    """Of the set that it paused with."""
+
     def __init__(
         self,
         state: TransportState,
@@ -51,17 +56,12 @@ class Dispatch:
         replayable: bool,
     ) -> None:
         self._state = state
-        self._last_error: Exception | None = None
-        self._generation: int | None = None  # of the set that it paused with
         self._started_at = now
         self._peer = peer
-        self._cut_at: float = math.inf if total_timeout is None else now + total_timeout
-        seconds = connect_timeout if total_timeout is None else total_timeout
-        self._deadline: float = math.inf if seconds is None else now + seconds
+        self._total_timeout = total_timeout
+        self._connect_timeout = connect_timeout
         self._is_small = is_small
         self._replayable = replayable
-        self._retry_state: RetryState | None = None
-        state.budget.add_request(now)
 
     # What a subclass says
 
@@ -79,7 +79,12 @@ class Dispatch:
 
     def _classify(self, attempt: Attempt, error: Exception) -> AttemptOutcome:
         """Return what the error means."""
-        return classify(attempt, error)
+        return classify(attempt, error, self._is_about_size)
+
+    @staticmethod
+    def _is_about_size(error: BaseException) -> bool:  # noqa: ARG004 - for subclasses
+        """Whether the library refused to read a head that is so large."""
+        return False
 
     def _is_timeout(self, error: Exception) -> bool:
         """Whether the pod took too long."""
@@ -100,6 +105,12 @@ class Dispatch:
     # What is the same for all
 
     @property
+    def _deadline(self) -> float:
+        """When the last attempt may begin."""
+        seconds = self._connect_timeout if self._total_timeout is None else self._total_timeout
+        return math.inf if seconds is None else self._started_at + seconds
+
+    @property
     def _retry(self) -> RetryState:
         """Made when something fails: the usual request needs none."""
         if self._retry_state is None:
@@ -114,33 +125,29 @@ class Dispatch:
 
     def next(self, now: float) -> Attempt | Pause:
         """Return what to do now; raises if there is no pod to try and no time to wait."""
-        state, retry, settings = self._state, self._retry_state, self._state.settings
-        connect_timeout, lease = settings.connect_timeout, None
-        if self._peer is not None:
-            peer = self._peer
-        elif retry is None:
-            try:
-                peer, lease = state.pick()
-            except NoPeersError:
-                return self._pause(now)
-            if not state.pools.is_free(peer, now):
-                release(lease)
-                found, lease = self._choose(now)
-                peer = found or peer
-        elif now >= self._deadline:
-            raise self._no_peers_error(now)
-        elif (spread := self._spread(now)) is not None:
-            return spread
+        state, peer, lease = self._state, self._peer, None
+        if peer is not None:
+            state.budget.add_request(now)
         else:
-            found, lease = self._choose(now)
-            if found is None:
+            if self._retry_state is None:
+                attempt = state.first_attempt(now, self._total_timeout, self._is_small)
+                if attempt is not None:
+                    return attempt
+            elif now >= self._deadline:
+                raise self._no_peers_error(now)
+            elif (spread := self._spread(now)) is not None:
+                return spread
+            peer, lease = self._choose(now)
+            if peer is None:
                 return self._pause(now)
-            peer, connect_timeout = found, connect_timeout * retry.connect_timeout_factor
             self._generation = None
-        deadline = self._cut_at
-        if settings.attempt_timeout is not None:
-            deadline = min(deadline, now + settings.attempt_timeout)
-        return state.pools.start_attempt(peer, now, deadline, connect_timeout, lease, self._is_small)
+        deadline = math.inf if self._total_timeout is None else self._started_at + self._total_timeout
+        if state.settings.attempt_timeout is not None:
+            deadline = min(deadline, now + state.settings.attempt_timeout)
+        attempt = state.pools.start_attempt(peer, now, deadline, lease, self._is_small)
+        if self._retry_state is not None:
+            attempt.connect_timeout_factor = self._retry_state.connect_timeout_factor
+        return attempt
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
         """Return a pod to try now, and the lease on it if the picker chose it."""

@@ -81,11 +81,6 @@ def libraries() -> list[HttpxFlavor]:
     return [named(name) for name in loaded]
 
 
-def preferred() -> HttpxFlavor:
-    """Return the first of `libraries`."""
-    return libraries()[0]
-
-
 class _Body:
     """The body of a response, whose errors are those of the client's library."""
 

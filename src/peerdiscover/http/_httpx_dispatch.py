@@ -60,7 +60,7 @@ class HttpxDispatch(Dispatch):
 
     def _is_idempotent(self) -> bool:
         request = self._request
-        return is_idempotent(request.method, request.headers.raw, request.extensions.get("idempotent"))
+        return is_idempotent(request.method, request.headers, request.extensions.get("idempotent"))
 
     def _known(self, error: BaseException) -> BaseException:
         return as_core_error(error, self.library.core)
@@ -94,7 +94,8 @@ class HttpxDispatch(Dispatch):
         request, core, pod = self._request, self.library.core, attempt.pod
         url, headers, extensions = request.url, request.headers.raw, request.extensions
         if self._state.uses_pod_names(self._host):
-            headers = [(b"Host", pod.authority)] + [(k, v) for k, v in headers if k.lower() != b"host"]
+            host = pod.authority.encode("ascii")
+            headers = [(b"Host", host)] + [(k, v) for k, v in headers if k.lower() != b"host"]
             extensions = {"sni_hostname": pod.name, **extensions}
         if attempt.deadline < math.inf:  # the pool limits the wait for a connection
             timeouts = extensions.get("timeout") or {}

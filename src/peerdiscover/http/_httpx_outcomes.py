@@ -13,7 +13,7 @@ from typing import Any
 
 from ._attempts import Attempt
 from ._bodies import CONSUMED
-from ._outcomes import causes_of, classify
+from ._outcomes import classify
 from ._retry import AttemptOutcome
 
 _REFUSED_STREAM = 7  # RFC 9113, 7
@@ -30,11 +30,9 @@ def classify_httpx(attempt: Attempt, error: Exception, core: Any) -> AttemptOutc
         return AttemptOutcome.LOCAL_ERROR
     if isinstance(error, core.PoolTimeout):
         return AttemptOutcome.POOL_TIMEOUT
-    outcome = classify(attempt, error)
+    outcome = classify(attempt, error, lambda cause: getattr(cause, "error_status_hint", None) == _TOO_LARGE)
     if outcome is not AttemptOutcome.MAYBE_PROCESSED:
         return outcome
-    if any(getattr(cause, "error_status_hint", None) == _TOO_LARGE for cause in causes_of(error)):
-        return AttemptOutcome.HEAD_TOO_LARGE
     if event is CONSUMED:
         return AttemptOutcome.REFUSED
     if hasattr(event, "remote_reset") and getattr(event, "error_code", None) == _REFUSED_STREAM:

@@ -26,6 +26,7 @@ class HttpxState(TransportState):
     * `clock`: the time that requests are measured in.
     """
 
+    settings: TransportSettings
     mounted = "Client(mounts={'http://HOST': PodTransport(…)})"
 
     def __init__(
@@ -54,10 +55,16 @@ class HttpxState(TransportState):
 
     def _pod(self, peer: Peer) -> PodPool:
         assert self._library is not None
-        settings, core, options = self.settings, self._library.core, self._pool_options
-        limit = options["max_connections"]
-        before_tls = self._tls.refresh
-        pod = PodPool(peer, settings.connect_timeout, settings.http2, limit, core, self._clock, before_tls)
+        core, options = self._library.core, self._pool_options
+        pod = PodPool(
+            peer,
+            self.settings.connect_timeout,
+            self._clock,
+            multiplexed=options["http2"],
+            max_connections=options["max_connections"],
+            core=core,
+            before_tls=self._tls.refresh,
+        )
         pod.pool = self._make_pool(core, pod, options)
         return pod
 

@@ -1,7 +1,7 @@
 """The options of transports and clients, and which URLs stand for the service.
 
 Each option is written twice here and nowhere else: in a `TypedDict`, which editors and type checkers read,
-and in `TransportSettings`, which has the defaults.
+and in `PodSettings` or `TransportSettings`, which have the defaults.
 """
 
 from __future__ import annotations
@@ -73,17 +73,11 @@ class ClientOptions(TransportOptions, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TransportSettings:
-    """What was given of `TransportOptions`, and the defaults of the rest; validated."""
+class PodSettings:
+    """What was given of `PodOptions`, and the defaults of the rest; validated."""
 
     picker: Picker | None = None
     host: Literal["service", "peer"] = "service"
-    verify: ssl.SSLContext | str | bool = True
-    cert: str | tuple[str, str] | tuple[str, str, str] | None = None
-    trust_env: bool = True
-    http1: bool = True
-    http2: bool = False
-    limits: ConnectionLimits | None = None
     attempts: int = 3
     budget: float = 0.2
     connect_timeout: float = 0.5
@@ -93,10 +87,7 @@ class TransportSettings:
     drain: float = math.inf
 
     def __post_init__(self) -> None:
-        def require(ok: bool, name: str, expected: str) -> None:
-            if not ok:
-                raise ConfigurationError(f"{name}={quoted(getattr(self, name))}: expected {expected}")
-
+        require = self._require
         require(self.host in ("service", "peer"), "host", "'service' or 'peer'")
         require(isinstance(self.attempts, int) and self.attempts >= 1, "attempts", "a number, at least 1")
         require(_is_number(self.budget) and 0 <= self.budget <= 1, "budget", "a share between 0 and 1")
@@ -105,12 +96,31 @@ class TransportSettings:
             optional = value is None and name != "connect_timeout"
             require(optional or (_is_number(value) and value > 0), name, "seconds above 0")
         require(_is_number(self.drain) and self.drain >= 0, "drain", "seconds, at least 0")
-        has_h2 = not self.http2 or find_spec("h2") is not None
-        require(has_h2, "http2", "the package h2 to be installed: pip install h2")
         picker = self.picker
         require(
             picker is None or needs_no_key(picker), "picker", "one whose pick() or lease() needs no argument"
         )
+
+    def _require(self, ok: bool, name: str, expected: str) -> None:
+        if not ok:
+            raise ConfigurationError(f"{name}={quoted(getattr(self, name))}: expected {expected}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings(PodSettings):
+    """The same of `TransportOptions`."""
+
+    verify: ssl.SSLContext | str | bool = True
+    cert: str | tuple[str, str] | tuple[str, str, str] | None = None
+    trust_env: bool = True
+    http1: bool = True
+    http2: bool = False
+    limits: ConnectionLimits | None = None
+
+    def __post_init__(self) -> None:
+        PodSettings.__post_init__(self)
+        has_h2 = not self.http2 or find_spec("h2") is not None
+        self._require(has_h2, "http2", "the package h2 to be installed: pip install h2")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

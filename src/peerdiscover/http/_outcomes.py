@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ._attempts import Attempt
 from ._retry import AttemptOutcome
@@ -19,12 +19,21 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_
 _THE_PODS_FAULT = (AttemptOutcome.UNSENT, AttemptOutcome.BAD_CERTIFICATE, AttemptOutcome.MAYBE_PROCESSED)
 
 
-def classify(attempt: Attempt, error: BaseException) -> AttemptOutcome:
-    """Return what this error means for the attempt that it ended."""
+def classify(
+    attempt: Attempt, error: BaseException, is_about_size: Callable[[BaseException], bool]
+) -> AttemptOutcome:
+    """Return what this error means for the attempt that it ended.
+
+    `is_about_size`: whether an error says that the head of a response is larger than the library takes.
+    """
     causes = list(causes_of(error))
     if any(_is_client_certificate(cause) for cause in causes):
         return AttemptOutcome.CLIENT_CERTIFICATE
-    return AttemptOutcome.MAYBE_PROCESSED if attempt.sent else _unsent(attempt, causes)
+    if not attempt.sent:
+        return _unsent(attempt, causes)
+    return (
+        AttemptOutcome.HEAD_TOO_LARGE if any(map(is_about_size, causes)) else AttemptOutcome.MAYBE_PROCESSED
+    )
 
 
 def counts_as_pod_failure(attempt: Attempt, outcome: AttemptOutcome, is_timeout: bool) -> bool:

@@ -56,8 +56,6 @@ class PodPools:
         self.closed = False
         """Whether the transport is: a request that this ended is not sent again."""
         self._has_warned = False
-        self.in_flight = 0
-        """How many attempts there are, on all pods together."""
 
     def subscribe(self) -> None:
         """Follow the set from now on; `ClosedError` if the discovery is not open."""
@@ -69,10 +67,11 @@ class PodPools:
         unsubscribe()  # another thread was first
         _forks.opened(self)
 
-    def is_free(self, peer: Peer, now: float) -> bool:
-        """Whether a request should go there: neither of the two that follow."""
-        pod = self._pods.get(peer)
-        return pod is None or pod.is_free(now)
+    @property
+    def in_flight(self) -> int:
+        """How many attempts there are, on all pods together."""
+        with self._lock:
+            return sum(len(pod.attempts) for pod in (*self._pods.values(), *self.leaving))
 
     def is_connecting(self, peer: Peer, now: float) -> bool:
         """Whether another request finds out if the pod is there; this one should go elsewhere, or wait."""
@@ -84,9 +83,26 @@ class PodPools:
         pod = self._pods.get(peer)
         return pod is not None and pod.is_full
 
-    def start_attempt(
-        self, peer: Peer, now: float, deadline: float, connect_timeout: float, lease: Any, is_small: bool
-    ) -> Attempt:
+    def start_if_free(
+        self, peer: Peer, now: float, deadline: float, lease: Any, is_small: bool
+    ) -> Attempt | None:
+        """Return an attempt on this peer, as `Attempt` describes it; None if it `is_connecting` or `is_full`.
+
+        The usual attempt takes no lock: it is seen by all that look before it looks whether its pod has left.
+        """
+        pod = self._pods.get(peer)
+        if pod is not None:
+            if (pod.attempts or pod.has_failed) and not pod.is_free(now):
+                return None
+            if not (pod.has_failed or pod.multiplexed):
+                attempt = Attempt(pod, now, deadline, lease, is_small)
+                pod.attempts.add(attempt)
+                if pod.abort_at is None:
+                    return attempt
+                pod.attempts.discard(attempt)
+        return self.start_attempt(peer, now, deadline, lease, is_small)
+
+    def start_attempt(self, peer: Peer, now: float, deadline: float, lease: Any, is_small: bool) -> Attempt:
         """Return an attempt on this peer, as `Attempt` describes it."""
         with self._lock:
             pod = self._pods.get(peer)
@@ -99,9 +115,9 @@ class PodPools:
                 else:  # it left after it was picked
                     pod.abort_at = time.monotonic() + self._drain
                     self.leaving.append(pod)
-            attempt = Attempt(pod, now, deadline, connect_timeout, lease, is_small, pod.writes)
+            attempt = Attempt(pod, now, deadline, lease, is_small)
+            attempt.writes_before = pod.writes
             pod.attempts.add(attempt)
-            self.in_flight += 1
             if pod.abort_at is not None:
                 self._start_timer(time.monotonic())
         return attempt
@@ -129,10 +145,10 @@ class PodPools:
     def end_attempt(self, attempt: Attempt) -> bool:
         """An attempt failed, or its response was read. Return whether there may be pools to close."""
         pod = attempt.pod
+        pod.attempts.discard(attempt)
+        if attempt.lease is None and pod.abort_at is None:
+            return False  # the usual end takes no lock: who takes the pod out of the set sees it no more
         with self._lock:
-            if attempt in pod.attempts:
-                pod.attempts.remove(attempt)
-                self.in_flight -= 1
             lease, attempt.lease = attempt.lease, None
             left = pod.abort_at is not None
             if left:

@@ -43,6 +43,7 @@ from peerdiscover.peers import Peer
 from ._budget import RetryBudget
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))  # RFC 9110, 9.2.2
+_KEY = ("idempotency-key", b"idempotency-key")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 EXPIRED = "the time has expired"
 
@@ -96,14 +97,14 @@ class FailedAttempt:
         return f"{self.peer!r}: {self.what} after {self.seconds:.3f} s, {sent}"
 
 
-def is_idempotent(method: str, headers: Iterable[tuple[bytes, bytes]], marked: object) -> bool:
-    """Return whether a request may be sent again, by its method or as its sender says.
+def is_idempotent(method: str, headers: Iterable[str | bytes], marked: object) -> bool:
+    """Return whether a request may be sent again, by its method, or as its sender says.
 
-    `marked` is the request's extension `idempotent`; True and False decide by themselves.
+    `headers`: their names. `marked`: what the sender said of it; True and False decide by themselves.
     """
     if marked is not None:
         return bool(marked)
-    return method.upper() in _IDEMPOTENT or any(name.lower() == b"idempotency-key" for name, _ in headers)
+    return method.upper() in _IDEMPOTENT or any(name.lower() in _KEY for name in headers)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from peerdiscover._text import printable
+from peerdiscover.errors import NoPeersError
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 
-from ._attempts import PodPool
+from ._attempts import Attempt, PodPool, release
 from ._budget import RetryBudget
-from ._options import TransportSettings, stands_for
+from ._options import PodSettings, stands_for
 from ._pools import PodPools
 
 if TYPE_CHECKING:
@@ -28,14 +30,18 @@ class TransportState:
     """An example of how a transport is mounted, of a subclass; errors show it."""
 
     def __init__(
-        self, discovery: _BaseDiscovery[Any], settings: TransportSettings, make_pod: Callable[[Peer], PodPool]
+        self, discovery: _BaseDiscovery[Any], settings: PodSettings, make_pod: Callable[[Peer], PodPool]
     ) -> None:
         self.discovery = discovery
         self.settings = settings
-        self.picker = settings.picker
+        self._picker = settings.picker
+        self._pick: Callable[[], Peer] | None = None
+        """The `pick` of a picker without leases, once it was used."""
         self.budget = RetryBudget(settings.budget)
         self.pools = PodPools(discovery, make_pod, settings.drain)
         self._service = ServiceName.parse(discovery.peers.service)
+        self._is_static = self._service.scheme == "static"
+        self._pod_names = settings.host == "peer"
         self._hosts: set[tuple[str, int | None]] = set()
 
     def validate(self, scheme: str, host: str, port: int | None, error: type[Exception]) -> Peer | None:
@@ -55,11 +61,11 @@ class TransportState:
 
     def uses_pod_names(self, host: str) -> bool:
         """Return whether pods see their own name, or address, as the `Host` in place of this one."""
-        return self.settings.host == "peer" or (host == "static" and self._service.scheme == "static")
+        return self._pod_names or (self._is_static and host == "static")
 
     def _named_by(self, scheme: str, host: str, port: int | None) -> Peer | None:
         """Return the pod that a URL names as `Host` does, or by its address: pods redirect to themselves."""
-        if self._service.scheme == "static":
+        if self._is_static:
             return None
         port = port or (443 if scheme == "https" else 80)
         host = host.rstrip(".").lower()
@@ -83,13 +89,32 @@ class TransportState:
                 f"{shown}:{port}: the service {str(service)!r} is discovered with port {service.port}"
             )
 
+    def first_attempt(self, now: float, total_timeout: float | None, is_small: bool) -> Attempt | None:
+        """Return the first attempt of a new request, on the pod that is picked; None if that is not free, or
+        there is none.
+        """
+        self.budget.add_request(now)
+        deadline, attempt_timeout = math.inf, self.settings.attempt_timeout
+        if total_timeout is not None or attempt_timeout is not None:
+            deadline = now + min(filter(None, (total_timeout, attempt_timeout)))
+        try:
+            peer, lease = self.pick()
+        except NoPeersError:
+            return None
+        attempt = self.pools.start_if_free(peer, now, deadline, lease, is_small)
+        if attempt is None:
+            release(lease)
+        return attempt
+
     def pick(self) -> tuple[Peer, Any]:
         """Return a peer, and the lease to release when its request ends (None if the picker has none)."""
-        picker = self.picker
-        if picker is None:
-            picker = self.picker = self.discovery.round_robin()
-        lease = getattr(picker, "lease", None)
+        if self._pick is not None:
+            return self._pick(), None
+        if self._picker is None:
+            self._picker = self.discovery.round_robin()
+        lease = getattr(self._picker, "lease", None)
         if lease is None:
-            return picker.pick(), None
+            self._pick = self._picker.pick
+            return self._pick(), None
         held = lease()
         return held.__enter__(), held

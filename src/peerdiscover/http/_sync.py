@@ -16,6 +16,7 @@ from ._httpx import libraries
 from ._httpx_dispatch import HttpxDispatch
 from ._httpx_state import HttpxState
 from ._options import TransportOptions, TransportSettings
+from ._pauses import wait
 
 if TYPE_CHECKING:
     import httpcore
@@ -82,7 +83,7 @@ class PodTransport(_Base):
         while True:
             step = dispatch.next(now)
             if isinstance(step, Pause):
-                self._wait(step)
+                wait(self._discovery, step)
                 now = time.monotonic()
                 continue
             token = CURRENT_ATTEMPT.set(step)
@@ -111,12 +112,6 @@ class PodTransport(_Base):
         if self._state.pools.end_attempt(attempt):
             for pool in self._state.pools.closable():
                 pool.close()
-
-    def _wait(self, pause: Pause) -> None:
-        """Return once the set changed, or the pause ended."""
-        for change in self._discovery.changes(timeout=pause.seconds):
-            if change.after.generation != pause.generation:
-                return
 
     def close(self) -> None:
         """Close all connections. The discovery stays open."""

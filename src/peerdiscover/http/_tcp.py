@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import select
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 _ESTABLISHED = 1  # linux/tcp_states.h; once the other side has closed: CLOSE_WAIT
+_RDHUP: int | None = getattr(select, "POLLRDHUP", None)
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 # A pod that goes while it is thought to be working is noticed by these, after some three seconds.
 KEEPALIVE = [
@@ -32,6 +35,18 @@ def is_closed_by_other_side(sock: Any) -> bool:
     except OSError:
         return True
     return state != _ESTABLISHED
+
+
+def closed_poll(sock: Any) -> Callable[[int], object]:
+    """Return a function that, called with 0, returns the same for an open socket, in a fraction of the time.
+
+    It lets other threads run, which is right for an event loop only.
+    """
+    if _RDHUP is None:
+        return lambda _: False
+    poll = select.poll()
+    poll.register(sock.fileno(), _RDHUP)
+    return poll.poll
 
 
 def set_user_timeout(sock: Any, seconds: float) -> None:

@@ -138,11 +138,6 @@ class Membership:
         """Whether so many peers are known; with 0, whether there is any evidence."""
         return self.journal.has_evidence and count_of(self.peers, include_self) >= min_peers
 
-    def is_blamed(self, peer: Peer) -> bool:
-        """Whether a failure of `peer` is remembered."""
-        records = self.health.failure_records
-        return bool(records) and peer in records
-
     # When to ask, and what
 
     @property

@@ -15,8 +15,9 @@ from peerdiscover.discovery._changes import Pause
 from peerdiscover.discovery._user_code import check_discovery
 from peerdiscover.discovery.sync import Discovery
 from peerdiscover.errors import ConfigurationError
-from peerdiscover.http._attempts import CURRENT_ATTEMPT, Attempt, PodPool
-from peerdiscover.http._options import PodOptions, TransportSettings
+from peerdiscover.http._attempts import CURRENT_ATTEMPT, Attempt, PodPool, current_attempt
+from peerdiscover.http._options import PodOptions, PodSettings
+from peerdiscover.http._pauses import wait
 from peerdiscover.peers import Peer
 
 from ._connections import PodManager
@@ -41,7 +42,8 @@ class PodAdapter(HTTPAdapter):
     * `pool_maxsize`: how many idle connections are kept to each pod (20), for 4 s.
     * `picker`, `host`, `attempts`, `budget`, `connect_timeout`, `attempt_timeout`, `total_timeout`,
       `retry_503`, `drain`: as of `peerdiscover.http.PodTransport`. Without `total_timeout` attempts begin
-      until the session's own connect timeout has passed; if it has none, for 30 s.
+      until the session's own connect timeout has passed; if it has none, for 30 s. A request with
+      `timeout=urllib3.Timeout(total=0.2)` has a `total_timeout` of its own.
 
     `verify`, `cert` and `timeout` are the session's; no proxy is used. A response is a `PodResponse`, whose
     `peerdiscover` has `peer`, `attempts` and `failed`. An error is the last attempt's, of the class that
@@ -63,12 +65,12 @@ class PodAdapter(HTTPAdapter):
         if not (isinstance(pool_maxsize, int) and pool_maxsize >= 1):
             raise ConfigurationError(f"pool_maxsize={quoted(pool_maxsize)}: expected at least 1")
         self._discovery = discovery
-        self._idempotent = idempotent
-        self._state = RequestsState(discovery, TransportSettings(**options), self._make_pod)
+        self._state = RequestsState(discovery, PodSettings(**options), self._make_pod)
+        self._state.marked = idempotent
         super().__init__(pool_maxsize=pool_maxsize)
 
     def _make_pod(self, peer: Peer) -> PodPool:
-        pod = PodPool(peer, self._state.settings.connect_timeout, False, None, None, time.monotonic)
+        pod = PodPool(peer, self._state.settings.connect_timeout, time.monotonic)
         pod.pool = PodManager(pod, self._on_end, self._pool_maxsize)
         return pod
 
@@ -84,12 +86,12 @@ class PodAdapter(HTTPAdapter):
         """Send it; see the class."""
         self._close_pools()
         now = time.monotonic()
-        dispatch = RequestsDispatch(self._state, request, timeout, self._idempotent, now)
+        dispatch = RequestsDispatch(self._state, request, timeout, now)
         is_first = True
         while True:
             step = dispatch.next(now)
             if isinstance(step, Pause):
-                self._wait(step)
+                wait(self._discovery, step)
                 now = time.monotonic()
                 continue
             token = CURRENT_ATTEMPT.set(step)
@@ -123,13 +125,10 @@ class PodAdapter(HTTPAdapter):
         cert: Any = None,
     ) -> HTTPConnectionPool:
         """Return the pool of the pod that the current attempt goes to."""
-        attempt = CURRENT_ATTEMPT.get()
-        assert attempt is not None
+        attempt = current_attempt()
         host, context = self.build_connection_pool_key_attributes(request, verify, cert)
         if self._state.uses_pod_names(host["host"]):
-            peer = attempt.pod.peer
-            host["host"] = peer.fqdn.rstrip(".") if peer.fqdn else peer.address
-            host["port"] = peer.port
+            host["host"], host["port"] = attempt.pod.name, attempt.pod.peer.port
         pool: HTTPConnectionPool = attempt.pod.pool.connection_from_host(**host, pool_kwargs=context)
         return pool
 
@@ -140,12 +139,6 @@ class PodAdapter(HTTPAdapter):
     def _close_pools(self) -> None:
         for pool in self._state.pools.closable():
             pool.clear()
-
-    def _wait(self, pause: Pause) -> None:
-        """Return once the set changed, or the pause ended."""
-        for change in self._discovery.changes(timeout=pause.seconds):
-            if change.after.generation != pause.generation:
-                return
 
     def close(self) -> None:
         """Close all connections. The discovery stays open."""

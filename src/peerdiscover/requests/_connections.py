@@ -29,7 +29,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError
 from urllib3.util.connection import create_connection
 
-from peerdiscover.http._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from peerdiscover.http._attempts import Attempt, PodPool, current_attempt
 from peerdiscover.http._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 
 _KEPT_FOR = 4.0  # seconds: below the 5 s after which uvicorn and others close, to be first
@@ -49,7 +49,7 @@ class PodConnection(HTTPConnection):
     _has_user_timeout = False
 
     def connect(self) -> None:
-        attempt, timeout = _current_attempt(), self.timeout
+        attempt, timeout = current_attempt(), self.timeout
         super().connect()
         self._connected, self._has_user_timeout = self.sock, False
         self.sock.settimeout(attempt.within(timeout))
@@ -57,7 +57,7 @@ class PodConnection(HTTPConnection):
         attempt.on_connected()
 
     def _new_conn(self) -> socket.socket:
-        attempt = _current_attempt()
+        attempt = current_attempt()
         attempt.on_connect()
         timeout = attempt.connect_within(self.timeout)
         options = [*(self.socket_options or ()), *KEEPALIVE]
@@ -75,10 +75,11 @@ class PodConnection(HTTPConnection):
         if self.sock is None:
             self.connect()  # http.client would, but only after what follows
         assert self.sock is not None
-        attempt = _current_attempt()
+        attempt = current_attempt()
         if not (attempt.written or attempt.is_new_connection) and self.is_closed_by_pod:
             raise ProtocolError("the pod closed this connection before anything was written")
-        attempt.on_write(self)
+        attempt.connection = self
+        attempt.written = True
         if attempt.deadline < math.inf:
             self.sock.settimeout(attempt.within(self.timeout))
         if attempt.is_small is not self._has_user_timeout:
@@ -87,7 +88,7 @@ class PodConnection(HTTPConnection):
         super().send(data)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's differs from http.client's
-        attempt, sock, timeout = _current_attempt(), self.sock, self.timeout
+        attempt, sock, timeout = current_attempt(), self.sock, self.timeout
         self.timeout = attempt.within(timeout)
         response = super().getresponse()
         if self.timeout != timeout:
@@ -178,9 +179,3 @@ class PodManager(PoolManager):
         assert isinstance(pool, PodConnectionPool)
         pool.pod, pool.on_end = self._pod, self._on_end
         return pool
-
-
-def _current_attempt() -> Attempt:
-    attempt = CURRENT_ATTEMPT.get()
-    assert attempt is not None, "only the adapter uses these connections"
-    return attempt

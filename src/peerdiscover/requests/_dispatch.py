@@ -15,7 +15,6 @@ from urllib3.util import Timeout as Urllib3Timeout
 from peerdiscover.errors import ConfigurationError, NoPeersError
 from peerdiscover.http._attempts import Attempt
 from peerdiscover.http._dispatch import SMALL, Dispatch
-from peerdiscover.http._outcomes import causes_of, classify
 from peerdiscover.http._retry import AttemptOutcome, is_idempotent
 from peerdiscover.http._state import TransportState
 
@@ -34,46 +33,40 @@ class RequestsState(TransportState):
     """The state of a `PodAdapter`."""
 
     mounted = "session.mount('http://HOST/', PodAdapter(…))"
+    marked: Callable[[PreparedRequest], bool | None] | None
+    """The caller's `idempotent`."""
 
 
 class RequestsDispatch(Dispatch):
     """One request of a session."""
 
-    __slots__ = ("_marked", "_request")
+    _state: RequestsState
 
-    def __init__(
-        self,
-        state: RequestsState,
-        request: PreparedRequest,
-        timeout: object,
-        marked: Callable[[PreparedRequest], bool | None] | None,
-        now: float,
-    ) -> None:
+    def __init__(self, state: RequestsState, request: PreparedRequest, timeout: object, now: float) -> None:
         self._request = request
-        self._marked = marked
         assert request.url is not None
         try:
             url = urlsplit(request.url)
             host, port = url.hostname or "", url.port
         except ValueError as error:
             raise InvalidURL(error, request=request) from error
+        total: Any = timeout.total if isinstance(timeout, Urllib3Timeout) else None
         body: Any = request.body
         is_whole = body is None or isinstance(body, str | bytes)
         super().__init__(
             state,
             now,
             peer=state.validate(url.scheme, host, port, RequestsWrongHostError),
-            total_timeout=state.settings.total_timeout,
+            total_timeout=state.settings.total_timeout if total is None else total,
             connect_timeout=_connect_timeout(timeout),
             is_small=is_whole and len(body or "") <= SMALL,
             replayable=is_whole or _can_rewind(request),
         )
 
     def _is_idempotent(self) -> bool:
-        request = self._request
-        marked = self._marked(request) if self._marked else None
-        names = (name.encode() if isinstance(name, str) else name for name in request.headers)
-        return is_idempotent(request.method or "", ((name, b"") for name in names), marked)
+        request, marked = self._request, self._state.marked
+        answer = marked(request) if marked else None
+        return is_idempotent(request.method or "", request.headers, answer)
 
     def _error_class(self, error: BaseException) -> type[Exception] | None:
         return type(error) if isinstance(error, RequestException) else None
@@ -81,10 +74,11 @@ class RequestsDispatch(Dispatch):
     def _classify(self, attempt: Attempt, error: Exception) -> AttemptOutcome:
         if isinstance(error, InvalidHeader | InvalidURL):
             return AttemptOutcome.LOCAL_ERROR
-        outcome = classify(attempt, error)
-        if outcome is AttemptOutcome.MAYBE_PROCESSED and any(map(_is_about_size, causes_of(error))):
-            return AttemptOutcome.HEAD_TOO_LARGE
-        return outcome
+        return super()._classify(attempt, error)
+
+    @staticmethod
+    def _is_about_size(error: BaseException) -> bool:
+        return isinstance(error, http.client.LineTooLong) or type(error) is http.client.HTTPException
 
     def _is_timeout(self, error: Exception) -> bool:
         return isinstance(error, Timeout)
@@ -112,8 +106,3 @@ def _connect_timeout(timeout: object) -> float:
 def _can_rewind(request: PreparedRequest) -> bool:
     """Whether the body is a file that `requests.utils.rewind_body` can rewind."""
     return isinstance(request._body_position, int) and hasattr(request.body, "seek")  # noqa: SLF001
-
-
-def _is_about_size(error: BaseException) -> bool:
-    """Whether http.client refused to read a head of so many lines, or such long ones."""
-    return isinstance(error, http.client.LineTooLong) or type(error) is http.client.HTTPException
