@@ -93,7 +93,7 @@ class Exchange:
         self._bypass_cache = bypass_cache
         self._cut: Reply | None = None
         self._rcode = ""
-        self._answered: Transmission | None = None
+        self._answered = ""  # over what
         self._guesses = Counter[Server]()
         self._max_refusals = stats.options.attempts or MAX_REFUSALS
         self._refusals = Counter[Server]()
@@ -133,7 +133,7 @@ class Exchange:
                 self._rcode = str(refused)
                 self._attempt_failed(server, _EXPLAINED.get(self._rcode, self._rcode), now)
         else:
-            self._answered = transmission
+            self._answered = "TCP" if transmission.tcp else "UDP"
             self._stats.mark_up(server)
             if transmission.tcp:
                 self._stats.mark_tcp(server, self.question, too_long=len(wire) > EDNS_SIZE)
@@ -167,11 +167,10 @@ class Exchange:
 
     def failed(self, error: OSError, now: float) -> None:
         """The current transmission could not be sent, or broke off."""
-        transmission = self.current
-        assert transmission is not None
-        what = "connection refused" if isinstance(error, ConnectionRefusedError) else None
-        what = what or error.strerror or str(error) or type(error).__name__
-        self._attempt_failed(transmission.server, f"{what} (TCP)" if transmission.tcp else what, now)
+        assert self.current is not None
+        refused, over = isinstance(error, ConnectionRefusedError), " (TCP)" if self.current.tcp else ""
+        what = "connection refused" if refused else error.strerror or str(error) or type(error).__name__
+        self._attempt_failed(self.current.server, what + over, now)
 
     # What follows
 
@@ -240,10 +239,9 @@ class Exchange:
 
     def _other_ways(self, server: Server, longest: float) -> Iterator[Transmission]:
         """Over UDP the server was silent: ask over TCP, then without EDNS, in the time that is left."""
-        over_tcp = self._over_tcp(server, edns=False)
-        yield over_tcp
+        yield self._over_tcp(server, edns=False)
         if self.reply is not None:
-            if self._answered is over_tcp:  # and no datagram that came late
+            if self._answered == "TCP" and self.reply.server == server:  # no datagram that came late
                 self._stats.udp_silent[server] = True
             return
         self._stats.no_tcp[server] = True
@@ -290,7 +288,6 @@ class Exchange:
         )
 
     def _failure_summary(self) -> str:
-        """What each server did, for the error."""
         parts = []
         for server in dict.fromkeys((*self._errors, *self._silent_for)):
             did = [self._errors[server]] if server in self._errors else []
