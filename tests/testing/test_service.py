@@ -315,6 +315,18 @@ def test_a_regular_service() -> None:
             assert sock.recv(1) == b""
 
 
+def test_a_lost_node_behind_a_virtual_address() -> None:
+    with HeadlessService("web.prod", replicas=1, kind="cluster-ip") as svc:
+        (vip,) = svc.peers
+        assert get(vip)["pod"] == "web-0"
+        svc.blackhole(0)
+        with socket.create_connection(vip.sockaddr, timeout=LONG) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+
+
 # DNS
 
 

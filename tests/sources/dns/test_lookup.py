@@ -819,3 +819,25 @@ def test_an_external_name_that_leads_nowhere_is_named() -> None:
     gone = replace(NXDOMAIN, canonical=end)
     hint = _hint("ext.prod:8080", {("ext.prod.svc.cluster.local.", kind): gone for kind in (SRV, A, AAAA)})
     assert hint == f"it is an alias of {end}, which has no such records"
+
+
+def test_targets_that_are_all_rejected_are_no_proof_that_there_are_no_pods() -> None:
+    """Nor is it if A and AAAA know none."""
+    table = {(NAME, SRV): srv("evil.example."), (NAME, A): NODATA, (NAME, AAAA): NODATA}
+    run = Run("web.prod:8080", table)
+    assert run.answer.outcome is Outcome.FAILED
+    assert "every record was rejected" in str(run.answer.error)
+    assert "evil.example." in str(run.answer.error)
+
+
+def test_a_target_whose_ports_cannot_be_paired_is_no_proof_that_there_are_no_pods() -> None:
+    name = "db.example."
+    records = srv((name, 1), (name, 2), glue={name: ["192.0.2.1", "192.0.2.2"]})
+    run = Run(name, {(name, SRV): records})
+    assert run.answer.outcome is Outcome.FAILED
+    assert "DNS does not say which belong together" in str(run.answer.error)
+
+
+def test_addresses_alone_of_a_name_outside_of_a_cluster() -> None:
+    run = Run("db.example.:5432", {("db.example.", SRV): NODATA, ("db.example.", A): a("192.0.2.1")})
+    assert (run.answer.kind, run.pods) == ("external", [(None, "192.0.2.1")])

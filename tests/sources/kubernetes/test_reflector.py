@@ -660,3 +660,14 @@ def test_it_never_ends_and_never_spins(plain: bool, happenings: list[tuple[str, 
             at_once = at_once + 1 if watch.now == began else 0
         assert at_once <= 4, "a list, an authorization, a Service, an expired version: each once"
     assert isinstance(watch.reflector.step(watch.now), Get | Wait)
+
+
+def test_a_stream_that_breaks_as_its_time_ends_is_followed_by_a_whole_sync() -> None:
+    """It is not resumed for the last moment."""
+    watch = Watch()
+    watch.synced("10.0.0.1")
+    watch.now += 299.9
+    watch.failed(ConnectionResetError())
+    watch.now += 1.0
+    assert "sendInitialEvents" in watch.query()
+    assert "resourceVersion" not in watch.query()

@@ -152,12 +152,10 @@ class _MessageReader:
             return Srv(priority, weight, port, self._names.whole(start + 6, end))
         if kind in (CNAME, NS):
             return self._names.whole(start, end)
-        if kind == SOA:
-            at = self._names.part(self._names.part(start).end).end
-            if at + 20 != end:
-                raise UnsupportedError
-            return int.from_bytes(wire[end - 4 : end])
-        raise UnsupportedError
+        at = self._names.part(self._names.part(start).end).end  # an SOA
+        if at + 20 != end:
+            raise UnsupportedError
+        return int.from_bytes(wire[end - 4 : end])
 
     def _opt(self, owner: str, ttl: int, *, additional: bool) -> None:
         """EDNS: only the upper bits of the code matter (RFC 6891, 6.1.3)."""
