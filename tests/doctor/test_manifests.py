@@ -351,6 +351,41 @@ def test_a_service_that_a_custom_resource_may_make_is_not_missed() -> None:
     assert missing.why == "StatefulSet prod/web: a custom resource may make the Service web-of-the-operator"
 
 
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {},
+        {"matchLabels": {}},
+        {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
+        {"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]},
+    ],
+)
+def test_policies_that_select_all_pods(selector: Json) -> None:
+    m = Manifests()
+    spec(m.policy, podSelector=selector, egress=[])
+    assert codes(m.all) == ["PD101"]
+    spec(m.policy, podSelector={"matchLabels": {"app": "web", "tier": "none"}})
+    assert codes(m.all) == []
+
+
+def test_a_selector_of_labels_that_kubernetes_computes() -> None:
+    m = Manifests()
+    spec(m.service, selector={"statefulset.kubernetes.io/pod-name": "web-0"})
+    assert codes(m.all) == []
+
+
+def test_a_pod_of_another_namespace_is_made_by_something_else() -> None:
+    m = Manifests()
+    labels = {"app": "web"}
+    elsewhere = {"kind": "Pod", "metadata": {"name": "web-0", "namespace": "other", "labels": labels}}
+    assert [str(w) for w in world_of([*m.all, elsewhere]).workloads] == [
+        "StatefulSet prod/web",
+        "Pod other/web-0",
+    ]
+    here = {"kind": "Pod", "metadata": {"name": "web-0", "namespace": "prod", "labels": labels}}
+    assert [str(w) for w in world_of([*m.all, here]).workloads] == ["StatefulSet prod/web"]
+
+
 def test_what_something_else_may_make_is_not_an_error() -> None:
     m = spoiled("the wrong selector")
     alone = [m.service]
