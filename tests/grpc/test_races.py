@@ -33,6 +33,7 @@ class OnPod:
         self.status = status
         self.meanwhile: Callable[[], object] = lambda: None
         """What happens just before its message is there."""
+        self.before_cancel: Callable[[], object] = lambda: None
         self.callbacks: list[Callable[[Any], None]] = []
 
     def ends(self, status: grpc.StatusCode) -> None:
@@ -48,6 +49,7 @@ class OnPod:
         self.callbacks.append(callback)
 
     def cancel(self) -> bool:
+        self.before_cancel()
         if self.status is not None:
             return False
         self.status = CANCELLED
@@ -109,20 +111,36 @@ def dispatch(state: ChannelState, *, waits: bool = False) -> Dispatch:
 
 
 def test_cancelled_between_an_attempt_s_end_and_what_follows() -> None:
-    """gRPC's call cannot be cancelled any more; there is no other attempt, and the call ends."""
+    """gRPC's call cannot be cancelled any more, but ours can: there is no other attempt."""
     with state() as channel:
         start, ended = Started(), threading.Event()
         call = PodCall(dispatch(channel), start)
         call.add_callback(ended.set)
         start.calls[0].ends(UNAVAILABLE)
-        call.cancel()
+        assert call.cancel()
+        assert ended.is_set()
         start.calls[0].tells()
-        assert ended.wait(LONG)
         assert call.code() is CANCELLED
         assert call.cancelled()
         with pytest.raises(grpc.FutureCancelledError):
             call.result()
         assert len(start.calls) == 1
+
+
+def test_cancelled_as_an_attempt_ends_that_is_followed_by_none() -> None:
+    """Its end is seen while it is cancelled: one of the two is true, and cancelling says which."""
+    with state() as channel:
+        start = Started()
+        call = PodCall(dispatch(channel), start)
+        start.calls[0].ends(UNAVAILABLE)
+        start.calls[0].tells()
+        eventually(lambda: len(start.calls) == 2 and start.calls[1].callbacks)
+        last = start.calls[1]  # on the other pod; there is no third
+        last.ends(UNAVAILABLE)
+        last.before_cancel = last.tells
+        assert not call.cancel()
+        assert call.code() is UNAVAILABLE
+        assert not call.cancelled()
 
 
 def test_cancelled_when_it_has_succeeded() -> None:

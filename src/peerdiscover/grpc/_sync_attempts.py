@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 import grpc
+from grpc import StatusCode
 
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
@@ -63,15 +64,13 @@ class Attempts(Call):
         attempt.release()
         code, details = call.code(), call.details()
         with self._condition:
-            again = self._dispatch.ended(attempt, call, code, details, monotonic())
+            again = self._dispatch.ended(attempt, call, code, details, monotonic()) and not self._ended
             if again:
                 self._call = None
-        if not again:
-            self._end(call)
-        elif self._cancelled:
-            self._end(EndedCall(*LOCALLY_CANCELLED))
-        else:
+        if again:
             self._go_on_in_thread()
+        else:
+            self._end(call)
 
     def _go_on_in_thread(self, step: Pause | None = None) -> None:
         threading.Thread(target=self._go_on, args=(step,), daemon=True).start()
@@ -89,25 +88,26 @@ class Attempts(Call):
         except Exception as error:  # noqa: BLE001 - see `status_of`
             self._end(EndedCall(*status_of(error)))
 
-    def _end(self, call: Any) -> None:
+    def _end(self, call: Any) -> bool:
+        """It ended as this call did. Return whether it had not ended before."""
         with self._condition:
             if self._ended:
-                return
+                return False
             self._call, self._ended = call, True
             self._condition.notify_all()
         self._run_callbacks()
+        return True
 
     def cancel(self) -> bool:
         with self._condition:
             if self._ended:
                 return False
             self._cancelled, call = True, self._call
-        if call is None:
-            call = EndedCall(*LOCALLY_CANCELLED)
-        elif not call.cancel():
-            return False
-        self._end(call)
-        return True
+        if call is not None and call.cancel():
+            return self._end(call)
+        if call is not None and call.code() is not StatusCode.UNAVAILABLE:
+            return False  # that is the answer
+        return self._end(EndedCall(*LOCALLY_CANCELLED))
 
     def _current(self) -> Any:
         """Return the call on a pod, or how it ended, once there is one."""
