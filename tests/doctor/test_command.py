@@ -60,6 +60,7 @@ def test_statuses(wrong: str) -> None:
         (["--explain", "PD999"], "'PD999': no such check"),
         (["--ignore", "PD1", "-f", TRAP], "'PD1': no such check"),
         ([], "expected a NAME"),
+        (["deploy/web.yaml"], "'deploy/web.yaml': a file; write doctor -f deploy/web.yaml"),
         (["-o", "sarif", "web.prod"], "-o sarif is for -f"),
         (["-f", TRAP, "-n", "a.b"], "a namespace is one label"),
     ],

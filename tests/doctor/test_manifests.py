@@ -392,3 +392,17 @@ def test_what_something_else_may_make_is_not_an_error() -> None:
     assert findings(alone) == []
     custom = {"apiVersion": "example.com/v1", "kind": "Web", "metadata": {"name": "web", "namespace": "prod"}}
     assert codes([*m.all, custom]) == ["PD401"]
+
+
+def test_a_probe_asks_the_port_that_the_containers_declare() -> None:
+    """Applied together with the change of PD304, a probe of the wrong port would never be ready."""
+    m = Manifests()
+    m.service["spec"]["ports"] = [{"name": "http", "port": 80, "targetPort": 8080}]
+    m.container["ports"] = [{"containerPort": 80}]
+    m.container.pop("readinessProbe")
+    found = {one.code: one.change for one in findings(m.all)}
+    assert {"PD304", "PD402"} <= found.keys()
+    assert "'readinessProbe': {'tcpSocket': {'port': 80}}" in str(found["PD402"])
+    m.container["ports"].append({"containerPort": 81})
+    (asks,) = (str(one.change) for one in findings(m.all) if one.code == "PD402")
+    assert "'port': 'PORT'" in asks

@@ -40,6 +40,10 @@ def run(arguments: Namespace) -> int:
         return FOUND
     report = Report(_codes(arguments.ignore or ""))
     namespace = arguments.namespace and checked_namespace(arguments.namespace, "--namespace ")
+    if arguments.name and not arguments.files and arguments.name.endswith((".yaml", ".yml", ".json")):
+        raise ConfigurationError(
+            f"{quoted(arguments.name)}: a file; write doctor -f {printable(arguments.name)}"
+        )
     name = ServiceName.parse(arguments.name) if arguments.name else None
     if name is not None and (name.scheme == "static" or name.is_external):
         raise ConfigurationError(f"{quoted(str(name))}: doctor is for Services of a cluster")

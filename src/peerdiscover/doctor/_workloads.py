@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._codes import Finding, NotChecked
-from ._object import Object, at, items
+from ._object import Object, Port, at, items
 from ._words import names_in, waits
 from ._world import Result, World
 
@@ -71,6 +71,14 @@ def pd401(world: World) -> Iterator[Result]:
         yield Finding("PD401", "error" if is_sure else "warning", w, seen, change, w, tuple(beside))
 
 
+def _listening(w: Object, port: Port) -> int | None:
+    """The number on which the pods most likely listen: a probe of another one is never ready (PD304)."""
+    number, declared = w.port(port), w.declared(port.protocol)
+    if not declared or number in declared:
+        return number
+    return next(iter(declared)) if len(declared) == 1 else None
+
+
 def pd402(world: World) -> Iterator[Result]:
     listed: dict[Object, Object] = {}
     for service in world.services:
@@ -80,7 +88,7 @@ def pd402(world: World) -> Iterator[Result]:
     for w, service in listed.items():
         if w.pod.get("readinessGates") or any(c.get("readinessProbe") for c in w.containers):
             continue
-        port = next((n for p in service.ports if p.protocol == "TCP" and (n := w.port(p))), "PORT")
+        port = next((n for p in service.ports if p.protocol == "TCP" and (n := _listening(w, p))), "PORT")
         containers = items(w.pod, "containers")
         name = containers[0].get("name") if containers else "main"
         probe = {"name": name, "readinessProbe": {"tcpSocket": {"port": port}}}
