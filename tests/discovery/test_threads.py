@@ -892,6 +892,16 @@ def test_a_timeout_that_is_no_number_of_seconds(timeout: Any) -> None:
             assert len(str(caught.value)) < 200
 
 
+def test_an_argument_of_a_picker_that_cannot_be_hashed() -> None:
+    """A picker that nothing rebinds would be empty for ever."""
+    wrong: Any = []
+    with Discovery("static:10.0.0.1:80") as web:
+        with pytest.raises(ConfigurationError, match="zone="):
+            web.round_robin(zone=wrong)
+        with pytest.raises(TypeError, match="unhashable"):
+            web.round_robin(include_self=wrong)
+
+
 INTERRUPTED = """
 import random, signal, sys, threading, time
 from peerdiscover import Discovery, Peer, ResolutionTimeoutError

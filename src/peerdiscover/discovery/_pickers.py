@@ -29,8 +29,9 @@ class Pickers:
     def find(self, kind: Callable[..., P], arguments: tuple[object, ...]) -> P | None:
         try:
             return self._made.get((kind, arguments))
-        except TypeError:  # an argument that cannot be hashed is wrong, and the picker says how
-            return kind(*arguments)
+        except TypeError:  # an argument that cannot be hashed is wrong
+            kind(*arguments)  # says how, if it knows
+            raise
 
     def add(self, kind: Callable[..., P], arguments: tuple[object, ...], summary: Callable[[], str]) -> P:
         """Make one; its errors end with the `summary` of the last answer."""
