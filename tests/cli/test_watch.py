@@ -168,6 +168,20 @@ def test_exec_that_fails_stops_nothing(svc: HeadlessService, command: str, text:
         assert ended(watch, signal.SIGINT)[0] == 130
 
 
+def test_exec_that_cannot_be_run_stops_nothing(svc: HeadlessService, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("no program")
+    program.chmod(0o755)
+    with running("watch", NAME, "--json", "--exec", str(program), *at(svc)) as watch:
+        line(watch)
+        said = words(watch)
+        assert "Exec format error" in said
+        assert "the change to generation 1 is lost" in said
+        svc.replace(0)
+        assert json.loads(line(watch))["generation"] == 2
+        assert ended(watch, signal.SIGINT)[0] == 130
+
+
 def test_exec_that_reads_nothing(svc: HeadlessService) -> None:
     done = run("watch", NAME, "--exec", "true", "--timeout", "2", *at(svc))
     assert (done.returncode, done.stderr) == (0, "")

@@ -5,6 +5,8 @@ A `Life` is one life of a pod. A pod that restarts is a new one, and has forgott
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from peerdiscover import ConfigurationError
@@ -364,6 +366,36 @@ def test_what_this_pod_answers_itself_counts_for_nothing() -> None:
     for _ in range(2):
         zero.hears(Standing("web-0", "an earlier life", FOUNDERS, "c1"), one, two)
     assert zero.does == "form"
+
+
+def test_what_other_pods_write_is_shown_on_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
+    odd = "c\x1b[31m\n" + "x" * 5_000
+
+    def of_web_1(cluster: str | None = None, founders: tuple[str, ...] = FOUNDERS) -> Standing:
+        return Standing("web-1", "b", founders, cluster)
+
+    caplog.set_level("INFO", logger="peerdiscover")
+    for standings in (
+        (of_web_1(odd), Standing("web-2", "b", FOUNDERS, "c2")),
+        (of_web_1(founders=(odd,)), Life(2).standing),
+        (replace(of_web_1(), name=odd),),
+        (of_web_1(odd),),
+    ):
+        for life in Life(0), Life(3, listed=names(0, 1, 2, 3)):
+            life.hears(*standings, at="web-1" if len(standings) == 1 else "")
+            if life.does.startswith("join"):
+                life.raises(ConnectionError(odd))
+            assert life.why
+            assert len(life.why) < 1_000
+            assert life.why.isprintable()
+    zero = Life(0)
+    zero.hears(of_web_1(odd), Standing("web-2", "b", FOUNDERS, odd))
+    zero.raises(ConnectionError(odd))
+    zero.enters()
+    for record in caplog.records:
+        assert record.getMessage().isprintable()
+        assert len(record.getMessage()) < 1_000
+    assert "in cluster c\\x1b[31m" in caplog.text
 
 
 def test_a_join_that_cannot_work_is_not_tried_at_the_next_peer() -> None:

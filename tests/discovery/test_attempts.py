@@ -478,6 +478,8 @@ def test_threads_call() -> None:
         assert len(caught.value.__notes__) == 3
         with pytest.raises(ConfigurationError, match="a coroutine function; use AsyncDiscovery"):
             web.call(later, on=OSError)  # type: ignore[unused-coroutine]
+        with pytest.raises(ConfigurationError, match="returned a coroutine"):
+            web.call(lambda p: later(p), on=OSError)  # type: ignore[unused-coroutine]  # noqa: PLW0108
 
 
 async def later(p: Peer) -> int:
@@ -509,6 +511,33 @@ def test_threads_stay_with_one_peer_and_wait_until_it_is_back(by: str) -> None:
                     raise OSError("refused")
         helper.join()
         assert tried == ["web-1 10.0.0.11", "web-1 10.0.0.77"]
+
+
+def test_one_peer_that_is_not_there_yet_is_waited_for() -> None:
+    web = Web().has(0)
+    failover = web.attempts(target=Target(lambda: web.peers, lambda: web.peers.ordinal(1), stays=False))
+    assert isinstance(failover.step(), Pause)
+    web.has(0, 1)
+    attempt = failover.step()
+    assert isinstance(attempt, Attempt)
+    assert attempt.peer.key == "web-1"
+
+
+def test_an_ordinal_is_that_of_whichever_pod_has_it() -> None:
+    """A key stays with the pod that owned it; an ordinal is a role, and a Service may be renamed."""
+    entries = ["web-0=10.0.0.10:80", "web-1=10.0.0.11:80"]
+    with Discovery("web", source=lambda: entries, policy=Policy(on_empty="accept", hold=0)) as web:
+        tried: list[str] = []
+
+        def fn(p: Peer) -> str:
+            tried.append(p.key)
+            if len(tried) == 1:
+                entries[:] = ["other-0=10.0.0.10:80", "other-1=10.0.0.11:80"]
+                web.refresh()
+                raise OSError("refused")
+            return p.key
+
+        assert web.call(fn, on=OSError, ordinal=1, wait=wait_fixed(0)) == "other-1"
 
 
 def test_one_peer_that_moved_during_the_attempt_is_tried_again_at_once() -> None:
@@ -688,7 +717,13 @@ async def test_tasks_call() -> None:
     async with AsyncDiscovery(TWO) as web:
         assert await web.call(fn, on=OSError) == 80
         assert len(set(tried)) == 2
-        assert await web.call(later, OSError, ordinal=1) == 80
+        key = next(k for k in "abcdefgh" if web.rendezvous().pick(k).ordinal == 1)
+        for target in [{"ordinal": 1}, {"key": key}] * 2:  # round-robin would take turns
+            assert await web.call(name_of, OSError, **target) == "web-1"  # type: ignore[arg-type]
+
+
+async def name_of(p: Peer) -> str:
+    return p.key
 
 
 @pytest.mark.anyio

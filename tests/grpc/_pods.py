@@ -31,6 +31,7 @@ class Pod:
     def __init__(self, number: int, credentials: grpc.ServerCredentials | None = None) -> None:
         self.name = f"web-{number}"
         self.manner = "ok"
+        self.details = ELSEWHERE
         self.executed = 0
         self.received: list[bytes] = []
         self.metadata: dict[str, str | bytes] = {}
@@ -79,7 +80,7 @@ class Pod:
         self.heard.release()
         if self.manner == "unavailable":
             list(requests)  # a message that meets the end of its call has another status in grpc.aio
-            context.abort(grpc.StatusCode.UNAVAILABLE, ELSEWHERE)
+            context.abort(grpc.StatusCode.UNAVAILABLE, self.details)
         if self.manner == "silent":
             self.go.wait(LONG)
 

@@ -60,6 +60,17 @@ def test_what_a_pod_may_have_processed_is_not_called_again(kind: str) -> None:
             assert service.executed == len(web.failures) == number
 
 
+def test_notes_show_what_a_pod_says_on_one_short_line(kind: str) -> None:
+    with pods(1) as service, caller(kind, service.source) as web:
+        service.all[0].manner = "unavailable"
+        service.all[0].details = "\x1b]0;title\x07\nattempt 2: answered" + "x" * 2_000
+        with pytest.raises(grpc.RpcError) as error:
+            web.say(b"x")
+        for note in error.value.__notes__:
+            assert note.isprintable()
+            assert len(note) < 400
+
+
 @pytest.mark.parametrize(
     "idempotent",
     [

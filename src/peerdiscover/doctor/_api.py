@@ -3,7 +3,7 @@
 Invariants:
 
 * A kind that may not be read is an item with the account and the verb, and the others are read all the same.
-* The token goes nowhere but to the pod's own API server, and is never shown.
+* The token goes nowhere but to the pod's own API server, and is never shown, not even if that sends it back.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment
 from peerdiscover.sources.kubernetes._config import find_cluster
 from peerdiscover.sources.kubernetes._rbac import forbidden_text, who_was_refused
+from peerdiscover.sources.kubernetes._redaction import Redactor
 
 from ._objects import Objects
 
@@ -58,8 +59,10 @@ def read_namespace(
     unread: dict[str, str] = {}
     refused = ""
     left = list(kinds)
+    redactor = Redactor()
     try:
         config = find_cluster(environment=environment)
+        redactor = config.redactor
         authorization = config.authorization(time.monotonic())
         headers = {"accept": "application/json"} | ({"authorization": authorization} if authorization else {})
         with httpcore.ConnectionPool(ssl_context=config.ssl_context()) as pool:
@@ -67,6 +70,7 @@ def read_namespace(
                 kind, plural = left[0], plural_of(left[0])
                 url = f"{config.server}/{KINDS[kind]}/namespaces/{namespace}/{plural}"
                 status, body = _get(pool, url, headers, end - time.monotonic())
+                body = redactor.raw(body)
                 left.pop(0)
                 what = f"{plural} of {namespace}"
                 if status == 200:
@@ -78,7 +82,7 @@ def read_namespace(
                     else:
                         unread[kind] = f"{what}: more than {MAX_BYTES:,} bytes, or no JSON"
                     continue
-                reason = _field(config.redactor.raw(body), "message") or "no reason is given"
+                reason = _field(body, "message") or "no reason is given"
                 message = printable(str(reason), 300)
                 unread[kind] = f"{what}: {status} {message}"
                 said = f"the API server does not accept the token: {message}"
@@ -90,7 +94,7 @@ def read_namespace(
                     refused = said
     except FAILURES as error:
         # For all kinds alike: that there is no server, no token, no answer.
-        first = str(error).partition(". ")[0] or type(error).__name__
+        first = redactor.text(str(error)).partition(". ")[0] or type(error).__name__
         unread |= dict.fromkeys(left, f"the API server: {printable(first, 300)}")
         if isinstance(error, ConfigurationError):
             refused = refused or str(error)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from peerdiscover.sources._server import Server as Nameserver
-from peerdiscover.sources.dns import DNS
+from peerdiscover.sources.dns import DNS, _drivers
 from peerdiscover.sources.dns._remembered import ServerStats
 from peerdiscover.sources.dns._types import OPTIONAL_TIMEOUT
 from tests.waiting import LONG
@@ -31,6 +33,13 @@ def silent_about_zones(answers: Answers) -> Answers:
     return lambda query: [] if b"_zone" in query else answers(query)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zones are waited for, however busy the machine is."""
+    monkeypatch.setattr(_drivers, "OPTIONAL_TIMEOUT", LONG)
+
+
+@pytest.mark.usefixtures("patient")
 def test_three_questions_at_once_tell_who_is_in_the_zone(look: Look) -> None:
     with Server(PODS) as server:
         assert zones(look, DNS([server.nameserver])) == [None, "zone-a", None]
@@ -51,6 +60,7 @@ def test_a_server_that_keeps_silent_about_zones_costs_half_a_second_now_and_then
         assert not any(b"_zone" in query for _, query, _ in server.queries[asked:])
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_server_is_not_blamed_for_it(look: Look) -> None:
     """It goes on being asked first: what it does not say about zones makes it no worse than another."""
     with Server(silent_about_zones(PODS)) as first, Server(PODS) as second:

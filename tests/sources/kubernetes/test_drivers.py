@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -337,13 +338,31 @@ def test_proxies_of_the_environment_are_not_followed_unless_asked(
     with Fake(stays(OK, SYNCED)) as proxy, Fake(stays(OK, SYNCED)) as fake:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         take(Kubernetes(fake.url), 1)
-        assert (len(proxy.lines), len(fake.lines)) == (0, 1)
+        assert fake.lines
+        assert not proxy.lines
+        fake.requests.clear()
         take(Kubernetes(fake.url, trust_env=True), 1)
-        assert (len(proxy.lines), len(fake.lines)) == (1, 1)
         assert proxy.lines[0].startswith(f"GET {fake.url}/apis/")
+        assert not fake.lines
+        proxy.requests.clear()
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         take(Kubernetes(fake.url, trust_env=True), 1)
-        assert (len(proxy.lines), len(fake.lines)) == (1, 2)
+        assert fake.lines
+        assert not proxy.lines
+
+
+def test_a_proxy_that_sends_its_password_back(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "no_proxy", "NO_PROXY":
+        monkeypatch.delenv(name, raising=False)
+    basic = b64encode(b"user:s3cret").decode()
+    body = {"message": f"user:s3cret is unknown; Proxy-Authorization: Basic {basic}"}
+    with Fake(says(whole("407 Who", body))) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:s3cret@127.0.0.1:{proxy.port}")
+        (answer,) = take(Kubernetes("http://127.0.0.1:1", trust_env=True), 1)
+    assert f"basic {basic.lower()}" in proxy.heads[0], "it was sent"
+    assert "user:<hidden> is unknown" in str(answer.error)
+    assert "s3cret" not in f"{answer!r} {answer.error}"
+    assert basic not in f"{answer!r} {answer.error}"
 
 
 @pytest.mark.parametrize(

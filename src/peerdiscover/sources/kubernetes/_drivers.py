@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any
@@ -202,15 +203,15 @@ def _options(config: ClusterConfig, trust_env: bool) -> dict[str, Any]:
         "ssl_context": config.ssl_context() if config.server.startswith("https:") else None,
         "max_connections": 1,
         "socket_options": KEEPALIVE,
-        "proxy": _proxy(config.server) if trust_env else None,
+        "proxy": _proxy(config) if trust_env else None,
     }
 
 
-def _proxy(server: str) -> httpcore.Proxy | None:
+def _proxy(config: ClusterConfig) -> httpcore.Proxy | None:
     """The one that the environment names for this server (HTTPS_PROXY, NO_PROXY)."""
     from urllib.request import getproxies, proxy_bypass
 
-    url = urlsplit(server)
+    url = urlsplit(config.server)
     found = getproxies().get(url.scheme)
     if not found or proxy_bypass(url.netloc):
         return None
@@ -224,6 +225,9 @@ def _proxy(server: str) -> httpcore.Proxy | None:
     if proxy.scheme != "http" or not proxy.hostname:
         raise wrong
     auth = (proxy.username, proxy.password or "") if proxy.username else None
+    if auth is not None:  # the proxy may send them back
+        config.redactor.add(b64encode(":".join(auth).encode()).decode())
+        config.redactor.add(auth[1])
     host = f"[{proxy.hostname}]" if ":" in proxy.hostname else proxy.hostname
     return httpcore.Proxy(f"http://{host}:{port}", auth=auth)
 
