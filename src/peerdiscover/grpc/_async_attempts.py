@@ -21,6 +21,7 @@ from grpc.aio import AioRpcError
 
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
+from peerdiscover.http._pauses import wait_async
 
 from ._dispatch import Attempt, Dispatch
 from ._errors import LOCALLY_CANCELLED, AsyncEndedCall, status_of
@@ -57,7 +58,7 @@ class Attempts(Call):
                     self._begin(self._dispatch.next(monotonic()))
                     continue
                 with anyio.CancelScope() as self._pausing:
-                    await _wait(self._dispatch, self._pause)
+                    await wait_async(self._dispatch.state.discovery, self._pause)
                 self._pause = None
         except RpcError as error:
             self._end(error)
@@ -136,10 +137,3 @@ class Attempts(Call):
             await call.code()
             if await self._stands(call):
                 return call
-
-
-async def _wait(dispatch: Dispatch, pause: Pause) -> None:
-    """Return once the set changed, or the pause ended."""
-    async for change in dispatch.state.discovery.changes(timeout=pause.seconds):
-        if change.after.generation != pause.generation:
-            return

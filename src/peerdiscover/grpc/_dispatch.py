@@ -34,6 +34,7 @@ from peerdiscover._text import printable
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
 from peerdiscover.http._attempts import release
+from peerdiscover.http._dispatch import choose
 from peerdiscover.http._history import History, notes_of
 from peerdiscover.http._retry import AttemptOutcome, FailedAttempt, RetryState
 from peerdiscover.peers import Peer
@@ -151,24 +152,10 @@ class Dispatch:
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
         """Return a pod to try now, and the lease on it if the picker chose it."""
-        picked: Peer | None = None
-        lease: Any = None
-
-        def pick() -> Peer:
-            nonlocal picked, lease
-            release(lease)
-            lease = None
-            picked, lease = self.state.pick()
-            return picked
-
-        choose = partial(self._retry.choose, pick, lambda: self.state.discovery.peers.others)
-        peer = choose(partial(self.state.is_connecting, now=now))
-        if peer is None and not self._waits:
-            peer = choose(lambda _: False)
-        if peer is not picked:
-            release(lease)
-            lease = None
-        return peer, lease
+        state = self.state
+        chosen = partial(choose, self._retry, state.pick, state.discovery)
+        peer, lease = chosen(partial(state.is_connecting, now=now))
+        return (peer, lease) if peer is not None or self._waits else chosen(lambda _: False)
 
     def _pause(self, now: float) -> Pause:
         peers = self.state.discovery.peers

@@ -11,13 +11,13 @@ import grpc
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.discovery._user_code import check_discovery
 from peerdiscover.discovery.sync import Discovery
+from peerdiscover.http._pauses import wait
 from peerdiscover.pickers import Picker
 
 from ._errors import GrpcNoPeersError
 from ._methods import Method, makes
 from ._requests import Requests
 from ._state import ChannelState, connector
-from ._sync_attempts import wait
 from ._sync_calls import PodCall
 
 
@@ -28,7 +28,7 @@ class _Method(Method):
         while True:
             step = dispatch.next(monotonic())
             if isinstance(step, Pause):
-                wait(dispatch, step)
+                wait(dispatch.state.discovery, step)
                 continue
             try:
                 result = start(step)

@@ -21,17 +21,11 @@ from grpc import StatusCode
 
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
+from peerdiscover.http._pauses import wait
 
 from ._dispatch import Attempt, Dispatch
 from ._errors import LOCALLY_CANCELLED, EndedCall, status_of
 from ._methods import Call
-
-
-def wait(dispatch: Dispatch, pause: Pause) -> None:
-    """Return once the set changed, or the pause ended."""
-    for change in dispatch.state.discovery.changes(timeout=pause.seconds):
-        if change.after.generation != pause.generation:
-            return
 
 
 class Attempts(Call):
@@ -81,7 +75,7 @@ class Attempts(Call):
                 step = step or self._dispatch.next(monotonic())
                 if isinstance(step, Attempt):
                     return self._begin(step)
-                wait(self._dispatch, step)
+                wait(self._dispatch.state.discovery, step)
                 step = None
         except grpc.RpcError as error:
             self._end(error)

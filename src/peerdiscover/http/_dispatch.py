@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,36 @@ from ._outcomes import classify, counts_as_pod_failure, message_of
 from ._retry import AttemptOutcome, FailedAttempt, RetryState
 
 if TYPE_CHECKING:
+    from peerdiscover.discovery._base import _BaseDiscovery
+
     from ._state import TransportState
 
 
 SMALL = 65536  # bytes: half of what Linux takes for a process that does not read yet
+
+
+def choose(
+    retry: RetryState,
+    pick: Callable[[], tuple[Peer, Any]],
+    discovery: _BaseDiscovery[Any],
+    is_connecting: Callable[[Peer], bool],
+    is_full: Callable[[Peer], bool] = lambda _: False,
+) -> tuple[Peer | None, Any]:
+    """Return a pod to try now, and the lease on it if the picker chose it; see `RetryState.choose`."""
+    picked, lease = None, None
+
+    def picks() -> Peer:
+        nonlocal picked, lease
+        release(lease)
+        lease = None
+        picked, lease = pick()
+        return picked
+
+    peer = retry.choose(picks, lambda: discovery.peers.others, is_connecting, is_full)
+    if peer is picked:
+        return peer, lease
+    release(lease)
+    return peer, None
 
 
 class Dispatch:
@@ -150,24 +177,9 @@ class Dispatch:
         return attempt
 
     def _choose(self, now: float) -> tuple[Peer | None, Any]:
-        """Return a pod to try now, and the lease on it if the picker chose it."""
-        state, picked, lease = self._state, None, None
-
-        def pick() -> Peer:
-            nonlocal picked, lease
-            release(lease)
-            lease = None
-            picked, lease = state.pick()
-            return picked
-
+        state = self._state
         is_connecting = partial(state.pools.is_connecting, now=now)
-        peer = self._retry.choose(
-            pick, lambda: state.discovery.peers.others, is_connecting, state.pools.is_full
-        )
-        if peer is picked:
-            return peer, lease
-        release(lease)
-        return peer, None
+        return choose(self._retry, state.pick, state.discovery, is_connecting, state.pools.is_full)
 
     def _pause(self, now: float) -> Pause:
         peers = self._state.discovery.peers
