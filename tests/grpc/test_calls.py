@@ -216,6 +216,20 @@ def test_a_call_says_who_answered_after_how_many_attempts_in_asyncio() -> None:
         check_histories(web.run(seen()), service[0].peer, gone)
 
 
+def test_a_stream_without_a_message_is_an_answer(kind: str) -> None:
+    with pods(1) as service, caller(kind, service.source) as web:
+        calls: list[Any] = []
+        begin = web.stub["Echo"]
+
+        def noted(*args: Any, **options: Any) -> Any:
+            calls.append(begin(*args, **options))
+            return calls[-1]
+
+        web.stub["Echo"] = noted
+        assert web.echo([]) == []
+        assert calls[0].peerdiscover["peer"] == service[0].peer
+
+
 def check_histories(seen: list[Any], answered: Peer, gone: Peer) -> None:
     assert {history["peer"] for history in seen} == {answered}
     assert {history["attempts"] for history in seen} == {1, 2}

@@ -34,6 +34,7 @@ class OnPod:
         self.meanwhile: Callable[[], object] = lambda: None
         """What happens just before its message is there."""
         self.before_cancel: Callable[[], object] = lambda: None
+        self.after_cancel: Callable[[], object] = lambda: None
         self.callbacks: list[Callable[[Any], None]] = []
 
     def ends(self, status: grpc.StatusCode) -> None:
@@ -53,6 +54,7 @@ class OnPod:
         if self.status is not None:
             return False
         self.status = CANCELLED
+        self.after_cancel()
         return True
 
     def code(self) -> grpc.StatusCode | None:
@@ -141,6 +143,17 @@ def test_cancelled_as_an_attempt_ends_that_is_followed_by_none() -> None:
         assert not call.cancel()
         assert call.code() is UNAVAILABLE
         assert not call.cancelled()
+
+
+def test_cancelled_and_its_end_is_seen_before_cancelling_returns() -> None:
+    """gRPC calls back in its own thread."""
+    with state() as channel:
+        start = Started()
+        call = PodCall(dispatch(channel), start)
+        start.calls[0].after_cancel = start.calls[0].tells
+        assert call.cancel()
+        assert call.cancelled()
+        assert not call.cancel()
 
 
 def test_cancelled_when_it_has_succeeded() -> None:

@@ -92,8 +92,11 @@ class _StreamResponse(PodCall):
         return self._responses()
 
     async def _responses(self) -> AsyncIterator[Any]:
-        while (response := await self._on_pod(lambda call: anext(aiter(call), EOF))) is not EOF:
+        while True:
+            response = await self._on_pod(lambda call: anext(aiter(call), EOF))
             self._dispatch.answered(self._attempt)
+            if response is EOF:
+                return
             yield response
 
     async def read(self) -> Any:

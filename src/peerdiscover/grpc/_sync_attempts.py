@@ -98,7 +98,8 @@ class Attempts(Call):
                 return False
             self._cancelled, call = True, self._call
         if call is not None and call.cancel():
-            return self._end(call)
+            self._end(call)  # if gRPC's thread has not done so already
+            return True
         if call is not None and call.code() is not StatusCode.UNAVAILABLE:
             return False  # that is the answer
         return self._end(EndedCall(*LOCALLY_CANCELLED))
