@@ -6,6 +6,10 @@ they are, they could colour a terminal, forge a second line of a log, or fill it
 
 from __future__ import annotations
 
+import re
+
+_USERINFO = re.compile(r"://[^/?#\s'\"]*@")
+
 
 def printable(text: str, limit: int = 200) -> str:
     """`text` on one line of at most `limit` characters: control characters escaped, what is too long cut off.
@@ -25,10 +29,15 @@ def counted(n: int, one: str, many: str = "") -> str:
 
 
 def quoted(value: object, limit: int = 100) -> str:
-    """The `repr` of what a caller gave, for an error: on one line, and short however long the value is."""
+    """The `repr` of what a caller gave, for an error: on one line, and short however long the value is.
+
+    A URL is shown without its user and password.
+    """
+    if isinstance(value, str):
+        value = _USERINFO.sub("://…@", value)
     if isinstance(value, str) and len(value) > limit:
         return f"{printable(repr(value[: limit - 1] + '…'), limit + 2)} ({len(value):,} characters)"
     try:
-        return printable(repr(value), limit)
+        return printable(_USERINFO.sub("://…@", repr(value)), limit)
     except Exception:  # noqa: BLE001 - a foreign `__repr__`, or an integer of more digits than Python prints
         return f"<{type(value).__name__}>"

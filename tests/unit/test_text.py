@@ -45,8 +45,12 @@ class _Rude:
         (10**5000, "<int>"),
         (_Rude(), "<_Rude>"),
         (None, "None"),
+        ("amqp://user:secret@web:5672", "'amqp://…@web:5672'"),
+        ("http://user:s3@cret@web/a@b", "'http://…@web/a@b'"),
+        ("http://" + "s" * 1000 + "@web", "'http://…@web'"),
+        (["http://a:secret@web", "b@web"], "['http://…@web', 'b@web']"),
     ],
-    ids=["short", "long", "control", "big", "huge", "rude", "none"],
+    ids=["short", "long", "control", "big", "huge", "rude", "none", "url", "at", "long-url", "urls"],
 )
 def test_a_value_is_quoted_on_one_short_line(value: object, shown: str) -> None:
     assert quoted(value) == shown
