@@ -11,6 +11,7 @@ import gc
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import total_ordering
 from pathlib import Path
 from typing import Any
 
@@ -702,3 +703,26 @@ async def test_a_number_of_peers_is_a_whole_number(given: Any) -> None:
     async with AsyncDiscovery("static:10.0.0.1:80") as web_async:
         with pytest.raises(ConfigurationError, match=shown):
             await web_async.wait(min_peers=given)
+
+
+@total_ordering
+class OneOfNumPy:
+    """A whole number that is no `int`, as NumPy's are."""
+
+    def __index__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return other == 1
+
+    def __lt__(self, other: int) -> bool:
+        return other > 1
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_numbers_of_peers_may_be_numpy_s() -> None:
+    one: Any = OneOfNumPy()
+    with Discovery("static:10.0.0.1:80,10.0.0.2:80") as web:
+        assert len(web.wait(min_peers=one)) == 2
+        assert len(web.broadcast(str, limit=one).results) == 2

@@ -448,6 +448,10 @@ def test_a_wrong_option_is_shown_in_one_line(options: Any, shown: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_base_url_is_a_url_in_capitals_too() -> None:
+    assert Client(NAME, base_url=f"HTTP://{NAME}/api").base_url.path == "/api/"
+
+
 @pytest.mark.parametrize(
     ("verify", "cert", "shown"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar
 
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
@@ -50,7 +50,7 @@ def awaitable(value: Awaitable[T], instead: str = "Discovery") -> Awaitable[T]:
 
 def check_wait(min_peers: int, timeout: float | None) -> None:
     """Raise `ConfigurationError` for a number of peers, or of seconds, that is none."""
-    if not isinstance(min_peers, int):
+    if not isinstance(min_peers, SupportsIndex):  # NumPy's integers, too
         raise ConfigurationError(f"wait(min_peers={quoted(min_peers)}): expected a whole number, such as 3")
     check_timeout("wait", timeout)
 

@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, SupportsIndex, TypeVar
 
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
@@ -74,7 +74,7 @@ class Broadcast(Generic[T]):
     """One round: the peers to call, and their results. Not thread-safe: the driver locks."""
 
     def __init__(self, peers: PeerSet, *, limit: int = 32, include_self: bool = False) -> None:
-        if not isinstance(limit, int) or limit < 1:
+        if not isinstance(limit, SupportsIndex) or limit < 1:  # NumPy's integers, too
             raise ConfigurationError(
                 f"broadcast(limit={quoted(limit)}): at least one call at a time is needed"
             )

@@ -124,7 +124,7 @@ class _BaseMixin(Generic[D]):
         port = f":{parts.port}" if isinstance(parts.port, int) else ""
         service_url = f"http://{host_of(parts)}{port}"
         base_url = given.setdefault("base_url", service_url)
-        if not str(base_url).startswith(("http://", "https://")):
+        if not str(base_url).lower().startswith(("http://", "https://")):
             raise ConfigurationError(f"base_url={quoted(base_url)}: expected a URL such as {service_url}/api")
         super().__init__(transport=of_transport(discovery, **chosen), **given)  # type: ignore[call-arg]  # the library's
 
