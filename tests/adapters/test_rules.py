@@ -114,6 +114,7 @@ def test_what_is_idempotent_is_sent_again(library: str, method: str, options: di
 
 def test_a_request_is_marked(library: str) -> None:
     def marked(request: Any) -> bool | None:
+        assert str(request.url).startswith("http://web.prod/")
         return {"/yes": True, "/no": False}.get(
             request.path_url if library == "requests" else request.url.path
         )

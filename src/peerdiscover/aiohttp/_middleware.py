@@ -119,14 +119,18 @@ class _Middleware:
             request.url = pod.pool.at(url)
             request.send = partial(send_on, attempt, send)  # type: ignore[method-assign,assignment]  # no hook
             try:
-                if (
-                    url.scheme == "http"
-                    and attempt.deadline == math.inf
-                    and pod.pool.has_kept(attempt.started_at)
-                ):
-                    response = await handler(request)
-                else:
-                    response = await self._connect(request, url, attempt, handler)
+                try:
+                    if (
+                        url.scheme == "http"
+                        and attempt.deadline == math.inf
+                        and pod.pool.has_kept(attempt.started_at)
+                    ):
+                        response = await handler(request)
+                    else:
+                        response = await self._connect(request, url, attempt, handler)
+                finally:  # the caller's `idempotent` is called with the request as it was
+                    del request.send
+                    request.url, request.server_hostname = url, name
             except BaseException as error:  # noqa: BLE001 - `_failed` raises it, or what it means
                 dispatch = dispatch or AiohttpDispatch(state, request, now)
                 now = time.monotonic()
@@ -134,9 +138,6 @@ class _Middleware:
                 await request.close()  # a body that is still being written
                 attempt = None
                 continue
-            finally:
-                del request.send
-                request.url, request.server_hostname = url, name
             now = time.monotonic()
             if dispatch is None and response.status != 503:
                 state.discovery.report_success(pod.peer)
