@@ -166,6 +166,25 @@ def test_a_kept_connection_has_another_timeout_each_time() -> None:
         assert service[0].accepted == 1
 
 
+def test_an_end_that_the_event_loop_has_not_seen() -> None:
+    """The pod closed a kept connection since the loop looked last: so the kernel is asked."""
+
+    async def run() -> None:
+        async with (
+            AsyncDiscovery("web.prod", source=service.source) as discovery,
+            aiohttp.ClientSession(middlewares=[over(discovery)]) as session,
+        ):
+            for n in range(5):
+                async with session.post("http://web.prod/", headers={"id": str(n)}) as response:
+                    await response.read()
+                assert service[0].ended.acquire(timeout=LONG)  # which keeps the loop from looking
+
+    with pods(1) as service:
+        service.manner("bye")
+        asyncio.run(run())
+        assert set(service.executed().values()) == {1}
+
+
 def web_socket(_: Pod, sock: socket.socket, request: Request) -> bool:
     key = request.headers["sec-websocket-key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(key).digest())

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery
-from peerdiscover.http import AsyncPodTransport, PodTransport
+from peerdiscover.http import AsyncPodTransport, PodTransport, _pools
 from peerdiscover.testing import HeadlessService
 from tests.waiting import LONG, eventually
 
@@ -453,3 +453,27 @@ def test_an_answer_may_end_in_the_middle_of_anything(monkeypatch: pytest.MonkeyP
         thread.join(LONG)
         assert not thread.is_alive()
         assert response.is_closed
+
+
+def test_a_pod_that_leaves_as_an_attempt_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt is seen by what closes the pod's connections, or it sees that the pod has left."""
+    made = _pools.Attempt
+    with pods(2) as service, web("threads-httpx", service.source) as client:
+        for _ in range(2):
+            client.get()
+        pools = client.transport._state.pools
+
+        def leaves(pod: Any, *args: Any) -> Any:
+            monkeypatch.setattr(_pools, "Attempt", made)
+            service.shown = [other for other in service.all if other.peer != pod.peer]
+            client.refresh()
+            for pool in pools.closable():  # as another request would
+                pool.close()
+            return made(pod, *args)
+
+        monkeypatch.setattr(_pools, "Attempt", leaves)
+        response = client.get()
+        (left,) = (pod for pod in service.all if pod not in service.shown)
+        assert response.text.startswith(left.name)
+        assert left.accepted == 2
+        assert [ends(left), ends(left)] == [True, True]  # the idle connection, and that of the request
