@@ -23,6 +23,7 @@ import pytest
 
 from peerdiscover import AsyncDiscovery, Discovery
 from peerdiscover.http import AsyncPodTransport, PodTransport, _pools
+from peerdiscover.http._attempts import Attempt
 from peerdiscover.testing import HeadlessService
 from tests.waiting import LONG, eventually
 
@@ -457,19 +458,18 @@ def test_an_answer_may_end_in_the_middle_of_anything(monkeypatch: pytest.MonkeyP
 
 def test_a_pod_that_leaves_as_an_attempt_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempt is seen by what closes the pod's connections, or it sees that the pod has left."""
-    made = _pools.Attempt
     with pods(2) as service, web("threads-httpx", service.source) as client:
         for _ in range(2):
             client.get()
         pools = client.transport._state.pools
 
         def leaves(pod: Any, *args: Any) -> Any:
-            monkeypatch.setattr(_pools, "Attempt", made)
+            monkeypatch.setattr(_pools, "Attempt", Attempt)
             service.shown = [other for other in service.all if other.peer != pod.peer]
             client.refresh()
             for pool in pools.closable():  # as another request would
                 pool.close()
-            return made(pod, *args)
+            return Attempt(pod, *args)
 
         monkeypatch.setattr(_pools, "Attempt", leaves)
         response = client.get()
