@@ -103,7 +103,10 @@ class _Builder:
             if tag in (None, "!"):
                 tag = self._loader.resolve(yaml.ScalarNode, event.value, event.implicit)
             node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
-            self._scalars[known] = event.value if tag in STRINGS else self._loader.construct_object(node)
+            try:
+                self._scalars[known] = event.value if tag in STRINGS else self._loader.construct_object(node)
+            except (LookupError, ValueError):  # PyYAML's own, for `!!int ""`; the value may be a secret
+                raise _error(f"a scalar is not of its type, {tag.rpartition(':')[2]}", event) from None
         return self._scalars[known]
 
 
