@@ -88,7 +88,8 @@ def test_a_request_may_have_a_total_of_its_own() -> None:
             client.get(timeout=urllib3.Timeout(total=0.3))
         assert len(error.value.__notes__) == len(service.requests) == 1
         service.manner("ok")
-        assert client.get(timeout=urllib3.Timeout(total=LONG)).status == 200
+        for total in (LONG, None, urllib3.Timeout.DEFAULT_TIMEOUT):
+            assert client.get(timeout=urllib3.Timeout(total=total)).status == 200
 
 
 def test_the_time_to_read_a_body_is_not_that_of_the_attempt() -> None:

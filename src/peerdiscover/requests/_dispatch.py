@@ -57,7 +57,7 @@ class RequestsDispatch(Dispatch):
             state,
             now,
             peer=state.validate(url.scheme, host, port, RequestsWrongHostError),
-            total_timeout=state.settings.total_timeout if total is None else total,
+            total_timeout=total if isinstance(total, int | float) else state.settings.total_timeout,
             connect_timeout=_connect_timeout(timeout),
             is_small=is_whole and len(body or "") <= SMALL,
             replayable=is_whole or _can_rewind(request),
