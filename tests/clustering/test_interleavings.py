@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from peerdiscover import ConfigurationError
-from peerdiscover.clustering import Standing, founders
+from peerdiscover.clustering import Standing, Wait, decide, founders
 
 from ._lives import FOUNDERS, Life, names
 
@@ -396,6 +396,30 @@ def test_what_other_pods_write_is_shown_on_one_short_line(caplog: pytest.LogCapt
         assert record.getMessage().isprintable()
         assert len(record.getMessage()) < 1_000
     assert "in cluster c\\x1b[31m" in caplog.text
+
+
+def test_names_of_other_pods_are_shown_on_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
+    odd, other = "web\x1b[31m\n-1", "web\x1b[31m\n-2"
+    me = Standing("web-0", "a", ("web-0", odd))
+    it = Standing(odd, "b", me.founders)
+    for who, heard, silent in (
+        (me, {}, {}),
+        (me, {}, {odd: OSError(odd)}),
+        (me, {odd: replace(it, busy=True)}, {}),
+        (me, {odd: replace(it, founders=FOUNDERS)}, {}),
+        (replace(me, name="web-9", founders=(odd,)), {odd: it}, {}),
+    ):
+        decision = decide(who, heard, silent, None)
+        assert isinstance(decision, Wait)
+        assert decision.why.isprintable()
+        assert "x1b" in decision.why
+    zero = Life(0, founders=("web-0", odd, other), listed=("web-0", odd, other))
+    zero.hears(replace(it, cluster="c1"), Standing(other, "b", ("web-0", odd, other), "c1"))
+    zero.raises(ConnectionError("refused"))
+    assert r"web\x1b[31m\n-1 did not take the join" in caplog.text
+    zero = Life(0, founders=("web-8", "web-9"), listed=("web-0", odd, other))
+    zero.hears()
+    assert r"its keys are web-0, web\x1b[31m\n-1" in zero.why
 
 
 def test_a_join_that_cannot_work_is_not_tried_at_the_next_peer() -> None:

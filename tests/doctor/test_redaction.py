@@ -11,7 +11,7 @@ from tests.sources.kubernetes.test_drivers import Fake, says, whole
 from tests.waiting import LONG
 
 TOKEN = "s3cr3t-5e7a.abc_def"
-ECHO = f"headers: Host: x, X-Authorization: {TOKEN}, Authorization: Bearer {TOKEN}"
+ECHO = f"\x1b[31mheaders: Host: x, X-Authorization: {TOKEN}, Authorization: Bearer {TOKEN}"
 STATUS = {"message": ECHO, "items": [{"metadata": {"name": ECHO}}]}
 
 
@@ -19,7 +19,7 @@ STATUS = {"message": ECHO, "items": [{"metadata": {"name": ECHO}}]}
     ("response", "shown"),
     [
         (whole("403 Forbidden", STATUS), "may not be listed"),
-        (whole("500 Oops", STATUS), "500 headers: Host: x, X-Authorization: <hidden>"),
+        (whole("500 Oops", STATUS), "headers: Host: x, X-Authorization: <hidden>"),
         (whole("200 OK", STATUS), "<hidden>"),
         (f"HTTP/1.1 200 OK\r\n\x01{ECHO}\r\n\r\n".encode(), "illegal header line"),
     ],
@@ -34,3 +34,4 @@ def test_the_token_is_not_shown(monkeypatch: pytest.MonkeyPatch, response: bytes
     told = f"{objects} {objects.unread} {refused}"
     assert shown in told
     assert TOKEN not in told
+    assert all(text.isprintable() for text in objects.unread.values())
