@@ -222,6 +222,21 @@ def test_a_closed_discovery() -> None:
         asyncio.run(run())
 
 
+def test_a_discovery_that_is_opened_after_a_request_is_followed() -> None:
+    async def run() -> None:
+        discovery = AsyncDiscovery("web.prod", source=service.source)
+        middleware: Any = over(discovery)
+        async with aiohttp.ClientSession(middlewares=[middleware]) as session:
+            with pytest.raises(ClosedError):
+                await session.get("http://web.prod/")
+            async with discovery:
+                await session.get("http://web.prod/")
+                assert middleware._state.pools.unsubscribe is not None
+
+    with pods(1) as service:
+        asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

@@ -56,8 +56,8 @@ class AiohttpState(TransportState):
         `AiohttpWrongPortError` if the port is not the service's.
         """
         host, port = url.raw_host or "", url.explicit_port
-        if (host, port) in self._hosts:
-            return True
+        if (host, port) in self._hosts and self.pools.unsubscribe is not None:
+            return True  # `validate` has nothing to do
         if not stands_for(host, self._service):
             return False
         self.validate(url.scheme, host, port, AiohttpWrongPortError)
