@@ -59,7 +59,7 @@ async def in_tasks(service: Pods) -> tuple[Calls, Calls]:
     return ours, theirs
 
 
-@pytest.mark.parametrize(("kind", "most", "share"), [("threads", 37, 1.05), ("tasks", 17, 1.18)])
+@pytest.mark.parametrize(("kind", "most", "share"), [("threads", 36, 1.05), ("tasks", 18, 1.18)])
 def test_calls_of_a_request(kind: str, most: int, share: float) -> None:
     with pods(2) as service:
         calls: Any = in_threads(service) if kind == "threads" else asyncio.run(in_tasks(service))

@@ -76,7 +76,7 @@ async def in_tasks(service: Pods) -> tuple[Calls, Calls]:
     return ours, theirs
 
 
-@pytest.mark.parametrize(("kind", "most"), [("threads", 33), ("tasks", 40)])
+@pytest.mark.parametrize(("kind", "most"), [("threads", 34), ("tasks", 41)])
 def test_calls_of_a_request(kind: str, most: int) -> None:
     with pods(2) as service:
         calls: Any = in_threads(service) if kind == "threads" else asyncio.run(in_tasks(service))

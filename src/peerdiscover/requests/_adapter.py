@@ -84,7 +84,8 @@ class PodAdapter(HTTPAdapter):
         proxies: Any = None,  # noqa: ARG002 - requests' interface; pods are connected to directly
     ) -> PodResponse:
         """Send it; see the class."""
-        self._close_pools()
+        if self._state.pools.leaving:
+            self._close_pools()
         now = time.monotonic()
         dispatch = RequestsDispatch(self._state, request, timeout, now)
         is_first = True
