@@ -717,9 +717,10 @@ async def test_tasks_call() -> None:
     async with AsyncDiscovery(TWO) as web:
         assert await web.call(fn, on=OSError) == 80
         assert len(set(tried)) == 2
-        key = next(k for k in "abcdefgh" if web.rendezvous().pick(k).ordinal == 1)
-        for target in [{"ordinal": 1}, {"key": key}] * 2:  # round-robin would take turns
-            assert await web.call(name_of, OSError, **target) == "web-1"  # type: ignore[arg-type]
+        for i in 0, 1:
+            assert await web.call(name_of, OSError, ordinal=i) == f"web-{i}"
+            key = next(k for k in "abcdefgh" if web.rendezvous().pick(k).ordinal == i)
+            assert await web.call(name_of, OSError, key=key) == f"web-{i}"
 
 
 async def name_of(p: Peer) -> str:
