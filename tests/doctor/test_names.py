@@ -307,12 +307,17 @@ def test_where_the_name_exists_is_said(objects: list[Json] | None) -> None:
     [
         (["Service"], "no pod was made yet"),
         ([], "there is no Service web-headless in prod; Services there: none"),
-        (["Service", "Pod"], "1 pods, none ready: web-0 ContainersNotReady"),
+        (["Service", "Pod"], "1 pod, none ready: web-0 ContainersNotReady (unready: [web]\\x1b[2J)"),
     ],
 )
 def test_why_there_are_no_pods(objects: list[str], why: str) -> None:
     m = Manifests()
-    condition = {"type": "Ready", "status": "False", "reason": "ContainersNotReady"}
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "ContainersNotReady",
+        "message": "unready: [web]\x1b[2J",
+    }
     labels = {"app": "web"}
     pod = {
         "kind": "Pod",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from peerdiscover._text import counted, printable
 from peerdiscover.names import ServiceName
 from peerdiscover.sources.dns._types import Reply, ReplyStatus
 
@@ -77,14 +78,14 @@ def _why_empty(world: World, name: ServiceName) -> tuple[str, str]:
         if not pods:
             return "no pod was made yet", f"{kubectl} describe the workload: why it has no pods"
         change = "what keeps the pods from being ready; or publishNotReadyAddresses: true"
-        return f"{len(pods)} pods, none ready: {', '.join(map(_state, pods[:5]))}", change
+        return f"{counted(len(pods), 'pod')}, none ready: {', '.join(map(_state, pods[:5]))}", change
     hint = f"; {world.heard.answer.hint}" if world.heard.answer.hint else ""
     if service is None and "Service" not in objects.unread:
         known = ", ".join(one.name for one in objects.of_kind("Service", world.namespace)[:5]) or "none"
         seen = f"there is no Service {name.service} in {world.namespace}; Services there: {known}{hint}"
         return seen, "the Service's name and namespace"
     if world.endpoints:
-        seen = f"{len(world.endpoints)} pods are listed, and none is ready"
+        seen = f"{counted(len(world.endpoints), 'pod')} listed, none ready"
         return seen, "what keeps the pods from being ready"
     seen = (
         f"{world.heard.absolute} is not found: DNS says the same for 'no such Service' and 'no pod is ready'"
@@ -94,7 +95,8 @@ def _why_empty(world: World, name: ServiceName) -> tuple[str, str]:
 
 def _state(pod: Object) -> str:
     ready = next((c for c in pod.items("status.conditions") if c.get("type") == "Ready"), {})
-    return f"{pod.name} {ready.get('reason') or pod.at('status.phase') or 'unknown'}"
+    message = f" ({printable(str(ready['message']), 100)})" if ready.get("message") else ""
+    return f"{pod.name} {ready.get('reason') or pod.at('status.phase') or 'unknown'}{message}"
 
 
 def pd106(world: World) -> Iterator[Result]:
