@@ -80,6 +80,9 @@ def test_rabbitmq_counts_its_nodes_from_1() -> None:
         (("kraft", "kafka.default:9093", "--replicas", "1"), "'kafka-1', and it is none of kafka-0"),
         (("kafka", "kafka.default:9092"), "--replicas"),
         (("postgres", "pg.default:5432", "--replicas", "2"), "invalid choice: 'postgres'"),
+        (("kafka", *KAFKA, "--dynamic"), "--dynamic is for render kraft only"),
+        (("rabbitmq", *KAFKA, "--offset", "1"), "--offset is for render kraft only"),
+        (("kraft", *KAFKA, "--separator", ""), "--separator is for render hosts and kafka only"),
     ],
 )
 def test_what_cannot_work_is_status_2_and_says_what_to_write(arguments: tuple[str, ...], said: str) -> None:

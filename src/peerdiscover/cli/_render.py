@@ -20,9 +20,15 @@ from peerdiscover.sources.environment import Environment
 from . import FOUND
 from ._arguments import environ_with
 
+_FORMATS_OF = {"dynamic": ("kraft",), "offset": ("kraft",), "separator": ("hosts", "kafka")}
+"""Which formats an option is for: given for another one it would do nothing."""
+
 
 def run(arguments: Namespace) -> int:
     """Print the settings in the format that was asked for; what comes back is the exit status."""
+    for option, formats in _FORMATS_OF.items():
+        if arguments.format not in formats and getattr(arguments, option) not in (None, 0):
+            raise ConfigurationError(f"--{option} is for render {' and '.join(formats)} only; leave it out")
     service = ServiceName.parse(arguments.name)
     environment = Environment(environ=environ_with(arguments.namespace, arguments.cluster_domain))
     pod = environment.pod_name()
