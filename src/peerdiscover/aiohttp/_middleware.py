@@ -49,7 +49,6 @@ from ._dispatch import AiohttpDispatch, AiohttpState, is_small
 if TYPE_CHECKING:
     from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
     from aiohttp.connector import Connection
-    from yarl import URL
 
 
 def pods(
@@ -107,33 +106,29 @@ class _Middleware:
         if state.pools.leaving:
             self._forget_pools()
         now, dispatch = time.monotonic(), None
-        name, body = request.server_hostname, request.body
+        host, name, body = url.raw_host or "", request.server_hostname, request.body
         attempt = state.first_attempt(now, state.settings.total_timeout, not body or is_small(body))
         while True:
             if attempt is None:
                 dispatch = dispatch or AiohttpDispatch(state, request, now)
                 attempt = await self._next(dispatch, now)
-            pod = attempt.pod
-            if state.uses_pod_names(url.raw_host or ""):
-                request.headers[hdrs.HOST] = pod.authority
+            pod, tls_name = attempt.pod, host
+            if state.uses_pod_names(host):
+                request.headers[hdrs.HOST], tls_name = pod.authority, pod.name
             request.url = pod.pool.at(url)
             request.send = partial(send_on, attempt, send)  # type: ignore[method-assign,assignment]  # no hook
             try:
                 try:
-                    if (
-                        url.scheme == "http"
-                        and attempt.deadline == math.inf
-                        and pod.pool.has_kept(attempt.started_at)
-                    ):
+                    is_kept = attempt.deadline == math.inf and pod.pool.has_kept(attempt.started_at)
+                    if is_kept and url.scheme == "http":
                         response = await handler(request)
                     else:
-                        response = await self._connect(request, url, attempt, handler)
+                        response = await self._connect(request, tls_name, attempt, handler, is_kept)
                 finally:  # the caller's `idempotent` is called with the request as it was
                     del request.send
                     request.url, request.server_hostname = url, name
             except BaseException as error:  # noqa: BLE001 - `_failed` raises it, or what it means
-                dispatch = dispatch or AiohttpDispatch(state, request, now)
-                now = time.monotonic()
+                dispatch, now = dispatch or AiohttpDispatch(state, request, now), time.monotonic()
                 self._failed(dispatch, attempt, error, now)
                 await request.close()  # a body that is still being written
                 attempt = None
@@ -141,6 +136,7 @@ class _Middleware:
             now = time.monotonic()
             if dispatch is None and response.status != 503:
                 state.discovery.report_success(pod.peer)
+                # What `history_of` returns: this request makes no call that is not needed.
                 response.peerdiscover = {"peer": pod.peer, "attempts": 1, "failed": ()}  # type: ignore[attr-defined]
             else:
                 dispatch = dispatch or AiohttpDispatch(state, request, attempt.started_at)
@@ -174,7 +170,12 @@ class _Middleware:
             raise final from error
 
     async def _connect(
-        self, request: ClientRequest, url: URL, attempt: Attempt, handler: ClientHandlerType
+        self,
+        request: ClientRequest,
+        tls_name: str,
+        attempt: Attempt,
+        handler: ClientHandlerType,
+        is_kept: bool,
     ) -> ClientResponse:
         """Return the response; aiohttp's own errors if there was no connection in the time for that, or no
         response in that of the attempt.
@@ -182,11 +183,9 @@ class _Middleware:
         The timer costs as much as all the rest here, and is not needed for a kept connection.
         """
         if is_tls := request.is_ssl():
-            name = url.raw_host or ""
-            names_pod = self._state.uses_pod_names(name)
-            request.server_hostname = request.server_hostname or (attempt.pod.name if names_pod else name)
+            request.server_hostname = request.server_hostname or tls_name
         seconds: float | None
-        if attempt.deadline == math.inf and attempt.pod.pool.has_kept(attempt.started_at):
+        if is_kept:
             return await handler(request)
         if self._is_full(request, attempt):
             seconds = attempt.within(None)

@@ -35,7 +35,7 @@ from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
 from peerdiscover.http._attempts import release
 from peerdiscover.http._dispatch import choose
-from peerdiscover.http._history import History, notes_of
+from peerdiscover.http._history import History, history_of, notes_of
 from peerdiscover.http._retry import AttemptOutcome, FailedAttempt, RetryState
 from peerdiscover.peers import Peer
 
@@ -171,8 +171,7 @@ class Dispatch:
     def answered(self, attempt: Attempt) -> None:
         """The pod answered, or the caller gets a part of its response: there is no other attempt."""
         if self.history is None:
-            failed = tuple(self._retry_state.failed) if self._retry_state else ()
-            self.history = {"peer": attempt.pod.peer, "attempts": len(failed) + 1, "failed": failed}
+            self.history = history_of(attempt.pod.peer, self._retry_state)
         if not attempt.pod.is_ready:
             attempt.pod.is_ready = True
             self.state.discovery.report_success(attempt.pod.peer)

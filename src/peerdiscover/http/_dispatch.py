@@ -17,7 +17,7 @@ from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
 
 from ._attempts import Attempt, release
-from ._history import History, with_history
+from ._history import History, history_of, with_history
 from ._outcomes import classify, counts_as_pod_failure, message_of
 from ._retry import AttemptOutcome, FailedAttempt, RetryState
 
@@ -256,8 +256,7 @@ class Dispatch:
 
     def history(self, attempt: Attempt) -> History:
         """Return what became of the request, whose response came in this attempt."""
-        failed = tuple(self._retry_state.failed) if self._retry_state else ()
-        return {"peer": attempt.pod.peer, "attempts": len(failed) + 1, "failed": failed}
+        return history_of(attempt.pod.peer, self._retry_state)
 
     def body_failed(self, attempt: Attempt, error: BaseException) -> Exception | None:
         """The body of a response ended with this error: it cannot be had again, and the pod failed.

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from peerdiscover.peers import Peer
 
-from ._retry import FailedAttempt
+from ._retry import FailedAttempt, RetryState
 
 _MAX_NOTES = 20  # attempts that an error lists, the first and the last ones: a long outage has hundreds
 
@@ -21,6 +21,12 @@ class History(TypedDict):
     """How many there were, with the one that was answered."""
     failed: tuple[FailedAttempt, ...]
     """Those before it."""
+
+
+def history_of(peer: Peer, retry: RetryState | None) -> History:
+    """Return what became of a request that this pod answered; `retry` is None if nothing failed."""
+    failed = tuple(retry.failed) if retry else ()
+    return {"peer": peer, "attempts": len(failed) + 1, "failed": failed}
 
 
 def with_history(error: Exception, failed: Sequence[FailedAttempt], seconds: float, why: str) -> Exception:
