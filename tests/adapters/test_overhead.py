@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,7 @@ from peerdiscover.aiohttp import pods as over
 from peerdiscover.requests import PodAdapter
 from tests.http._flavors import SLOW
 from tests.http._pods import Pods, pods
-from tests.http.test_overhead import Calls
+from tests.http.test_overhead import URL, Calls, calls_of, calls_of_awaited
 
 
 def in_threads(service: Pods) -> tuple[Calls, Calls]:
@@ -28,14 +29,7 @@ def in_threads(service: Pods) -> tuple[Calls, Calls]:
         requests.Session() as plain,
     ):
         over_pods.mount("http://web.prod", PodAdapter(discovery))
-        for _ in range(4):  # connections are made, and what is kept is kept
-            over_pods.get("http://web.prod/")
-            plain.get(f"http://{service[0].address}:{service[0].port}/")
-        with Calls() as ours:
-            over_pods.get("http://web.prod/")
-        with Calls() as theirs:
-            plain.get(f"http://{service[0].address}:{service[0].port}/")
-    return ours, theirs
+        return calls_of(over_pods.get, plain.get, service)
 
 
 async def get(session: aiohttp.ClientSession, url: str) -> None:
@@ -49,14 +43,7 @@ async def in_tasks(service: Pods) -> tuple[Calls, Calls]:
         aiohttp.ClientSession(middlewares=[over(discovery)]) as over_pods,
         aiohttp.ClientSession() as plain,
     ):
-        for _ in range(4):
-            await get(over_pods, "http://web.prod/")
-            await get(plain, f"http://{service[0].address}:{service[0].port}/")
-        with Calls() as ours:
-            await get(over_pods, "http://web.prod/")
-        with Calls() as theirs:
-            await get(plain, f"http://{service[0].address}:{service[0].port}/")
-    return ours, theirs
+        return await calls_of_awaited(partial(get, over_pods), partial(get, plain), service)
 
 
 @pytest.mark.parametrize(("kind", "most", "share"), [("threads", 36, 1.05), ("tasks", 18, 1.18)])
@@ -76,12 +63,12 @@ def test_a_request_of_aiohttp_leaves_no_work_to_the_garbage_collector() -> None:
             AsyncDiscovery("web.prod", source=service.source, policy=SLOW) as discovery,
             aiohttp.ClientSession(middlewares=[over(discovery)]) as session,
         ):
-            await get(session, "http://web.prod/")
+            await get(session, URL)
             gc.collect()
             gc.disable()
             try:
                 for _ in range(10):
-                    await get(session, "http://web.prod/")
+                    await get(session, URL)
                 return gc.collect()
             finally:
                 gc.enable()

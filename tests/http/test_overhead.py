@@ -9,6 +9,7 @@ import asyncio
 import gc
 import sys
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from peerdiscover.http import AsyncPodTransport, PodTransport
 from ._flavors import SLOW
 from ._pods import Pods, pods
 
+URL = "http://web.prod/"
 OURS = str(Path(peerdiscover.__file__).parent)
 
 
@@ -51,20 +53,42 @@ class Calls:
         gc.enable()
 
 
+def calls_of(
+    over_pods: Callable[[str], object], plain: Callable[[str], object], service: Pods
+) -> tuple[Calls, Calls]:
+    """The calls of one request over pods, and of one to a pod by the library alone."""
+    to_pod = f"http://{service[0].address}:{service[0].port}/"
+    for _ in range(4):  # connections are made, and what is kept is kept
+        over_pods(URL)
+        plain(to_pod)
+    with Calls() as ours:
+        over_pods(URL)
+    with Calls() as theirs:
+        plain(to_pod)
+    return ours, theirs
+
+
+async def calls_of_awaited(
+    over_pods: Callable[[str], Awaitable[object]], plain: Callable[[str], Awaitable[object]], service: Pods
+) -> tuple[Calls, Calls]:
+    to_pod = f"http://{service[0].address}:{service[0].port}/"
+    for _ in range(4):
+        await over_pods(URL)
+        await plain(to_pod)
+    with Calls() as ours:
+        await over_pods(URL)
+    with Calls() as theirs:
+        await plain(to_pod)
+    return ours, theirs
+
+
 def in_threads(service: Pods) -> tuple[Calls, Calls]:
     with (
         Discovery("web.prod", source=service.source, policy=SLOW) as discovery,
         httpx.Client(transport=PodTransport(discovery)) as over_pods,
         httpx.Client() as plain,
     ):
-        for _ in range(4):  # connections are made, and what is kept is kept
-            over_pods.get("http://web.prod/")
-            plain.get(f"http://{service[0].address}:{service[0].port}/")
-        with Calls() as ours:
-            over_pods.get("http://web.prod/")
-        with Calls() as theirs:
-            plain.get(f"http://{service[0].address}:{service[0].port}/")
-    return ours, theirs
+        return calls_of(over_pods.get, plain.get, service)
 
 
 async def in_tasks(service: Pods) -> tuple[Calls, Calls]:
@@ -73,14 +97,7 @@ async def in_tasks(service: Pods) -> tuple[Calls, Calls]:
         httpx.AsyncClient(transport=AsyncPodTransport(discovery)) as over_pods,
         httpx.AsyncClient() as plain,
     ):
-        for _ in range(4):
-            await over_pods.get("http://web.prod/")
-            await plain.get(f"http://{service[0].address}:{service[0].port}/")
-        with Calls() as ours:
-            await over_pods.get("http://web.prod/")
-        with Calls() as theirs:
-            await plain.get(f"http://{service[0].address}:{service[0].port}/")
-    return ours, theirs
+        return await calls_of_awaited(over_pods.get, plain.get, service)
 
 
 @pytest.mark.parametrize(("kind", "most"), [("threads", 34), ("tasks", 41)])
