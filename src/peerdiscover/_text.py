@@ -35,8 +35,8 @@ def quoted(value: object, limit: int = 100) -> str:
     """
     if isinstance(value, str):
         value = _USERINFO.sub("://…@", value)
-    if isinstance(value, str) and len(value) > limit:
-        return f"{printable(repr(value[: limit - 1] + '…'), limit + 2)} ({len(value):,} characters)"
+        if len(value) > limit:
+            return f"{printable(repr(value[: limit - 1] + '…'), limit + 2)} ({len(value):,} characters)"
     try:
         return printable(_USERINFO.sub("://…@", repr(value)), limit)
     except Exception:  # noqa: BLE001 - a foreign `__repr__`, or an integer of more digits than Python prints

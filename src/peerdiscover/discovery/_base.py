@@ -153,7 +153,7 @@ class _BaseDiscovery(_PickerMixin[R]):
         runtime = self._runtime
         if runtime.state is not State.OPEN:
             return
-        if not isinstance(peer, Peer):
+        if not isinstance(peer, Peer):  # each request comes here: a call that checks would cost as much again
             _require_peer("report_success", peer)
         failures = runtime.core.health.failure_records
         if not failures or peer not in failures:

@@ -94,7 +94,7 @@ def _why_empty(world: World, name: ServiceName) -> tuple[str, str]:
 
 
 def _state(pod: Object) -> str:
-    ready = next((c for c in pod.items("status.conditions") if c.get("type") == "Ready"), {})
+    ready = pod.ready_condition
     message = f" ({printable(str(ready['message']), 100)})" if ready.get("message") else ""
     return f"{pod.name} {ready.get('reason') or pod.at('status.phase') or 'unknown'}{message}"
 

@@ -107,6 +107,13 @@ class Object:
                 found.append(Port(str(port.get("name") or ""), number, target, protocol))
         return found
 
+    # A pod
+
+    @property
+    def ready_condition(self) -> Mapping[str, Any]:
+        """Its condition `Ready`; empty if it has none."""
+        return next((one for one in self.items("status.conditions") if one.get("type") == "Ready"), {})
+
     # A workload
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from peerdiscover._text import printable
+from peerdiscover._text import counted, printable
 
 from ._codes import CHECKS, Finding, Level
 from ._object import Object
@@ -35,10 +35,10 @@ def overview(objects: Objects, files: int, checks: int) -> Iterator[Line]:
     """The first line of what is said about files."""
     services = objects.headless()
     unready = sum(service.lists_unready for service in services)
-    words = f"{_counted(len(services), 'headless Service')} "
+    words = f"{counted(len(services), 'headless Service')} "
     if unready:  # PD307 is about what a name is asked for: in files this is no mistake
         words += f"({unready} {'lists' if unready == 1 else 'list'} pods that are not ready) "
-    words += f"and {_counted(len(objects.workloads()), 'workload')} in {_counted(files, 'file')}, "
+    words += f"and {counted(len(objects.workloads()), 'workload')} in {counted(files, 'file')}, "
     yield from _wrapped("", f"{words}{checks} checks")
 
 
@@ -88,7 +88,7 @@ def not_checked(report: Report) -> Iterator[Line]:
 
 def summary(report: Report, seconds: float) -> Iterator[Line]:
     """The last line."""
-    words = [_counted(report.count(level), level) for level in ("error", "warning")]
+    words = [counted(report.count(level), level) for level in ("error", "warning")]
     missing = len(report.missing_codes)
     words += [f"{missing} not checked"] * bool(missing) + [f"{len(report.passed)} ok"]
     yield "", ""
@@ -99,10 +99,6 @@ def _wrapped(head: str, text: str, style: str = "") -> Iterator[Line]:
     indent = " " * len(head)
     lines = textwrap.wrap(printable(text, 2000), WIDTH - len(indent), break_on_hyphens=False) or [""]
     return ((style, start + line) for start, line in zip((head, *[indent] * len(lines)), lines, strict=False))
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def change_of(finding: Finding) -> str:

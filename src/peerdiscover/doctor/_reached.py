@@ -60,8 +60,7 @@ def pd204(world: World) -> Iterator[Result]:
         why = "whether this pod is meant to be a peer: its labels and the selector say it"
         yield NotChecked(("PD204",), why)
     elif pod.matches(service.selector):
-        conditions = pod.items("status.conditions")
-        is_ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+        is_ready = pod.ready_condition.get("status") == "True"
         addresses = ", ".join(sorted(own.addresses)) or "none"
         seen = f"no peer is this pod: compared hostname {own.name}, addresses {addresses}"
         change = "POD_NAME and POD_IP by the downward API"

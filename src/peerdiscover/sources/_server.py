@@ -52,13 +52,16 @@ class Server(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         return self.host if self.port == 53 else host_port(self.host, self.port)
 
 
 @lru_cache(maxsize=64)
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Cached, since it is needed for each pod of each answer, and there are few servers."""
-    return ip_address(host).is_loopback
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

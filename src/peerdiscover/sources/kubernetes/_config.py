@@ -17,12 +17,12 @@ import os
 import re
 import ssl
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from peerdiscover._text import quoted
 from peerdiscover.errors import ConfigurationError
+from peerdiscover.sources._server import is_loopback
 from peerdiscover.sources.environment import Environment
 
 from ._redaction import Redactor
@@ -174,18 +174,11 @@ def _checked_server(text: str, where: str, credentials: bool) -> str:
     if url.scheme == "http":
         if credentials:
             raise ConfigurationError(f"{where}{quoted(text)}: credentials go over https only")
-        if not _is_loopback(url.hostname):
+        if not is_loopback(url.hostname):
             raise ConfigurationError(
                 f"{where}{quoted(text)}: plain http is for loopback only (`kubectl proxy`)"
             )
     return text.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _token_in(path: Path) -> str:
