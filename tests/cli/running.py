@@ -17,6 +17,8 @@ COMMAND = str(Path(sys.executable).with_name("peerdiscover"))
 NAME = "web-headless.prod:http"
 PEER_KEYS = ["key", "hostname", "fqdn", "address", "port", "ordinal", "zone", "node", "hostport"]
 SECONDS = LONG
+AT_A_SIGNAL = "error,ignore::ResourceWarning"
+"""What a signal's handler raises may come between the opening of a file and the name that would close it."""
 
 
 def environment(**given: str) -> dict[str, str]:
@@ -45,6 +47,7 @@ def running(
     *arguments: str, command: Sequence[str] = (COMMAND,), **env: str
 ) -> Iterator[subprocess.Popen[str]]:
     """The running command; the end of the block ends it."""
+    env = {"PYTHONWARNINGS": AT_A_SIGNAL, **env}
     process = subprocess.Popen(
         [*command, *arguments],
         stdout=subprocess.PIPE,
