@@ -13,6 +13,7 @@ JARS = Path.home() / ".cache" / "peerdiscover" / "kafka-4.4.0"
 """Where `kafka-pom.xml` puts them."""
 _JARS_BY = "mvn -q -f tests/integration/brokers/kafka-pom.xml dependency:copy-dependencies"
 _DEBIAN = {
+    "etcd": "etcd-server",
     "initdb": "postgresql",
     "java": "default-jre-headless",
     "memcached": "memcached",
