@@ -23,7 +23,7 @@ from peerdiscover.sources.dns import DNS, _exchange
 from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT, _exchanges, _SelectorDriver, _TaskDriver
 from peerdiscover.sources.dns._remembered import ServerStats
 from peerdiscover.sources.dns._types import Batch, Question, RecordType
-from tests.waiting import LONG
+from tests.waiting import LONG, one_of_ten
 
 from ._lookups import NAME
 from ._server import Answers, Server, closed_port, nothing, records
@@ -39,6 +39,14 @@ def hostnames(answer: Answer) -> list[str | None]:
     return [endpoint.hostname for endpoint in answer.endpoints]
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers is waited for, however busy the machine is, and nothing is sent twice."""
+    monkeypatch.setattr(_exchange, "FIRST_TIMEOUT", LONG)
+    monkeypatch.setattr(_exchange, "TCP_TIMEOUT", LONG)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_one_question_and_its_answer(look: Look) -> None:
     with Server(GOOD) as server:
         answer = look(DNS([server.nameserver]))
@@ -131,6 +139,7 @@ def test_what_was_never_answered_gets_its_share_of_the_time() -> None:
     assert [(exchange.question, exchange.until) for exchange in asked] == [(a, 14), (aaaa, 11)]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_junk_a_wrong_id_a_wrong_question_and_a_wrong_source_come_first(look: Look) -> None:
     def answer(query: bytes) -> list[bytes]:
         (good,) = GOOD(query)
@@ -151,35 +160,41 @@ def test_junk_a_wrong_id_a_wrong_question_and_a_wrong_source_come_first(look: Lo
 
 
 def test_silence_then_an_answer_from_the_next_server(look: Look) -> None:
-    with Server(nothing) as silent, Server(GOOD) as good:
-        dns = DNS([silent.nameserver, good.nameserver])
-        assert len(look(dns).endpoints) == 3
-        assert len(silent.queries) == 1
-        assert len(look(dns).endpoints) == 3
-        assert len(silent.queries) == 1, "the one that answered is asked first"
+    def attempt() -> None:
+        with Server(nothing) as silent, Server(GOOD) as good:
+            dns = DNS([silent.nameserver, good.nameserver])
+            assert len(look(dns).endpoints) == 3
+            assert len(silent.queries) == 1
+            assert len(look(dns).endpoints) == 3
+            assert len(silent.queries) == 1, "the one that answered is asked first"
+
+    one_of_ten(attempt)
 
 
 def test_a_lost_datagram_is_sent_again_from_another_port(look: Look) -> None:
     with Server(lambda query: GOOD(query) if len(server.queries) > 1 else []) as server:
         assert len(look(DNS([server.nameserver])).endpoints) == 3
-    (_, first, port), (_, second, other) = server.queries
-    assert port != other
-    assert first[2:] == second[2:]
+    assert len({port for _, _, port in server.queries}) == len(server.queries) >= 2
+    assert len({query[2:] for _, query, _ in server.queries}) == 1
 
 
 def test_a_slow_server_is_not_a_dead_one(look: Look) -> None:
     """Its answer to the first try comes while the second one waits."""
-    first: list[bytes] = []
 
-    def slow(query: bytes) -> list[bytes]:
-        first.append(query)
-        if len(first) == 2:
-            server.send_late(GOOD(first[0])[0], server.queries[0][2])
-        return []
+    def attempt() -> None:
+        first: list[bytes] = []
 
-    with Server(slow) as server:
-        assert len(look(DNS([server.nameserver])).endpoints) == 3
-    assert len(first) == 2
+        def slow(query: bytes) -> list[bytes]:
+            first.append(query)
+            if len(first) == 2:
+                server.send_late(GOOD(first[0])[0], server.queries[0][2])
+            return []
+
+        with Server(slow) as server:
+            assert len(look(DNS([server.nameserver])).endpoints) == 3
+        assert len(first) == 2
+
+    one_of_ten(attempt)
 
 
 def test_silence_of_all(look: Look) -> None:
@@ -203,8 +218,8 @@ def test_a_port_at_which_nobody_listens_fails_at_once(look: Look) -> None:
     assert "no answer" not in str(answer.error)
 
 
-def test_cut_short_then_whole_over_tcp(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_exchange, "TCP_TIMEOUT", LONG)
+@pytest.mark.usefixtures("unhurried")
+def test_cut_short_then_whole_over_tcp(look: Look) -> None:
     many = [f"{NAME} SRV 0 1 8080 web-{i}.{NAME}" for i in range(600)]
     glue = tuple(f"web-{i}.{NAME} A 10.0.{i // 256}.{i % 256}" for i in range(600))
     with Server(records(flags=TC), records(*many, additional=glue)) as server:
@@ -231,6 +246,7 @@ def test_tcp_that_breaks_off(look: Look, ending: list[bytes]) -> None:
     assert len(answer.endpoints) == 3
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_second_opinion_comes_over_tcp_from_another_server(look: Look) -> None:
     with Server(GOOD, GOOD) as first, Server(GOOD, GOOD) as second:
         answer = look(DNS([first.nameserver, second.nameserver]), second_opinion=True)
@@ -239,6 +255,7 @@ def test_a_second_opinion_comes_over_tcp_from_another_server(look: Look) -> None
     assert answer.servers == (second.nameserver,)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_second_opinion_without_tcp_comes_over_udp(look: Look) -> None:
     with Server(GOOD) as server:
         assert len(look(DNS([server.nameserver]), second_opinion=True).endpoints) == 3
