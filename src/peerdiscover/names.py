@@ -222,6 +222,8 @@ def _split_cluster(labels: list[str], dotted: str, text: str) -> tuple[str, str 
             )
     if len(".".join(labels)) > 253:
         raise refusal(text, "", "longer than the 253 characters of a DNS name")
+    if labels[3:4] == ["svc"] and labels[2] != "svc":
+        raise refusal(text, labels[0], f"a pod's name; its Service is {'.'.join(labels[1:])}")
     if len(labels) > 2 and labels[2] != "svc":
         raise refusal(
             text,

@@ -130,6 +130,10 @@ BAD = [
     ("wéb.prod", "('wéb')"),
     ("web.prod.cluster.local", "at character 10 ('cluster'): after service and namespace comes svc"),
     ("web.prod.example.com:80", "a name outside the cluster ends in a dot (web.prod.example.com.:80)"),
+    (
+        "web-0.web.prod.svc.cluster.local:80",
+        "a pod's name; its Service is web.prod.svc.cluster.local",
+    ),
     ("k8s:web.example.com:http", "(web.example.com.:http)"),
     ("_http._tcp.web.example.com", "(_http._tcp.web.example.com.)"),
     ("x" * 64, "not a DNS label"),

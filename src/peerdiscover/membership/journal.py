@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from peerdiscover._text import counted, printable
@@ -210,9 +211,14 @@ class Journal:
         asked = f"{last.answer.name} " if last.answer.name else ""
         servers = f" (asked {', '.join(last.answer.servers)})" if last.answer.servers else ""
         why = f": {reason_of(last.answer)}" if not last.answer.is_evidence else ""
-        hint = f"; {last.answer.hint}" if last.answer.hint else ""
-        hint += f"; watch failed: {self.watch_error}" if self.watch_error else ""
-        return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{hint}"
+        watch = f"watch failed: {self.watch_error}" if self.watch_error else ""
+        notes = "".join(f"; {note}" for note in (self._hint(), watch) if note)
+        return f"{asked}{last.answer.outcome}{why}{servers}, {max(0.0, now - last.at):.1f} s ago{notes}"
+
+    def _hint(self) -> str:
+        """Why there are no peers. While there are none, only every other question looks for the reason."""
+        last, *before = (record.answer for record in islice(reversed(self.recent_answers), 2))
+        return last.hint or next((one.hint for one in before if one.outcome is last.outcome), "")
 
     def _error(self, kind: type[E], text: str) -> E:
         last = self.last

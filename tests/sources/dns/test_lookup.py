@@ -817,8 +817,9 @@ def test_a_name_outside_the_cluster_without_its_dot() -> None:
 def test_an_external_name_that_leads_nowhere_is_named() -> None:
     end = "104.198.14.52."
     gone = replace(NXDOMAIN, canonical=end)
-    hint = _hint("ext.prod:8080", {("ext.prod.svc.cluster.local.", kind): gone for kind in (SRV, A, AAAA)})
-    assert hint == f"it is an alias of {end}, which has no such records"
+    replies = {("ext.prod.svc.cluster.local.", kind): gone for kind in (SRV, A, AAAA)}
+    for service in "ext.prod:8080", "ext.prod:http":
+        assert _hint(service, replies) == f"it is an alias of {end}, which has no such records"
 
 
 def test_targets_that_are_all_rejected_are_no_proof_that_there_are_no_pods() -> None:

@@ -133,6 +133,14 @@ def test_a_hint_is_part_of_not_found() -> None:
     assert error.outcome is Outcome.NOT_FOUND
 
 
+def test_a_hint_outlives_an_answer_that_did_not_look_for_one() -> None:
+    told = Told().hears(NOT_FOUND.replace(hint="web.stage has pods")).hears(NOT_FOUND)
+    assert told.core.journal.last_answer_summary(0).endswith("; web.stage has pods")
+    assert "web.stage" not in told.hears(NOT_FOUND).core.journal.last_answer_summary(0)
+    told.hears(NOT_FOUND.replace(hint="web.stage has pods")).hears(EMPTY)
+    assert "web.stage" not in told.core.journal.last_answer_summary(0)
+
+
 def test_nobody_to_pick() -> None:
     error = Told().hears(EMPTY).core.journal.no_peers_error(1.0)
     assert type(error) is NoPeersError

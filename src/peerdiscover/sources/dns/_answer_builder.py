@@ -222,8 +222,7 @@ class AnswerBuilder:
         outcome, hint = Outcome.NOT_FOUND, ""
         for reply in replies:
             self.count_ttl(reply)
-            if reply.canonical and reply.canonical != reply.question.name:
-                hint = f"it is an alias of {reply.canonical}, which has no such records"
+            hint = alias_hint(reply) or hint
             if reply.status is ReplyStatus.NODATA:
                 outcome = Outcome.EMPTY
         return self.answer(outcome, hint=hint)
@@ -275,6 +274,13 @@ def one_for_each_pod(addresses: Iterable[str]) -> list[tuple[str, ...]]:
     if _have_siblings(together):
         return [(address,) for address in together if family_of(address) == family_of(together[0])]
     return [tuple(together)] if together else []
+
+
+def alias_hint(reply: Reply) -> str:
+    """Where the CNAMEs of a negative reply lead, such as those of an ExternalName; "" without any."""
+    if not reply.is_negative or reply.canonical in ("", reply.question.name):
+        return ""
+    return f"it is an alias of {reply.canonical}, which has no such records"
 
 
 def without_service_labels(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._answer_builder import LookupConfig
+from ._answer_builder import LookupConfig, alias_hint
 from ._types import ADDRESS_TYPES, Question, RecordType, Reply, ReplyStatus
 
 
@@ -43,6 +43,8 @@ def hint(config: LookupConfig, replies: Iterable[Reply]) -> str:
             return f"the service exists, but has no port {service.port!r}; it has {ports}"
         if name == config.name and is_answer:
             return f"{name} exists, but has no SRV records for {service.port!r}: write the port's number"
+        if name == config.name and (alias := alias_hint(reply)):
+            return alias
         if name == _outside(config) and is_answer and not service.is_external:
             return f"{name!r} exists: a name outside the cluster ends in a dot"
         # NODATA proves that the Service exists, as addresses do.
