@@ -431,6 +431,28 @@ def test_a_stream_that_never_pauses_is_read_again_when_its_time_ends(
     assert [there(answer) for answer in answers] == [{"10.0.0.1"}, {"10.0.0.2"}]
 
 
+@pytest.mark.anyio
+async def test_an_event_loop_goes_on_while_a_stream_never_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read of a quarter of a megabyte has 40,000 such chunks: two seconds if read at a stretch."""
+    turns, chunks, most = 0, 0, 0
+
+    def data(self: Any, some: bytes | None, now: float) -> list[Answer]:
+        nonlocal chunks, most
+        chunks += 1
+        most = max(most, chunks)
+        return taken(self, some, now)
+
+    taken = _reflector.Reflector.data
+    monkeypatch.setattr(_reflector.Reflector, "data", data)
+    with Fake(floods(raw(b" "), OK, SYNCED)) as fake, anyio.fail_after(LONG):
+        web = AsyncDiscovery("web.prod:http", source=Kubernetes(fake.url), policy=Policy(timeout=4 * LONG))
+        async with web:
+            while turns < 1000:
+                turns, chunks = turns + 1, 0
+                await anyio.lowlevel.checkpoint()
+    assert most < 10
+
+
 def test_a_stream_that_never_pauses_over_tls(
     take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import httpcore
 
 from peerdiscover import _forks
@@ -141,6 +142,8 @@ class _AsyncWatchStream:
         try:
             if self._response is not None:
                 with self._until_deadline():
+                    # httpcore may have thousands of chunks from one read, and awaits nothing between them.
+                    await anyio.lowlevel.checkpoint()
                     chunk = await anext(self._chunks, None)
                 answers = self._reflector.data(chunk, anyio.current_time())
             else:
