@@ -87,6 +87,9 @@ def test_a_list_of_addresses_has_pods_names(library: str) -> None:
             texts = {client.get(host="http://static").text for _ in range(4)}
             assert texts == {f"{pod.name} {pod.address}:{pod.port}" for pod in service.all}
             assert client.get(host="http://localhost").text.endswith(" localhost")
+            pod = client.discovery.peers[1]  # a URL that names a pod goes there
+            assert client.get(host=pod.url("")).text.startswith(f"{pod.key} ")
+            assert client.get(host=pod.url("")).text.startswith(f"{pod.key} ")
 
 
 def test_addresses_of_ipv6(library: str) -> None:

@@ -223,6 +223,12 @@ def test_pods_of_a_fixed_list_see_their_address() -> None:
         assert web.get("http://localhost/").text == "web-0 localhost"  # a host that was written stays
 
 
+def test_a_url_that_names_a_pod_of_a_fixed_list_goes_there() -> None:
+    with pods(2) as service, Client("static:" + ",".join(pod.text for pod in service.all)) as web:
+        pod = web.discovery.peers[1]
+        assert {web.get(pod.url("/")).extensions["peerdiscover"]["peer"] for _ in range(4)} == {pod}
+
+
 def test_all_names_without_httpx2() -> None:
     program = (
         "import sys\n"

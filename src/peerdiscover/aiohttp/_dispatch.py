@@ -60,8 +60,7 @@ class AiohttpState(TransportState):
             return True  # `validate` has nothing to do
         if not stands_for(host, self._service):
             return False
-        self.validate(url.scheme, host, port, AiohttpWrongPortError)
-        return True
+        return self.validate(url.scheme, host, port, AiohttpWrongPortError) is None  # no pod's own URL
 
 
 class AiohttpDispatch(Dispatch):

@@ -65,8 +65,6 @@ class TransportState:
 
     def _named_by(self, scheme: str, host: str, port: int | None) -> Peer | None:
         """Return the pod that a URL names as `Host` does, or by its address: pods redirect to themselves."""
-        if self._is_static:
-            return None
         port = port or (443 if scheme == "https" else 80)
         host = host.rstrip(".").lower()
         for peer in self.discovery.peers:
