@@ -162,6 +162,8 @@ def test_one_short_line_whatever_the_value_is(call: str, value: str) -> None:
         (lambda: Policy(timeout=math.nan), "Policy(timeout=nan): expected a finite number"),
         (lambda: Policy(hold=10**400), "expected a finite number"),
         (lambda: resolve(WEB, timeout=math.nan), "resolve(timeout=nan): expected seconds, such as 2.5"),
+        (lambda: resolve(WEB, timeout=math.inf), "resolve(timeout=inf): expected a finite number above 0"),
+        (lambda: resolve(WEB, timeout=None), "resolve(timeout=None): expected a finite number above 0"),  # type: ignore[arg-type]
         (lambda: started(lambda web: web.wait(timeout=math.nan)), "wait(timeout=nan): expected seconds"),
         (
             lambda: started(lambda web: web.broadcast(str, timeout=math.nan)),

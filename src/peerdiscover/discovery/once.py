@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -96,8 +97,8 @@ class OneShot:
         self, service: str | ServiceName, source: SourceLike | None, timeout: float, me: Identity | None
     ) -> None:
         check_timeout("resolve", timeout)
-        if not timeout > 0:
-            raise ConfigurationError(f"timeout={quoted(timeout)}: expected more than 0 seconds")
+        if timeout is None or not 0 < timeout < math.inf:
+            raise ConfigurationError(f"resolve(timeout={quoted(timeout)}): expected a finite number above 0")
         name = as_service_name(service)
         self.source: Source = source_for(name, source)
         self._policy = Policy(timeout=timeout, on_empty="accept")
