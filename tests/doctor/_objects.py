@@ -118,7 +118,7 @@ def codes(objects: list[Json], name: str | None = None, *, notes: bool = False) 
 
 def printed(findings: Iterable[Finding]) -> list[str]:
     """The changes, as the lines for people have them."""
-    text = "\n".join(line for _, line in full(Report(findings=list(findings)), notes=True))
+    text = "\n".join(line for _, line in full(Report(findings=list(findings))))
     found = re.findall(r"^  change  (.*?)\n  more ", text, re.MULTILINE | re.DOTALL)
     return [change.replace("\n" + " " * 10, "\n") for change in found]
 

@@ -58,6 +58,8 @@ def test_statuses(wrong: str) -> None:
         (["-f", TRAP, "http://x"], "a URL, not a service's name"),
         (["-f", TRAP, "static:10.0.0.1:80"], "doctor is for Services of a cluster"),
         (["--explain", "PD999"], "'PD999': no such check"),
+        (["--explain", ","], "',': no such check"),
+        (["-f", TRAP, "headless-svc.moon", "app"], "expected one NAME, got headless-svc.moon app"),
         (["--ignore", "PD1", "-f", TRAP], "'PD1': no such check"),
         ([], "expected a NAME"),
         (["deploy/web.yaml"], "'deploy/web.yaml': a file; write doctor -f deploy/web.yaml"),
@@ -76,6 +78,14 @@ def test_bad_input_is_two_and_one_line(arguments: list[str], why: str) -> None:
 def test_explain() -> None:
     done = run("doctor", "--explain", "pd302")
     assert done.stdout == page("PD302")
+
+
+def test_several_files_behind_one_option() -> None:
+    """As a shell writes them for `-f deploy/*.yaml`; a NAME may follow."""
+    many = [str(path) for path in sorted(MANIFESTS.glob("*.yaml")) if str(path) != RIGHT]
+    done = run("doctor", "-f", *many, "headless-svc.moon", "--strict")
+    assert done.stdout.startswith("1 headless Service and 1 workload in 3 files, ")
+    assert done.returncode == 1
 
 
 def test_json_has_the_same_keys_always(wrong: str) -> None:
@@ -164,6 +174,9 @@ def test_notes_are_shown_with_all(tmp_path: Path) -> None:
     path.write_text(json.dumps(m.all))
     assert "PD305" not in run("doctor", "-f", str(path)).stdout
     assert "note PD305" in run("doctor", "-f", str(path), "--all").stdout
+    for output in "json", "sarif":
+        assert "PD305" not in run("doctor", "-f", str(path), "-o", output).stdout
+        assert "PD305" in run("doctor", "-f", str(path), "-o", output, "--all").stdout
 
 
 def test_services_that_list_unready_pods_are_counted(tmp_path: Path) -> None:

@@ -188,9 +188,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=_DOCTOR,
         epilog=f"{_ENVIRONMENT}\n{_DOCTOR_EXAMPLES}",
     )
-    _name(doctor, nargs="?")
+    _name(doctor, nargs="*")
     add = doctor.add_argument
-    add("-f", metavar="PATH", dest="files", action="append", help="a file, a folder, or - for stdin")
+    add("-f", metavar="PATH", dest="files", action="append", help="files, folders, or - for stdin")
     add("--explain", metavar="CODE", help="what a check means, and what mends it")
     add("-o", "--output", choices=("text", "json", "sarif"), default="text", help="default: text")
     add("--strict", action="store_true", help="end with 1 for warnings and what could not be checked")

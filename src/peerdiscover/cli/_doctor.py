@@ -9,10 +9,8 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import time
 from argparse import Namespace
-from collections.abc import Iterable
 
 from peerdiscover._text import printable, quoted
 from peerdiscover.doctor import _output, _reading
@@ -26,7 +24,8 @@ from peerdiscover.sources._server import Server
 from peerdiscover.sources.environment import Environment, checked_namespace
 
 from . import FOUND, NO_ANSWER, NO_PEERS
-from ._output import terminal
+from ._arguments import environ_with
+from ._output import show
 
 __all__ = ["run"]
 
@@ -35,19 +34,23 @@ SECONDS = 15.0
 
 def run(arguments: Namespace) -> int:
     """Run the command and return its exit status."""
-    if arguments.explain:
-        print(page(_codes(arguments.explain)[0]), end="")
+    if arguments.explain is not None:
+        print(page(_code(arguments.explain)), end="")
         return FOUND
-    report = Report(_codes(arguments.ignore or ""))
     namespace = arguments.namespace and checked_namespace(arguments.namespace, "--namespace ")
-    if arguments.name and not arguments.files and arguments.name.endswith((".yaml", ".yml", ".json")):
-        raise ConfigurationError(
-            f"{quoted(arguments.name)}: a file; write doctor -f {printable(arguments.name)}"
-        )
-    name = ServiceName.parse(arguments.name) if arguments.name else None
+    files = [word for word in arguments.name if word.endswith((*_reading.SUFFIXES, "/"))]
+    if files and not arguments.files:
+        raise ConfigurationError(f"{quoted(files[0])}: a file; write doctor -f {printable(files[0])}")
+    names = [word for word in arguments.name if word not in files]
+    if len(names) > 1:
+        raise ConfigurationError(f"doctor: expected one NAME, got {printable(' '.join(names))}")
+    name = ServiceName.parse(names[0]) if names else None
+    ignored = [_code(word) for word in (arguments.ignore or "").replace(",", " ").split()]
+    report = Report(ignored, notes=arguments.all or name is not None)
     if name is not None and (name.scheme == "static" or name.is_external):
         raise ConfigurationError(f"{quoted(str(name))}: doctor is for Services of a cluster")
     if arguments.files:
+        arguments.files += files  # a shell writes several behind one -f
         return _files(arguments, report, name, namespace)
     if arguments.output == "sarif":
         raise ConfigurationError("-o sarif is for -f: it shows files and lines")
@@ -68,7 +71,7 @@ def _files(arguments: Namespace, report: Report, name: ServiceName | None, names
     of_manifests(report, world)
     if arguments.output == "text":
         files = len({file for _, file, _ in found})
-        _print(_output.overview(objects, files, len(report.checked)))
+        show(_output.overview(objects, files, len(report.checked)))
     return _end(arguments, report, str(name) if name else None, None, began)
 
 
@@ -76,20 +79,16 @@ def _asked(arguments: Namespace, report: Report, name: ServiceName, namespace: s
     from peerdiscover.doctor._asking import Asking  # loads the API's client
 
     began = time.monotonic()
-    given = {
-        "PEERDISCOVER_NAMESPACE": namespace,
-        "PEERDISCOVER_CLUSTER_DOMAIN": arguments.cluster_domain,
-    }
-    environment = Environment(environ={**os.environ, **{key: value for key, value in given.items() if value}})
+    environment = Environment(environ=environ_with(namespace, arguments.cluster_domain))
     servers = [Server.parse(text) for text in arguments.nameserver] if arguments.nameserver else None
     seconds = arguments.timeout or SECONDS
     asking = Asking(name, environment, servers, seconds, not arguments.no_connect, report)
     is_text = arguments.output == "text"
     if is_text:
-        _print([("bold", f"{printable(str(name))}, asked from {asking.asked_from}"), ("", "")])
+        show([("bold", f"{printable(str(name))}, asked from {asking.asked_from}"), ("", "")])
     for section in asking.sections():
         if is_text:
-            _print(_output.section(section.title, section.aside, section.facts, section.findings))
+            show(_output.section(section.title, section.aside, section.facts, section.findings))
     status = _end(arguments, report, str(name), asking.asked_from, began)
     return NO_ANSWER if asking.heard_nothing else status
 
@@ -111,33 +110,18 @@ def _end(arguments: Namespace, report: Report, name: str | None, asked_from: str
 
         print(_output.as_sarif(report, version("peerdiscover")))
     else:
-        notes = arguments.all or name is not None
-        _print(_output.not_checked(report))
-        _print(_output.full(report, notes=notes))
-        _print(_output.summary(report, time.monotonic() - began))
+        show(_output.not_checked(report))
+        show(_output.full(report))
+        show(_output.summary(report, time.monotonic() - began))
     fails = report.count("error") or (arguments.strict and (report.count("warning") or report.missing))
     return NO_PEERS if fails else FOUND
 
 
-def _print(lines: Iterable[_output.Line]) -> None:
-    """Print lines: in their styles on a terminal, if `rich` is installed."""
-    console = terminal()
-    if console is None:
-        for _, line in lines:
-            print(line, flush=True)
-        return
-    from rich.text import Text  # only for terminals
-
-    for style, line in lines:
-        console.print(Text(line, style=style), soft_wrap=True)
-
-
-def _codes(text: str) -> tuple[str, ...]:
-    """The codes that were written; `ConfigurationError` for what is none."""
-    codes = tuple(word.upper() for word in text.replace(",", " ").split())
-    for code in codes:
-        if code not in CHECKS:
-            raise ConfigurationError(
-                f"{quoted(code)}: no such check; they are PD101 to PD501, see docs/doctor.md"
-            )
-    return codes
+def _code(text: str) -> str:
+    """The code that was written; `ConfigurationError` for what is none."""
+    code = text.strip().upper()
+    if code not in CHECKS:
+        raise ConfigurationError(
+            f"{quoted(text)}: no such check; they are PD101 to PD501, see docs/doctor.md"
+        )
+    return code

@@ -81,7 +81,7 @@ def show(styled: Iterable[tuple[str, str]], console: Console | None = None) -> N
     """Print lines; each is given with the style that it has on a terminal."""
     console = console or terminal()
     if console is None:
-        print("\n".join(text for _, text in styled), flush=True)
+        print("".join(f"{text}\n" for _, text in styled), end="", flush=True)
         return
     from rich.text import Text  # only needed for terminals
 

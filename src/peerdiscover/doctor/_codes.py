@@ -56,6 +56,8 @@ class NotChecked:
 
     codes: tuple[str, ...]
     why: str
+    about: Object | None = None
+    """The object whose annotation may ignore it."""
 
 
 CHECKS: dict[str, Check] = {
@@ -71,7 +73,8 @@ CHECKS: dict[str, Check] = {
         "Not the cluster's DNS",
         "Error: in a pod, no nameserver was given, resolv.conf has no search entry `svc.…`, and the name is "
         "not known. Warning, in manifests: `hostNetwork: true` without `dnsPolicy: ClusterFirstWithHostNet`; "
-        "`dnsPolicy: Default`; `dnsPolicy: None` without a `svc.` search entry.",
+        "`dnsPolicy: Default`; `dnsPolicy: None` without a `svc.` search entry; of pods that a headless "
+        "Service lists, or that wait or ask for one by a name of ours.",
         "Such a pod asks the node's DNS, which knows no Services.",
         "Write `dnsPolicy: ClusterFirstWithHostNet` beside `hostNetwork: true`; else `ClusterFirst`.",
     ),
@@ -167,8 +170,8 @@ CHECKS: dict[str, Check] = {
         "The selector selects nothing",
         "Error: no pod and no template in the namespace has all labels of the selector. Warning: it fails by "
         "a label that no template has, which may be set at run time; or there is no selector, and no "
-        "EndpointSlice. In files it is not checked if the namespace has no workload there, or has kinds that "
-        "may make pods and are not Kubernetes's own.",
+        "EndpointSlice or Endpoints. In files it is not checked if the namespace has no workload there, or "
+        "has kinds that may make pods and are not Kubernetes's own, or was exported without its pods.",
         "A Service without pods is not found in DNS.",
         "Write the labels of the pods' template into the selector.",
     ),
@@ -213,7 +216,7 @@ CHECKS: dict[str, Check] = {
     ),
     "PD308": Check(
         "Pods of Jobs are listed",
-        "Warning: the selector matches the template of a Job or CronJob.",
+        "Warning: the selector matches the template of a Job or CronJob beside that of another workload.",
         "While the Job runs, requests go to its pods.",
         "Add a label to the selector that the Job's pods do not have; or give the Job's pods other labels.",
     ),
@@ -254,7 +257,8 @@ CHECKS: dict[str, Check] = {
         "EndpointSlices may not be read",
         "Error for `k8s:`, warning for `auto:`: the API server answers 401 or 403, or there is no token. "
         "Warning, in manifests: a container uses such a name, and its token is not mounted, or no Role "
-        "bound to its account allows list and watch there.",
+        "bound to its account allows list and watch there. Not checked if a ClusterRole is bound to it that "
+        "is not there.",
         "`k8s:` fails without that right; `auto:` uses DNS instead, and sees changes a TTL later.",
         "Apply the Role that is printed: it allows list and watch of EndpointSlices in one namespace.",
     ),

@@ -53,11 +53,9 @@ def section(title: str, aside: str, facts: Sequence[str], findings: Sequence[Fin
         )
 
 
-def full(report: Report, *, notes: bool) -> Iterator[Line]:
-    """Each finding with its reason and its change; notes only if they are to be shown."""
+def full(report: Report) -> Iterator[Line]:
+    """Each finding with its reason and its change."""
     for finding in report.sorted():
-        if finding.level == "note" and not notes:
-            continue
         check = CHECKS[finding.code]
         head = f"{MARKS[finding.level]} {finding.code}  {check.title}"
         about = printable(str(finding.about))
@@ -168,7 +166,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def as_sarif(report: Report, version: str) -> str:
     """SARIF 2.1.0: findings with file and line, as code hosts show them beside a change."""
-    rules = sorted(report.found)
+    rules = sorted({finding.code for finding in report.sorted()})
     results = [
         {
             "ruleId": finding.code,

@@ -60,6 +60,8 @@ class Report:
     """What came out."""
 
     ignored: Collection[str] = ()
+    notes: bool = True
+    """Notes are shown, too."""
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
     checked: set[str] = field(default_factory=set)
@@ -88,7 +90,9 @@ class Report:
         """What could not be looked at, each reason once, without what was found in another way."""
         by_reason: dict[str, set[str]] = {}
         for one in self.not_checked:
-            by_reason.setdefault(one.why, set()).update(set(one.codes) - self.found - set(self.ignored))
+            why, ignored = (f"{one.about}: {one.why}", one.about.ignored) if one.about else (one.why, ())
+            codes = set(one.codes) - self.found - {*self.ignored, *ignored}
+            by_reason.setdefault(why, set()).update(codes)
         return [NotChecked(tuple(sorted(codes)), why) for why, codes in by_reason.items() if codes]
 
     @property
@@ -103,9 +107,10 @@ class Report:
         return sum(finding.level == level for finding in self.findings)
 
     def sorted(self) -> list[Finding]:
-        """Errors first, then by code and object."""
-        order = ("error", "warning", "note")
-        return sorted(self.findings, key=lambda one: (order.index(one.level), one.code, str(one.about)))
+        """What is shown: errors first, then by code and object."""
+        order = ("error", "warning", "note") if self.notes else ("error", "warning")
+        shown = [one for one in self.findings if one.level in order]
+        return sorted(shown, key=lambda one: (order.index(one.level), one.code, str(one.about)))
 
 
 def of_manifests(report: Report, world: World) -> list[Finding]:
