@@ -61,6 +61,29 @@ def uses_the_api(m: Manifests, *, role: bool = True, **account: object) -> Manif
     return m
 
 
+def ports(m: Manifests) -> list[Json]:
+    found: list[Json] = m.service["spec"]["ports"]
+    return found
+
+
+def hand_made(m: Manifests) -> None:
+    """Endpoints that somebody keeps by hand, from before there were EndpointSlices."""
+    m.copy_of(m.service, "db").get("spec", {}).pop("selector")
+    m.more.append({"kind": "Endpoints", "metadata": {"name": "db", "namespace": m.namespace}})
+
+
+def of_a_job(m: Manifests, **selector: str) -> None:
+    """A headless Service for the pods of a Job, as its documentation has it."""
+    m.job(app="train")
+    m.copy_of(m.service, "train", selector=selector)
+
+
+def rights_by(m: Manifests, *rules: Json) -> None:
+    uses_the_api(m)
+    (role,) = (one for one in m.more if one["kind"] == "Role")
+    role["rules"] = [{**role["rules"][0], **rule} for rule in rules]
+
+
 TOLERATE = {"service.alpha.kubernetes.io/tolerate-unready-endpoints": "true"}
 MADE: dict[str, tuple[str, str, Spoil]] = {
     # what it is: the code, the level, the mistake
@@ -102,6 +125,27 @@ MADE: dict[str, tuple[str, str, Spoil]] = {
         lambda m: spec(m.service, ports=[{"name": "http", "port": 8080, "targetPort": "web"}]),
     ),
     "80 and 8080": ("PD303", "warning", lambda m: m.service["spec"]["ports"][0].update(port=80)),
+    "two that are not the pods'": (
+        "PD303",
+        "warning",
+        lambda m: (
+            ports(m)[0].update(port=80, targetPort="http"),
+            ports(m)[1].update(port=443, targetPort="grpc"),
+        ),
+    ),
+    "another name and another number": (
+        "PD302",
+        "error",
+        lambda m: (
+            spec(m.service, ports=[{"name": "http", "port": 80, "targetPort": "web"}]),
+            m.container["ports"].pop(),
+        ),
+    ),
+    "a number as a text": (
+        "PD302",
+        "warning",
+        lambda m: ports(m)[0].update(targetPort="8080"),
+    ),
     "a port that is not declared": (
         "PD304",
         "warning",
@@ -129,6 +173,11 @@ MADE: dict[str, tuple[str, str, Spoil]] = {
         lambda m: (spec(m.service, publishNotReadyAddresses=True), m.container.update(command=WAIT)),
     ),
     "no right to read": ("PD501", "warning", lambda m: uses_the_api(m, role=False)),
+    "no right to read more than one": (
+        "PD501",
+        "warning",
+        lambda m: rights_by(m, {"resourceNames": ["web-headless"]}),
+    ),
     "no token": ("PD501", "warning", lambda m: uses_the_api(m, automountServiceAccountToken=False)),
 }
 BESIDE = {"the wrong selector": ["PD401"], "no selector": []}
@@ -240,6 +289,10 @@ def nothing(m: Manifests, name: str | None = None) -> bool:
             m.pod.update(automountServiceAccountToken=True),
         ),
         lambda m: (spec(m.statefulset, replicas=1), m.service["spec"].pop("clusterIP")),
+        hand_made,
+        lambda m: of_a_job(m, **{"job-name": "backup"}),
+        lambda m: of_a_job(m, app="train", **{"batch.kubernetes.io/job-completion-index": "0"}),
+        lambda m: rights_by(m, {"verbs": ["list"]}, {"verbs": ["watch"]}),
     ],
 )
 def test_what_is_right_is_not_found(harmless: Spoil) -> None:
@@ -316,7 +369,10 @@ def test_slices_alone_show_some_mistakes() -> None:
     m.statefulset["metadata"]["name"] = "elsewhere"
     m.statefulset["metadata"]["namespace"] = "elsewhere"
     both: list[Any] = [m.service, slice_of("http", "grpc"), slice_of("http")]
-    assert codes(both, name) == ["PD301", "PD302"]
+    assert codes(both, name) == ["PD302"]
+    for objects in both[1:], [*Manifests().all, *both[1:]]:  # those may be read alone, or with all others
+        (finding,) = findings(objects, name)
+        assert finding.seen == "EndpointSlice web-1, of 1 pod, lacks the port grpc"
 
 
 def test_pods_count_as_well_as_templates() -> None:
@@ -392,6 +448,120 @@ def test_what_something_else_may_make_is_not_an_error() -> None:
     assert findings(alone) == []
     custom = {"apiVersion": "example.com/v1", "kind": "Web", "metadata": {"name": "web", "namespace": "prod"}}
     assert codes([*m.all, custom]) == ["PD401"]
+
+
+@pytest.mark.parametrize("kinds", ["Service", "StatefulSet", "Service Deployment"])
+def test_not_each_kind_need_have_been_exported(kinds: str) -> None:
+    """`kubectl get svc,deploy -o json`: what is not there may not have been asked for."""
+    m = Manifests()
+    other = m.copy_of(m.statefulset, "other")
+    other["kind"] = "Deployment"
+    other["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
+    exported = [one for one in m.all if one["kind"] in kinds.split()]
+    for one in exported:
+        one["metadata"]["uid"] = one["metadata"]["name"]
+    found = findings(exported)
+    assert [one.code for one in found] == (["PD401"] if kinds == "StatefulSet" else [])
+    assert all("which is not in these files" in one.seen for one in found)
+    pod = {**m.statefulset["spec"]["template"], "kind": "Pod"}
+    labels = {"app": "another"}
+    pod["metadata"] = {"name": "another", "namespace": "prod", "uid": "1", "labels": labels}
+    if "Service" in kinds:
+        assert codes([*exported, pod]) == ["PD301"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("web-headless", "app: wbe selects nothing; web has app: web"),
+        ("headless", "app: wbe selects nothing"),
+    ],
+)
+def test_whose_labels_are_meant(name: str, seen: str) -> None:
+    """Those of a workload that has something to do with the Service; else nothing is proposed."""
+    m = Manifests()
+    m.statefulset["spec"].pop("serviceName")
+    db = copy.deepcopy(m.statefulset)
+    db["metadata"]["name"] = db["spec"]["template"]["metadata"]["labels"]["app"] = "db"
+    spec(m.service, selector={"app": "wbe"})["metadata"]["name"] = name
+    (finding,) = findings([db, *m.all])
+    assert (finding.code, finding.seen) == ("PD301", seen)
+    assert isinstance(finding.change, str) == (name == "headless")
+
+
+def test_kinds_that_make_no_pods_hide_nothing() -> None:
+    m = spoiled("the wrong selector")
+    api, where = "monitoring.coreos.com/v1", {"name": "web", "namespace": "prod"}
+    monitor = {"apiVersion": api, "kind": "ServiceMonitor", "metadata": where}
+    assert codes([*m.all, monitor]) == ["PD301", "PD401"]
+    assert codes([*m.all, {**monitor, "kind": "Prometheus"}]) == ["PD401"]
+
+
+def test_what_is_not_checked_is_ignored_like_what_is_found() -> None:
+    m = spoiled("the wrong selector")
+    m.more.append({"apiVersion": "example.com/v1", "kind": "Web", "metadata": {"name": "web"}})
+    m.service["metadata"]["annotations"] = {"peerdiscover/ignore": "PD301"}
+    report = Report()
+    of_manifests(report, world_of(m.all))
+    assert report.missing == []
+
+
+def test_a_role_of_the_cluster_that_is_not_here() -> None:
+    m = uses_the_api(Manifests())
+    (binding,) = (one for one in m.more if one["kind"] == "RoleBinding")
+    binding["roleRef"] = {"kind": "ClusterRole", "name": "view"}
+    report = Report()
+    of_manifests(report, world_of(m.all))
+    assert [(one.codes, one.why) for one in report.missing] == [
+        (("PD501",), "StatefulSet prod/web: the ClusterRole view is not here")
+    ]
+
+
+def test_the_policy_of_the_pods_is_changed_and_not_that_of_all() -> None:
+    m = spoiled("the port is closed")
+    everything = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    deny = {"kind": "NetworkPolicy", "metadata": {"name": "deny", "namespace": "prod"}, "spec": everything}
+    (change,) = printed(findings([deny, *m.all]))
+    assert change.startswith("NetworkPolicy prod/web\n")
+
+
+def test_a_service_of_another_namespace_is_named() -> None:
+    m = Manifests()
+    m.service["metadata"]["namespace"] = "infra"
+    (finding,) = (one for one in findings(m.all) if one.code == "PD401")
+    assert finding.seen.startswith("it names web-headless, which is in the namespace infra: ")
+
+
+def test_who_waits_needs_the_cluster_s_dns() -> None:
+    m = Manifests()
+    other = m.copy_of(m.statefulset, "app", serviceName=None)
+    other["spec"]["template"]["metadata"]["labels"] = {"app": "app"}
+    pod = other["spec"]["template"]["spec"]
+    pod |= {"hostNetwork": True}
+    assert codes(m.all) == []
+    pod["initContainers"] = [{"name": "wait", "command": WAIT}]
+    assert codes(m.all) == ["PD102"]
+
+
+def test_what_is_a_guess_is_no_change() -> None:
+    """Another port of the pods than the one that is meant; one number twice, which the API refuses."""
+    m = Manifests()
+    spec(m.service, ports=[{"name": "sql", "port": 3306}])
+    m.pod["containers"] = [{"name": "sql"}, {**m.container, "ports": [{"containerPort": 9104}]}]
+    assert printed(findings(m.all)) == ["one of these ports, or declare it if they do listen on it"]
+    m = Manifests()
+    ports(m).append({"name": "web", "port": 80, "targetPort": "http"})
+    assert printed(findings(m.all)) == ["leave one of the ports out: two lead to the same number"]
+    m = Manifests()
+    spec(m.service, ports=ports(m)[:1])
+    other = m.copy_of(m.statefulset, "other", serviceName="other")
+    m.copy_of(m.service, "other", selector={"app": "web", "tier": "other"})
+    other["spec"]["template"]["metadata"]["labels"] = {"app": "web", "tier": "other"}
+    other["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = 8081
+    said = {str(one.about): one for one in findings(m.all) if one.code == "PD303"}
+    shared = said["Service prod/web-headless"]
+    assert shared.seen.endswith("DNS gives 8080, 8081")
+    assert "one for `port`, targetPort and all containers" in str(shared.change)
 
 
 def test_a_probe_asks_the_port_that_the_containers_declare() -> None:

@@ -99,7 +99,7 @@ def read_namespace(
         if isinstance(error, ConfigurationError):
             refused = refused or str(error)
     objects = Objects.of(found, namespace)
-    objects.unread, objects.is_live = unread, True
+    objects.unread, objects.is_asked = unread, True
     return objects, refused
 
 

@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 JOBS = ("Job", "CronJob")
 TEMPLATES = ("StatefulSet", "Deployment", "DaemonSet", "ReplicaSet", "ReplicationController", *JOBS)
-COMPUTED = {"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
-"""Labels that Kubernetes gives to the pods of a StatefulSet."""
+COMPUTED = {
+    "StatefulSet": {"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"},
+    "Job": {"job-name", "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index"},
+}
+"""Labels that Kubernetes gives to the pods of such a workload."""
 
 
 def at(data: object, path: str) -> Any:
@@ -49,6 +52,8 @@ class Port(NamedTuple):
     number: int
     target: int | str
     protocol: str
+    place: int
+    """Its index among the ports of the Service."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +104,12 @@ class Object:
     def ports(self) -> list[Port]:
         """The ports of a Service. One whose number cannot be read is left out."""
         found = []
-        for port in self.items("spec.ports"):
+        for place, port in enumerate(self.items("spec.ports")):
             if (number := _number(port.get("port"))) is not None:
                 target = port.get("targetPort") or number
                 target = target if isinstance(target, int) else str(target)
                 protocol = str(port.get("protocol") or "TCP")
-                found.append(Port(str(port.get("name") or ""), number, target, protocol))
+                found.append(Port(str(port.get("name") or ""), number, target, protocol, place))
         return found
 
     # A pod
@@ -187,7 +192,9 @@ class Object:
 
     def matches(self, selector: Mapping[str, str]) -> bool:
         """Whether a selector that is not empty selects its pods."""
-        computed: set[str] = COMPUTED if self.kind == "StatefulSet" else set()
-        return bool(selector) and all(
-            key in computed or self.labels.get(key) == value for key, value in selector.items()
-        )
+        return bool(selector) and all(self._has(*pair) for pair in selector.items())
+
+    def _has(self, key: str, value: str) -> bool:
+        if key in COMPUTED.get(self.kind, ()):
+            return value == self.name or not key.endswith("job-name")
+        return self.labels.get(key) == value

@@ -19,6 +19,14 @@ from typing import Any, TypeVar
 
 from ._object import COMPUTED, TEMPLATES, Object, at, items, strings
 
+MAKE_NOTHING = {
+    *("Certificate", "Issuer", "ClusterIssuer", "ExternalSecret", "SealedSecret", "SecretStore"),
+    *("ServiceMonitor", "PodMonitor", "PrometheusRule", "Probe", "ScaledObject", "VerticalPodAutoscaler"),
+    *("AuthorizationPolicy", "CiliumNetworkPolicy", "DestinationRule", "IngressRoute", "PeerAuthentication"),
+    *("Route", "VirtualService"),
+}
+"""Well-known kinds that are not Kubernetes's own, and make neither pods nor Services."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -30,7 +38,9 @@ class Objects:
     all: list[Object] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
     is_live: bool = False
-    """They come from a cluster, so what is not here is not there."""
+    """They come from a cluster."""
+    is_asked: bool = False
+    """They come from the API server, which was asked for all kinds."""
 
     @classmethod
     def of(
@@ -56,6 +66,10 @@ class Objects:
     @cached_property
     def _by_name(self) -> dict[tuple[str, str, str], list[Object]]:
         return _index(((one.kind, one.namespace, one.name), one) for one in self.all)
+
+    def is_whole(self, kind: str) -> bool:
+        """Whether one of this kind that is not here is not there. Not each kind need have been exported."""
+        return self.is_asked or (self.is_live and bool(self.of_kind(kind)))
 
     def of_kind(self, kind: str, namespace: str | None = None) -> list[Object]:
         return self._by_kind.get((kind, namespace), [])
@@ -99,7 +113,9 @@ class Objects:
     def _candidates(self, namespace: str, labels: Mapping[str, str]) -> list[Object]:
         """A few workloads, among which are all that have these labels."""
         found = [
-            self._by_label.get((namespace, pair), []) for pair in labels.items() if pair[0] not in COMPUTED
+            self._by_label.get((namespace, pair), [])
+            for pair in labels.items()
+            if pair[0] not in set().union(*COMPUTED.values())
         ]
         return min(found, key=len) if found else self.workloads(namespace)
 
@@ -147,8 +163,8 @@ class Objects:
         """The labels that pods in a namespace have."""
         return self._label_keys.get(namespace, set())
 
-    def headless(self, namespace: str | None = None) -> list[Object]:
-        return [one for one in self.of_kind("Service", namespace) if one.is_headless]
+    def headless(self) -> list[Object]:
+        return [one for one in self.of_kind("Service") if one.is_headless]
 
     @cached_property
     def _governed(self) -> dict[tuple[str, str], list[Object]]:
@@ -185,12 +201,14 @@ class Objects:
     @cached_property
     def _custom(self) -> set[str]:
         groups = {
-            (one.namespace, str(one.data.get("apiVersion") or "").rpartition("/")[0]) for one in self.all
+            (one.namespace, str(one.data.get("apiVersion") or "").rpartition("/")[0])
+            for one in self.all
+            if one.kind not in MAKE_NOTHING
         }
         return {ns for ns, group in groups if "." in group and not _is_kubernetes_own(group)}
 
     def has_custom(self, namespace: str) -> bool:
-        """Whether a kind that is not Kubernetes's own, and may make pods, is in the namespace."""
+        """Whether a kind that is not Kubernetes's own, and may make pods or Services, is in the namespace."""
         return bool(self._custom & {namespace, ""})
 
 

@@ -23,7 +23,7 @@ DNS_PORTS = (53, 5353)
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """All rules for the pods of a workload in one direction, and the first policy that has such."""
+    """All rules for the pods of a workload in one direction, and the policy to change."""
 
     w: Object
     direction: str
@@ -57,7 +57,8 @@ def _rules(world: World, w: Object, direction: str) -> _Rules | None:
     """None if no policy selects the pods, so that everything is let through."""
     policies = [one for one in world.objects.policies(w) if direction in _directions(one)]
     rules = [rule for one in policies for rule in one.items(f"spec.{direction}")]
-    return _Rules(w, direction, policies[0], rules) if policies else None
+    own = [one for one in policies if one.at("spec.podSelector")]  # the others are about all pods
+    return _Rules(w, direction, (own or policies)[0], rules) if policies else None
 
 
 def _directions(policy: Object) -> set[str]:

@@ -3,7 +3,8 @@
 Invariants:
 
 * What a targetPort means is decided as the endpoint controller does it: for each workload by itself.
-* A change of one port shows all ports of the Service, so that it can be applied as it stands.
+* A change shows all ports of the Service, with each of them mended, so that it can be applied as it stands,
+  and one change does not undo another.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from peerdiscover._text import counted
+
 from ._codes import Finding, Level, NotChecked
-from ._object import Object, Port
+from ._object import Object, Port, items
 from ._world import Result, World
 
 Change = dict[str, Any] | str
@@ -22,16 +25,34 @@ def _names(workloads: list[Object]) -> str:
     return ", ".join(dict.fromkeys(w.name for w in workloads))
 
 
-def _with_port(service: Object, port: Port, /, **changes: object) -> dict[str, Any]:
-    """The patch that changes one port of a Service, and keeps the others."""
-    ports = [
-        {**one, **changes}
-        if (one.get("name") or "", one.get("port")) == (port.name, port.number)
-        and str(one.get("protocol") or "TCP") == port.protocol
-        else one
-        for one in service.items("spec.ports")
-    ]
-    return {"spec": {"ports": ports}}
+def _change(service: Object, selected: list[Object], port: Port, words: str) -> Change:
+    """The patch that mends each port as far as it is known how; these words if it is not for this one."""
+    mended = {one.place: _mended(selected, one) for one in service.ports}
+    ports = [{**one, **mended.get(place, {})} for place, one in enumerate(service.items("spec.ports"))]
+    taken = {(one.get("protocol") or "TCP", one.get("port")) for one in ports}
+    if mended[port.place] and len(taken) < len(ports):
+        return "leave one of the ports out: two lead to the same number"
+    return {"spec": {"ports": ports}} if mended[port.place] else words
+
+
+def _mended(selected: list[Object], port: Port) -> dict[str, object]:
+    """What to write into a port; nothing if it is right, or if that would be a guess."""
+    containers = [container for w in selected for container in w.containers]
+    declared = {pair for w in selected for pair in w.declared(port.protocol).items()}
+    numbers = {number for w in selected if (number := w.port(port)) is not None}
+    if isinstance(port.target, str) and not numbers:
+        if port.target.isdecimal():
+            return {"port": int(port.target), "targetPort": int(port.target)}
+        named = {pair for pair in declared if pair[1]}
+        fitting = {pair for pair in named if pair[0] == port.number} or named
+        return {"port": (pair := fitting.pop())[0], "targetPort": pair[1]} if len(fitting) == 1 else {}
+    if isinstance(port.target, int) and declared and port.target not in dict(declared):
+        has = {number for number, _ in declared}
+        same = {number for number, name in declared if name and name == port.name} or has & {port.number}
+        if not same and all(items(container, "ports") for container in containers):
+            same = has  # else it may be one that declares none that listens there
+        return dict.fromkeys(("port", "targetPort"), same.pop()) if len(same) == 1 else {}
+    return {"port": numbers.pop()} if len(numbers) == 1 and numbers != {port.number} else {}
 
 
 def pd106(world: World) -> Iterator[Result]:
@@ -56,81 +77,77 @@ def pd106(world: World) -> Iterator[Result]:
 
 
 def pd302(world: World) -> Iterator[Result]:
+    if world.name is not None and world.service is None:
+        yield from _slices_lack(world, world.namespace, world.name.service, world.about)
     for service in world.services:
         selected, ports = world.objects.selected(service), service.ports
         if len(ports) < len(service.items("spec.ports")):
             why = "a port of it is no number from 1 to 65535, which the API server refuses"
-            yield NotChecked(("PD302", "PD303", "PD304"), f"{service}: {why}")
-        if not selected:
-            yield from _slices_lack(world, service)
+            yield NotChecked(("PD302", "PD303", "PD304"), why, service)
+        if all(w.port(port) is not None for w in selected for port in ports):
+            yield from _slices_lack(world, service.namespace, service.name, service)
             continue
         lacking_by_port = [(port, [w for w in selected if w.port(port) is None]) for port in ports]
         leads_nowhere = all(len(lacking) == len(selected) for _, lacking in lacking_by_port)
         for port, lacking in lacking_by_port:
             if not lacking:
                 continue
-            declared = [pair for w in lacking for pair in w.declared(port.protocol).items() if pair[1]]
-            names = sorted({name for _, name in declared})
-            fitting = [name for number, name in declared if number == port.number]
-            change: Change = f"a port called {port.target} in the containers of {_names(lacking)}"
+            names = sorted({name for w in lacking for name in w.declared(port.protocol).values() if name})
+            change: Change = f"a {port.protocol} port called {port.target} in {_names(lacking)}"
             is_error = leads_nowhere
             if len(lacking) == len(selected):
                 is_error |= world.name is not None and world.name.port == port.name
-                if fitting or len(names) == 1:
-                    change = _with_port(service, port, targetPort=(fitting or names)[0])
-            seen = f"targetPort {port.target} is in no container of {_names(lacking)}; they have "
-            seen += ", ".join(names) or "no named ports"
+                change = _change(service, selected, port, change)
+            text = " (a string)" if str(port.target).isdecimal() else ""
+            seen = f"targetPort {port.target}{text} is in no container of {_names(lacking)}; they have "
+            seen += ", ".join(names) or f"no named {port.protocol} ports"
             level: Level = "error" if is_error else "warning"
             yield Finding("PD302", level, service, seen, change, service, tuple(lacking))
 
 
-def _slices_lack(world: World, service: Object) -> Iterator[Result]:
+def _slices_lack(world: World, namespace: str, name: str, about: Object | str) -> Iterator[Result]:
     """A slice lacks a port that another one of its Service has."""
-    slices = [one for one in world.objects.slices(service.namespace, service.name) if one.items("endpoints")]
+    slices = [one for one in world.objects.slices(namespace, name) if one.items("endpoints")]
     per_slice = [{str(port.get("name") or "") for port in one.items("ports")} for one in slices]
     expected = set().union(*per_slice)
     for one, has in zip(slices, per_slice, strict=True):
         if lacks := expected - has:
-            count = len(one.items("endpoints"))
-            seen = f"{count} pods in EndpointSlice {one.name} lack the port {', '.join(sorted(lacks))}"
+            count = counted(len(one.items("endpoints")), "pod")
+            seen = f"EndpointSlice {one.name}, of {count}, lacks the port {', '.join(sorted(lacks))}".rstrip()
             change = "a container port of that name in the pods that lack it"
-            yield Finding("PD302", "warning", service, seen, change)
+            yield Finding("PD302", "warning", about, seen, change)
             return
 
 
 def pd303(world: World) -> Iterator[Result]:
     for service in world.services:
+        selected = world.objects.selected(service)
         for port in service.ports:
-            for w in world.objects.selected(service):
-                number, declared = w.port(port), w.declared(port.protocol)
-                if number in (None, port.number):
-                    continue
-                is_declared = port.number in declared and number not in declared
-                changes = {"targetPort": port.number} if is_declared else {"port": number}
-                seen = f"port {port.number} means nothing behind a headless Service; DNS gives {number}"
-                change = _with_port(service, port, **changes)
-                yield Finding("PD303", "warning", service, seen, change, service, (w,))
-                break
+            numbers = {w: number for w in selected if (number := w.port(port)) is not None}
+            if others := tuple(w for w, number in numbers.items() if number != port.number):
+                gives = ", ".join(map(str, sorted(set(numbers.values()))))
+                seen = f"port {port.number} means nothing behind a headless Service; DNS gives {gives}"
+                words = "the number on which the pods listen: one for `port`, targetPort and all containers"
+                change = _change(service, selected, port, words)
+                yield Finding("PD303", "warning", service, seen, change, service, others)
 
 
 def pd304(world: World) -> Iterator[Result]:
     for service in world.services:
+        selected = world.objects.selected(service)
         for port in service.ports:
             if not isinstance(port.target, int):
                 continue
-            declared = {w: w.declared(port.protocol) for w in world.objects.selected(service)}
-            lacking = {w: ports for w, ports in declared.items() if ports and port.target not in ports}
+            declared = {w: ports for w in selected if (ports := w.declared(port.protocol))}
+            lacking = [w for w, ports in declared.items() if port.target not in ports]
             if not lacking:
                 continue
-            pairs = [pair for ports in lacking.values() for pair in ports.items()]
-            has = {number for number, _ in pairs}
-            fitting = {number for number, name in pairs if name and name == port.name} or has
+            has = sorted({number for w in lacking for number in declared[w]})
             change: Change = "one of these ports, or declare it if they do listen on it"
-            if len(fitting) == 1:
-                (number,) = fitting
-                change = _with_port(service, port, port=number, targetPort=number)
-            seen = f"{port.target} is declared by no container of {_names([*lacking])}; they declare "
-            seen += ", ".join(map(str, sorted(has)))
+            if len(lacking) == len(declared):
+                change = _change(service, selected, port, change)
+            seen = f"{port.target} is declared by no container of {_names(lacking)}; they declare "
+            seen += ", ".join(map(str, has))
             yield Finding("PD304", "warning", service, seen, change, service, tuple(lacking))
 
 

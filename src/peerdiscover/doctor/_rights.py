@@ -7,7 +7,7 @@ from typing import Any
 
 from peerdiscover.sources.kubernetes._rbac import forbidden_text
 
-from ._codes import Finding
+from ._codes import Finding, NotChecked
 from ._object import Object, items
 from ._objects import Objects
 from ._words import names_in
@@ -21,13 +21,17 @@ def pd501(world: World) -> Iterator[Result]:
             if not _has_token(world.objects, w):
                 why = "its token is not mounted (automountServiceAccountToken: false)"
                 change = w.in_template({"spec": {"automountServiceAccountToken": True}})
-            elif not _may_read(world.objects, w, namespace):
-                why = (
-                    f"no Role here lets the account {w.account} list and watch EndpointSlices of {namespace}"
-                )
-                change = forbidden_text(namespace, name.service, _user(w)).partition(":\n")[2]
             else:
-                continue
+                roles = list(_roles(world.objects, w, namespace))
+                rules = [rule for role in roles if isinstance(role, Object) for rule in role.items("rules")]
+                if all(any(_allows(rule, verb) for rule in rules) for verb in ("list", "watch")):
+                    continue
+                if unknown := [role for role in roles if isinstance(role, str)]:
+                    yield NotChecked(("PD501",), f"the ClusterRole {unknown[0]} is not here", w)
+                    continue
+                why = f"no Role here lets the account {w.account} "
+                why += f"list and watch EndpointSlices of {namespace}"
+                change = forbidden_text(namespace, name.service, _user(w)).partition(":\n")[2]
             yield Finding("PD501", "warning", w, f"it uses {name}, and {why}", change, w)
             break
 
@@ -49,21 +53,15 @@ def _has_token(objects: Objects, w: Object) -> bool:
     return projected or mounts is not False
 
 
-def _may_read(objects: Objects, w: Object, namespace: str) -> bool:
-    """Whether a binding in that namespace, or of the cluster, gives the account a role with the right."""
+def _roles(objects: Objects, w: Object, namespace: str) -> Iterator[Object | str]:
+    """What bindings there, or of the cluster, give the account; of what is not known the name."""
     for binding in (*objects.of_kind("RoleBinding", namespace), *objects.of_kind("ClusterRoleBinding")):
-        if not any(_is_subject(one, w) for one in binding.items("subjects")):
-            continue
-        name = str(binding.at("roleRef.name"))
-        if binding.at("roleRef.kind") == "ClusterRole":
-            role = next((one for one in objects.of_kind("ClusterRole") if one.name == name), None)
-            if role is None:
-                return True  # it is not known what a role of the cluster allows
-        else:
-            role = objects.get("Role", namespace, name)
-        if role is not None and any(_allows(rule) for rule in role.items("rules")):
-            return True
-    return False
+        if any(_is_subject(one, w) for one in binding.items("subjects")):
+            name = str(binding.at("roleRef.name"))
+            if binding.at("roleRef.kind") == "ClusterRole":
+                yield next((one for one in objects.of_kind("ClusterRole") if one.name == name), name)
+            elif role := objects.get("Role", namespace, name):
+                yield role
 
 
 def _is_subject(subject: Mapping[str, Any], w: Object) -> bool:
@@ -74,9 +72,9 @@ def _is_subject(subject: Mapping[str, Any], w: Object) -> bool:
     return subject.get("name") in (*groups, _user(w))
 
 
-def _allows(rule: Mapping[str, Any]) -> bool:
-    needed = {"apiGroups": {"discovery.k8s.io"}, "resources": {"endpointslices"}, "verbs": {"list", "watch"}}
-    return all(
-        isinstance(given := rule.get(key), list) and ("*" in given or all(one in given for one in wanted))
-        for key, wanted in needed.items()
+def _allows(rule: Mapping[str, Any], verb: str) -> bool:
+    needed = {"apiGroups": "discovery.k8s.io", "resources": "endpointslices", "verbs": verb}
+    return not rule.get("resourceNames") and all(
+        isinstance(given := rule.get(key), list) and ("*" in given or one in given)
+        for key, one in needed.items()
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from ._codes import Finding, NotChecked
 from ._object import Object, strings
+from ._objects import Objects
 from ._world import Result, World, is_not_serving, is_ready
 
 HEADLESS = "service.kubernetes.io/headless"
@@ -33,8 +34,7 @@ def pd105(world: World) -> Iterator[Result]:
         seen = f"{w.name} names {governing.name}, which is not headless"
         change, also = {"spec": {"clusterIP": "None"}}, (governing,)
         headless = world.objects.behind(w)
-        alone = [service for service in headless if len(world.objects.selected(service)) == 1]
-        if alone:
+        if alone := world.alone(w):
             seen += f": behind {alone[0].name} its pods have no names"
             change = {"spec": {"serviceName": alone[0].name}}
             yield Finding("PD105", "warning", w, seen, change, w, also)
@@ -76,10 +76,13 @@ def pd301(world: World) -> Iterator[Result]:
     objects = world.objects
     for service in world.services:
         selector, there = service.selector, objects.workloads(service.namespace)
+        where = service.namespace, service.name
+        sets = objects.governed(*where)
         if not selector:
-            if not objects.slices(service.namespace, service.name) and "EndpointSlice" not in objects.unread:
+            # Of an Endpoints that is kept by hand Kubernetes makes an EndpointSlice.
+            is_kept = objects.slices(*where) or objects.get("Endpoints", *where)
+            if not is_kept and "EndpointSlice" not in objects.unread:
                 seen = "it has no selector, and there is no EndpointSlice of that name"
-                sets = objects.governed(service.namespace, service.name)
                 change = (
                     _selecting(service, sets[0])
                     if sets
@@ -90,16 +93,14 @@ def pd301(world: World) -> Iterator[Result]:
         pods = objects.of_kind("Pod", service.namespace)
         if objects.selected_with_jobs(service) or any(pod.matches(selector) for pod in pods):
             continue
-        if not objects.is_live and (not there or objects.has_custom(service.namespace)):
-            what = "a custom resource may make its pods" if there else "no workload is there"
-            yield NotChecked(("PD301",), f"{service}: {what}")
+        if not objects.is_whole("Pod") and (why := _why_unknown(objects, service, sets)):
+            yield NotChecked(("PD301",), why, service)
             continue
         unknown = sorted(selector.keys() - objects.label_keys(service.namespace))
         known = {key: value for key, value in selector.items() if key not in unknown}
         at_run_time = any(w.matches(known) for w in there)
         seen, change = f"{_pairs(selector)} selects nothing", "the labels of the pods"
-        if there:
-            nearest = _nearest(world, service, there)
+        if nearest := _nearest(service, sets, there):
             labels = _selector_of(nearest)
             has = {key: value for key, value in labels.items() if key in selector} or labels
             seen += f"; {nearest.name} has {_pairs(has) or 'no labels'}"
@@ -109,17 +110,24 @@ def pd301(world: World) -> Iterator[Result]:
         yield Finding("PD301", "warning" if at_run_time else "error", service, seen, change, service)
 
 
-def _nearest(world: World, service: Object, workloads: list[Object]) -> Object:
-    """The workload that names the Service, else the one whose labels match it best."""
-    sets = world.objects.governed(service.namespace, service.name)
-    return max(
-        workloads,
-        key=lambda w: (
-            w in sets,
-            sum(w.labels.get(k) == v for k, v in service.selector.items()),
-            not w.is_job,
-        ),
-    )
+def _why_unknown(objects: Objects, service: Object, sets: list[Object]) -> str:
+    """Why a Service may select pods that are not in the files; "": it would not."""
+    if not objects.workloads(service.namespace):
+        return "no workload is there"
+    if objects.has_custom(service.namespace):
+        return "a custom resource may make its pods"
+    return "what was exported has no pods" if objects.is_live and not sets else ""
+
+
+def _nearest(service: Object, sets: list[Object], workloads: list[Object]) -> Object | None:
+    """The workload that names the Service, else whose labels or name match it best; None: none does."""
+
+    def likeness(w: Object) -> tuple[bool, int, bool]:
+        alike = sum(w.labels.get(key) == value for key, value in service.selector.items())
+        return w in sets, alike, service.name.startswith(w.name)
+
+    fitting = [w for w in workloads if any(likeness(w))]
+    return max(fitting, key=lambda w: (*likeness(w), not w.is_job), default=None)
 
 
 def _selector_of(w: Object) -> dict[str, str]:
@@ -161,15 +169,11 @@ def pd307(world: World) -> Iterator[Result]:
 def pd308(world: World) -> Iterator[Result]:
     for service in world.services:
         jobs = [w for w in world.objects.selected_with_jobs(service) if w.is_job]
-        others = [set(w.labels.items()) for w in world.objects.selected(service)] if jobs else []
-        for job in jobs:
-            more = sorted(set.intersection(*others) - set(job.labels.items())) if others else []
-            more = [pair for pair in more if pair[0] not in service.selector]
-            change: dict[str, Any] | str = "a label that the Job's pods lack"
-            target = service
-            if more:
-                change = {"spec": {"selector": dict(more[:1])}}
-            elif others:  # they differ in no label: the Job's pods are to be called something else
+        others = [set(w.labels.items()) for w in world.objects.selected(service)]
+        for job in jobs if others else []:  # a Service for a Job's pods alone is meant for them
+            more = sorted(set.intersection(*others) - set(job.labels.items()) - set(service.selector.items()))
+            change, target = {"spec": {"selector": dict(more[:1])}}, service
+            if not more:  # they differ in no label: the Job's pods are to be called something else
                 labels = {[*service.selector][-1]: job.name}
                 change, target = job.in_template({"metadata": {"labels": labels}}), job
             seen = f"it selects the pods of {job.kind} {job.name}, too"

@@ -22,7 +22,7 @@ def pd102(world: World) -> Iterator[Result]:
         is_host = w.pod.get("hostNetwork") is True
         wrong = _wrong_dns(str(w.pod.get("dnsPolicy") or "ClusterFirst"), is_host, w)
         is_listed = any(service in world.services for service in world.objects.behind(w)) if wrong else False
-        if wrong and (is_listed or any(names_in(w))):
+        if wrong and (is_listed or any((*names_in(w), *waits(w)))):
             fix = {"dnsPolicy": "ClusterFirstWithHostNet" if is_host else "ClusterFirst"}
             change = w.in_template({"spec": fix})
             yield Finding("PD102", "warning", w, f"{wrong}, which knows no Services", change, w)
@@ -41,14 +41,13 @@ def _wrong_dns(policy: str, is_host: bool, w: Object) -> str:
 
 
 def pd401(world: World) -> Iterator[Result]:
-    is_live = world.objects.is_live
+    is_whole = world.objects.is_whole("Service")
     for w in world.workloads:
         if w.kind != "StatefulSet":
             continue
         named = w.at("spec.serviceName")
         governing = world.objects.get("Service", w.namespace, str(named)) if named else None
-        beside = world.objects.behind(w)
-        alone = [service for service in beside if len(world.objects.selected(service)) == 1]
+        beside, alone = world.objects.behind(w), world.alone(w)
         if not named and not alone:
             continue
         if governing is not None and (not governing.selector or world.objects.may_select(governing, w)):
@@ -56,15 +55,17 @@ def pd401(world: World) -> Iterator[Result]:
         if governing is not None:
             seen = f"it names {named}, which does not select its pods"
         elif named:
-            seen = f"it names {named}, which is not {'there' if is_live else 'in these files'}"
+            others = [one.namespace for one in world.objects.of_kind("Service") if one.name == named]
+            where = f"in the namespace {others[0] or '(none is written)'}" if others else "not in these files"
+            seen = f"it names {named}, which is {'not there' if is_whole else where}"
         else:
             seen = "it names no Service"
-        if governing is None and not (alone or is_live) and world.objects.has_custom(w.namespace):
-            yield NotChecked(("PD401",), f"{w}: a custom resource may make the Service {named}")
+        if governing is None and not (alone or is_whole) and world.objects.has_custom(w.namespace):
+            yield NotChecked(("PD401",), f"a custom resource may make the Service {named}", w)
             continue
         best = next(iter(alone or beside), None)
         seen += f": {f'behind {best.name}' if best else 'in DNS'} its pods have no names"
-        is_sure = beside if governing is not None or is_live else alone
+        is_sure = beside if governing is not None or is_whole else alone
         change: dict[str, Any] | str = f"a headless Service {named or w.name}"
         if best:
             change = {"spec": {"serviceName": best.name}}

@@ -136,6 +136,10 @@ class World:
             return False
         return w.matches(service.selector) or w in self.objects.governed(self.namespace, service.name)
 
+    def alone(self, w: Object) -> list[Object]:
+        """The headless Services that select a workload's pods and no others."""
+        return [one for one in self.objects.behind(w) if len(self.objects.selected(one)) == 1]
+
     @property
     def endpoints(self) -> list[dict[str, Any]]:
         """Those in the EndpointSlices of the Service that was asked for."""
