@@ -468,6 +468,8 @@ def test_not_each_kind_need_have_been_exported(kinds: str) -> None:
     pod["metadata"] = {"name": "another", "namespace": "prod", "uid": "1", "labels": labels}
     if "Service" in kinds:
         assert codes([*exported, pod]) == ["PD301"]
+        m.service["spec"].pop("selector")  # `kubectl get all` has no EndpointSlices
+        assert codes([*exported, pod]) == []
 
 
 @pytest.mark.parametrize(
@@ -504,6 +506,9 @@ def test_what_is_not_checked_is_ignored_like_what_is_found() -> None:
     report = Report()
     of_manifests(report, world_of(m.all))
     assert report.missing == []
+    report = Report()
+    of_manifests(report, world_of(m.all[:-1]))
+    assert "PD301" not in {*report.found, *report.passed}, "it did not pass"
 
 
 def test_a_role_of_the_cluster_that_is_not_here() -> None:
@@ -573,6 +578,11 @@ def test_a_probe_asks_the_port_that_the_containers_declare() -> None:
     found = {one.code: one.change for one in findings(m.all)}
     assert {"PD304", "PD402"} <= found.keys()
     assert "'readinessProbe': {'tcpSocket': {'port': 80}}" in str(found["PD402"])
+    m.pod["containers"].insert(0, {"name": "proxy", "ports": [{"containerPort": 4143}]})
+    m.service["spec"]["ports"] = [{"name": "http", "port": 80}]
+    (asks,) = (str(one.change) for one in findings(m.all) if one.code == "PD402")
+    assert "'name': 'web', 'readinessProbe': {'tcpSocket': {'port': 80}}" in asks
+    m.service["spec"]["ports"] = [{"name": "http", "port": 80, "targetPort": 8080}]
     m.container["ports"].append({"containerPort": 81})
     (asks,) = (str(one.change) for one in findings(m.all) if one.code == "PD402")
     assert "'port': 'PORT'" in asks

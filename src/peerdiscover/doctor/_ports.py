@@ -41,7 +41,7 @@ def _mended(selected: list[Object], port: Port) -> dict[str, object]:
     declared = {pair for w in selected for pair in w.declared(port.protocol).items()}
     numbers = {number for w in selected if (number := w.port(port)) is not None}
     if isinstance(port.target, str) and not numbers:
-        if port.target.isdecimal():
+        if port.target.isdecimal() and len(port.target) < 6:
             return {"port": int(port.target), "targetPort": int(port.target)}
         named = {pair for pair in declared if pair[1]}
         fitting = {pair for pair in named if pair[0] == port.number} or named

@@ -65,6 +65,8 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
     checked: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
+    """Of which something was found and ignored."""
 
     def run(self, checks: Iterable[CheckFunction], world: World) -> list[Finding]:
         """Run these checks; what they found, but for what was found of the same object before."""
@@ -76,7 +78,9 @@ class Report:
             for result in check(world):
                 if isinstance(result, NotChecked):
                     self.not_checked.append(result)
-                elif not ((code, str(result.about)) in known or result.is_ignored or code in self.ignored):
+                elif result.is_ignored or code in self.ignored:
+                    self.left_out.add(code)
+                elif (code, str(result.about)) not in known:
                     found.append(result)
         self.findings += found
         return found
@@ -101,7 +105,7 @@ class Report:
 
     @property
     def passed(self) -> list[str]:
-        return sorted(self.checked - self.found - self.missing_codes - set(self.ignored))
+        return sorted(self.checked - self.found - self.missing_codes - self.left_out - set(self.ignored))
 
     def count(self, level: str) -> int:
         return sum(finding.level == level for finding in self.findings)

@@ -81,7 +81,9 @@ def pd301(world: World) -> Iterator[Result]:
         if not selector:
             # Of an Endpoints that is kept by hand Kubernetes makes an EndpointSlice.
             is_kept = objects.slices(*where) or objects.get("Endpoints", *where)
-            if not is_kept and "EndpointSlice" not in objects.unread:
+            if not is_kept and objects.is_live and not (sets or objects.is_whole("EndpointSlice")):
+                yield NotChecked(("PD301",), "what was exported has no EndpointSlices", service)
+            elif not is_kept and "EndpointSlice" not in objects.unread:
                 seen = "it has no selector, and there is no EndpointSlice of that name"
                 change = (
                     _selecting(service, sets[0])

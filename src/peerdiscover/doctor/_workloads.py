@@ -90,9 +90,9 @@ def pd402(world: World) -> Iterator[Result]:
         if w.pod.get("readinessGates") or any(c.get("readinessProbe") for c in w.containers):
             continue
         port = next((n for p in service.ports if p.protocol == "TCP" and (n := _listening(w, p))), "PORT")
-        containers = items(w.pod, "containers")
-        name = containers[0].get("name") if containers else "main"
-        probe = {"name": name, "readinessProbe": {"tcpSocket": {"port": port}}}
+        containers = items(w.pod, "containers") or [{"name": "main"}]
+        has = [c for c in containers if any(one.get("containerPort") == port for one in items(c, "ports"))]
+        probe = {"name": (has or containers)[0].get("name"), "readinessProbe": {"tcpSocket": {"port": port}}}
         change = w.in_template({"spec": {"containers": [probe]}})
         seen = f"no container of {w.name} has a readiness probe"
         yield Finding("PD402", "warning", w, seen, change, w, (service,))
