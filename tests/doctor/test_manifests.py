@@ -146,6 +146,11 @@ MADE: dict[str, tuple[str, str, Spoil]] = {
         "warning",
         lambda m: ports(m)[0].update(targetPort="8080"),
     ),
+    "a number as a text that is not declared": (
+        "PD302",
+        "warning",
+        lambda m: ports(m)[0].update(targetPort="80"),
+    ),
     "a port that is not declared": (
         "PD304",
         "warning",
@@ -567,6 +572,19 @@ def test_what_is_a_guess_is_no_change() -> None:
     shared = said["Service prod/web-headless"]
     assert shared.seen.endswith("DNS gives 8080, 8081")
     assert "one for `port`, targetPort and all containers" in str(shared.change)
+
+
+def test_ports_are_proposed_that_all_pods_have() -> None:
+    m = spoiled("no ports")
+    other = m.copy_of(m.statefulset, "other")
+    m.container["ports"].append({"containerPort": 7000})
+    other["spec"]["template"]["spec"]["containers"][0]["ports"] = [
+        {"name": "http", "containerPort": 8080},
+        {"containerPort": 7000},
+    ]
+    (change,) = (one.change for one in findings(m.all, notes=True) if one.code == "PD305")
+    ports = [{"name": "tcp-7000", "port": 7000}, {"name": "http", "port": 8080}]
+    assert change == {"spec": {"ports": ports}}
 
 
 def test_a_probe_asks_the_port_that_the_containers_declare() -> None:

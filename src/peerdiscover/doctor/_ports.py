@@ -42,7 +42,8 @@ def _mended(selected: list[Object], port: Port) -> dict[str, object]:
     numbers = {number for w in selected if (number := w.port(port)) is not None}
     if isinstance(port.target, str) and not numbers:
         if port.target.isdecimal() and len(port.target) < 6:
-            return {"port": int(port.target), "targetPort": int(port.target)}
+            number = int(port.target)
+            return {"port": number, "targetPort": number} | _mended(selected, port._replace(target=number))
         named = {pair for pair in declared if pair[1]}
         fitting = {pair for pair in named if pair[0] == port.number} or named
         return {"port": (pair := fitting.pop())[0], "targetPort": pair[1]} if len(fitting) == 1 else {}
@@ -157,8 +158,10 @@ def pd305(world: World) -> Iterator[Result]:
             continue
         selected = world.objects.selected(service)
         is_needed = world.name is not None and any(w.kind == "StatefulSet" for w in selected)
-        declared = {number: name for w in selected for number, name in w.declared("TCP").items()}
-        ports = [{**({"name": name} if name else {}), "port": number} for number, name in declared.items()]
+        declared = [set(w.declared("TCP").items()) for w in selected]
+        shared = sorted(set.intersection(*declared)) if declared else []
+        named = {name or f"tcp-{number}": number for number, name in shared}  # of several each needs a name
+        ports = [{"name": name, "port": number} for name, number in named.items()]
         seen = "it has no ports, so no SRV records: names and ordinals cannot be discovered"
         change: Change = {"spec": {"ports": ports}} if ports else "the ports on which the pods listen"
         yield Finding("PD305", "warning" if is_needed else "note", service, seen, change, service)
