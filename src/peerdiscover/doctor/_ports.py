@@ -94,11 +94,12 @@ def pd302(world: World) -> Iterator[Result]:
             if not lacking:
                 continue
             names = sorted({name for w in lacking for name in w.declared(port.protocol).values() if name})
-            change: Change = f"a {port.protocol} port called {port.target} in {_names(lacking)}"
+            words = f"a {port.protocol} port called {port.target} in {_names(lacking)}"
+            change: Change = words
             is_error = leads_nowhere
             if len(lacking) == len(selected):
                 is_error |= world.name is not None and world.name.port == port.name
-                change = _change(service, selected, port, change)
+                change = _change(service, selected, port, words)
             text = " (a string)" if str(port.target).isdecimal() else ""
             seen = f"targetPort {port.target}{text} is in no container of {_names(lacking)}; they have "
             seen += ", ".join(names) or f"no named {port.protocol} ports"
@@ -144,9 +145,9 @@ def pd304(world: World) -> Iterator[Result]:
             if not lacking:
                 continue
             has = sorted({number for w in lacking for number in declared[w]})
-            change: Change = "one of these ports, or declare it if they do listen on it"
-            if len(lacking) == len(declared):
-                change = _change(service, selected, port, change)
+            words = "one of these ports, or declare it if they do listen on it"
+            is_all = len(lacking) == len(declared)
+            change = _change(service, selected, port, words) if is_all else words
             seen = f"{port.target} is declared by no container of {_names(lacking)}; they declare "
             seen += ", ".join(map(str, has))
             yield Finding("PD304", "warning", service, seen, change, service, tuple(lacking))
