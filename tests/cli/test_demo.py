@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from .running import COMMAND, SECONDS, ended, environment, line, run, running
 
 
@@ -53,6 +55,44 @@ sys.exit(main(["demo", "--fast"]))
     restarts = re.findall(r"web-\d restarted: 127\.0\.0\.1:(\d+) -> 127\.0\.0\.1:(\d+), noticed", done.stdout)
     assert len(restarts) == 3
     assert " + 0 failed" in done.stdout
+
+
+FAILING = """
+import sys, threading
+from peerdiscover import NoPeersError
+from peerdiscover.cli import _demo, main
+from peerdiscover.testing import HeadlessService
+ask = _demo._ask
+def lose(peer):
+    if threading.current_thread().name.startswith(sys.argv[1]):
+        raise NoPeersError("lost")
+    return ask(peer)
+_demo._ask = lose
+if sys.argv[1] == "no restart":
+    HeadlessService.replace = lambda *_: None
+    _demo._RESTART_DEADLINE = 0.5
+sys.exit(main(["demo", "--fast"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("demo requests", r"(\d+) requests sent = 0 answered \+ \1 failed"),
+        ("peerdiscover-broadcast", "answered: none; failed: web-0, web-1, web-2"),
+        ("no restart", "web-2 was restarted, and discovery did not notice it"),
+    ],
+)
+def test_what_went_wrong_is_shown_and_is_its_status(what: str, text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING, what],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert re.search(text, done.stdout)
 
 
 def test_ctrl_c_in_the_middle() -> None:
