@@ -107,6 +107,7 @@ def test_a_second_opinion_that_disagrees_clears_everybody() -> None:
 )
 def test_one_ttl_apart(ttl: float | None, apart: float) -> None:
     told = Told().hears(pods(*TEN)).hears(pods(0, ttl=ttl), at=100).hears(pods(0, ttl=ttl))
+    assert f"if a complete answer in {apart:.1f} s or later agrees" in told.core.explain(100)
     told.hears(pods(0, ttl=ttl), at=100 + apart - 0.001)
     assert told.numbers == list(TEN)
     told.hears(pods(0, ttl=ttl), at=100 + apart)
@@ -303,6 +304,13 @@ def test_a_mass_removal_holds_who_was_held_by_its_name_as_well() -> None:
     told.hears(pods(0, 1, 2), at=6).hears(pods(0, 1, 2), at=7)
     assert told.suspects == [3, 4, 5, 6, 7]
     assert told.hears(pods(0, 1, 2), at=12).numbers == [0, 1, 2]
+
+
+def test_who_is_held_by_a_mass_removal_is_not_held_by_its_name_alone() -> None:
+    told = Told().hears(pods(*range(8))).hears(pods(0, 1, 2), at=5)
+    told.hears(pods(0, 1, 2).replace(gone=frozenset({"web-3"}), gone_ttl=5.0), at=6)
+    assert told.hears(pods(0, 1, 2), at=7).suspects == [3, 4, 5, 6, 7]
+    assert told.hears(pods(0, 1, 2), at=11).numbers == [0, 1, 2]
 
 
 def test_own_names_speak_for_their_own_ttl() -> None:
