@@ -23,12 +23,12 @@ def test_fast() -> None:
     restarts = re.findall(r"(web-\d) restarted: (\S+) -> (\S+), noticed after \d+ ms", out)
     assert [key for key, _, _ in restarts] == ["web-2", "web-1", "web-0"]
     assert all(old != new for _, old, new in restarts)
-    sent, answered, failed = map(
-        int, re.findall(r"(\d+) requests sent = (\d+) answered \+ (\d+) failed", out)[0]
-    )
+    pattern = r"(\d+) requests sent = (\d+) answered \+ (\d+) failed; (\d+) of them needed another pod"
+    sent, answered, failed, retried = map(int, re.findall(pattern, out)[0])
     assert sent == answered + failed
     assert sent > 10
     assert failed == 0
+    assert retried < sent  # the first one was answered before a pod was restarted
     _, old, new = restarts[2]
     assert (
         f"web.ordinal(0) was Peer(web-0, {old}), and is now Peer(web-0, {new}), which answers as web-0" in out

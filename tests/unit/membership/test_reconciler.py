@@ -306,6 +306,21 @@ def test_a_mass_removal_holds_who_was_held_by_its_name_as_well() -> None:
     assert told.hears(pods(0, 1, 2), at=12).numbers == [0, 1, 2]
 
 
+def test_what_partial_answers_lacked_is_forgotten_when_a_complete_one_has_it() -> None:
+    told = Told().hears(pods(*range(8))).hears(partial(2, 0, 1), at=5).hears(pods(*range(8)), at=10)
+    assert "web-7 at 10.0.0.7:80: in: the last answers have it" in told.core.explain(10)
+    told.hears(partial(1, 2, 0), at=15)
+    assert "web-7 at 10.0.0.7:80: in: missing from 1 partial answer," in told.core.explain(15)
+
+
+def test_the_set_before_its_suspects_is_the_one_that_had_none() -> None:
+    """Pickers measure against it how many peers are left."""
+    told = Told().hears(pods(*TEN)).hears(pods(0, 1, 2, 3), at=5)
+    told.hears(pods(*range(4), *range(10, 30)), at=6).hears(pods(*range(4), *range(10, 30)), at=7)
+    assert told.suspects == [4, 5, 6, 7, 8, 9]
+    assert told.core.view.before == 10
+
+
 def test_who_is_held_by_a_mass_removal_is_not_held_by_its_name_alone() -> None:
     told = Told().hears(pods(*range(8))).hears(pods(0, 1, 2), at=5)
     told.hears(pods(0, 1, 2).replace(gone=frozenset({"web-3"}), gone_ttl=5.0), at=6)
