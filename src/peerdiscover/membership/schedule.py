@@ -116,7 +116,6 @@ class Schedule:
             self._held += 1
             wait *= 1 + policy.jitter * self._random()
         else:
-            self._held = 0
             self._second_opinion = not by_second_opinion
             wait = policy.retry_initial * (1 - policy.jitter * self._random())
         self._complete(now + wait)

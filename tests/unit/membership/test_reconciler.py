@@ -114,6 +114,12 @@ def test_one_ttl_apart(ttl: float | None, apart: float) -> None:
     assert told.numbers == [0]
 
 
+def test_a_short_ttl_from_another_cache_does_not_shorten_that_of_the_first_answer() -> None:
+    told = Told(Policy(hold=60)).hears(pods(*TEN)).hears(pods(0, ttl=30), at=0).hears(pods(0, ttl=5), at=10)
+    assert told.hears(pods(0, ttl=0), at=30.5).numbers == list(TEN)  # it may come from the first one's cache
+    assert told.hears(pods(0, ttl=0), at=32).numbers == [0]
+
+
 def test_the_hold_bounds_one_ttl() -> None:
     told = Told(Policy(hold=3)).hears(pods(*TEN)).hears(pods(0, ttl=30), at=0).hears(pods(0, ttl=30))
     assert told.wait == 3
@@ -485,6 +491,7 @@ def test_failures_never_remove() -> None:
 
 def test_before_the_first_answer_failures_are_no_evidence() -> None:
     told = Told().hears(FAILED)
+    assert not any("no peers yet" in text for _, text in told.core.pending_logs)
     assert not told.core.satisfies(0)
     assert told.status.outcome is Outcome.FAILED
 
@@ -532,8 +539,15 @@ def test_nobody_from_one_family_speaks_only_against_its_own() -> None:
     told = Told().hears(Answer.of([_both(1), endpoint(2), Endpoint.parse("web-3=[fd00::3]:80")], ttl=5))
     told.hears(NOT_FOUND.replace(failed_families=frozenset({6})), at=5)
     assert told.suspects == [2]
+    assert told.status.age == 5  # what it says nothing about, it does not confirm
     told.hears(NOT_FOUND.replace(failed_families=frozenset({6})), at=35)
     assert told.numbers == [1, 3]
+
+
+def test_a_suspect_of_a_family_that_failed_stays_one() -> None:
+    told = Told().hears(Answer.of([endpoint(1), Endpoint.parse("web-3=[fd00::3]:80")], ttl=5))
+    told.hears(EMPTY, at=5).hears(pods(1).replace(failed_families=frozenset({6})), at=6)
+    assert told.suspects == [3]
 
 
 def test_nobody_from_the_family_that_nobody_has_is_a_failure() -> None:
@@ -750,6 +764,13 @@ def test_more_told_about_the_same_pods_is_shown_without_a_new_generation() -> No
     told.hears(Answer.of([Endpoint(("10.0.0.1",), 80, "web-0", zone="a")]), at=5)
     assert told.generation == 1
     assert told.peer(0).zone == "a"
+
+
+def test_a_zone_goes_with_the_address() -> None:
+    """A pod that has another address may have been started in another zone."""
+    told = Told().hears(Answer.of([Endpoint(("10.0.0.1",), 80, "web-0", zone="a", node="n")]))
+    assert told.hears(texts("web-0=10.0.0.1:80"), at=5).peer(0).zone == "a"
+    assert told.hears(texts("web-0=10.0.0.9:80"), at=10).peer(0).zone is None
 
 
 def test_nobody_is_held_at_an_address_that_somebody_else_has() -> None:

@@ -237,6 +237,17 @@ def test_a_report_during_a_lookup_asks_again_after_it() -> None:
     assert told.core.next_wakeup <= 2
 
 
+def test_reports_during_a_lookup_delay_none_after_it() -> None:
+    told = Told().hears(pods(0, ttl=30))
+    told.core.begin()
+    told.core.report_failure(told.peer(0), 1)
+    told.core.report_failure(told.peer(0), 1.5)
+    told.core.apply(pods(0, ttl=30), 2)
+    told.hears(pods(0, ttl=30), at=2)
+    told.core.report_failure(told.peer(0), 2.5)
+    assert told.core.next_wakeup == 2.5
+
+
 def test_a_report_does_not_delay_what_is_due_sooner() -> None:
     told = Told().hears(pods(0, ttl=1))
     told.core.report_failure(told.peer(0), 0)

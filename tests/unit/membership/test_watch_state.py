@@ -220,6 +220,31 @@ def test_a_virtual_address_is_what_there_is_before_the_watch_worked() -> None:
     assert told.keys == ["web-0"]
 
 
+def test_a_virtual_address_counts_once_dns_has_reported_the_pods_itself() -> None:
+    """The Service was changed since: it is not what the watch knew."""
+    told = both()
+    says(told, truth(0), 1)
+    says(told, FAILED, 2)
+    told.hears(pods(0)).hears(virtual(), at=7)
+    assert told.keys == ["10.96.0.7:80"]
+
+
+def test_a_watch_without_lookups_is_started_again_after_its_end() -> None:
+    told = Told(can_watch=True, can_lookup=False)
+    told.core.begin()
+    told.core.on_watch_end(FAILED, 1)
+    told.core.begin()
+    assert told.core.watched
+
+
+def test_a_report_while_the_watch_works_plans_no_lookup() -> None:
+    told = both()
+    says(told, truth(0, 1), 1)
+    told.core.report_failure(told.peer(0), 2)
+    told.now = 1000
+    assert (told.status.error, told.status.stale) == (None, False)  # none is overdue
+
+
 def of_both_families(*numbers: int) -> Answer:
     """Pods of a Deployment, by the watch."""
     pairs = [Endpoint((f"10.0.0.{i}", f"fd00::{i}"), 80, zone=f"z{i}") for i in numbers]
