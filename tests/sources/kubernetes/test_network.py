@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 import types
@@ -114,4 +115,40 @@ def test_a_backend_that_was_cancelled_before_makes_no_socket(monkeypatch: pytest
     monkeypatch.setattr("peerdiscover.sources.kubernetes._network.socket", module)
     with pytest.raises(CancelledError):
         backend.connect_tcp("127.0.0.1", 1)
-    assert [sock for sock in made if sock.fileno() >= 0] == []
+    assert made == []
+
+
+def test_a_wake_between_the_socket_and_its_connecting(found: Found, black_hole: Address) -> None:
+    """Except on Linux, shutting down a socket that does not connect yet does nothing to it."""
+    found(black_hole)
+    backend = InterruptibleBackend(lambda: time.monotonic() + LONG)
+    opened = backend.opened
+
+    def wake_at_once(sock: socket.socket) -> None:
+        opened(sock)
+        backend.wake()
+
+    backend.opened = wake_at_once  # type: ignore[method-assign]
+    began = time.monotonic()
+    with pytest.raises(CancelledError):
+        backend.connect_tcp("api.example", 443)
+    assert time.monotonic() - began < LONG
+
+
+def test_a_wake_while_tls_takes_the_socket_over(there: Address) -> None:
+    """It shuts down the one that was there before, which is nobody's any more."""
+    backend = InterruptibleBackend(lambda: time.monotonic() + LONG)
+    context = ssl.create_default_context()
+    wrap = context.wrap_socket
+
+    def wrap_and_wake(*arguments: Any, **options: Any) -> ssl.SSLSocket:
+        sock = wrap(*arguments, **options)
+        backend.wake()
+        return sock
+
+    context.wrap_socket = wrap_and_wake  # type: ignore[method-assign]
+    stream = backend.connect_tcp(*there[1])
+    began = time.monotonic()
+    with pytest.raises(CancelledError):
+        stream.start_tls(context, "api.example")  # nobody shakes hands
+    assert time.monotonic() - began < LONG

@@ -120,7 +120,7 @@ class _Stream(httpcore.NetworkStream):
             self._sock.setblocking(False)
             with suppress(BlockingIOError):
                 self._sock.connect(address)
-            self._backend.check()  # not before it connects: only then does a shutdown end the waiting
+            self._backend.check()  # except on Linux, a shutdown before it connects does not end the waiting
             self._finish_connecting(seconds)
         except BaseException:
             self.close()
