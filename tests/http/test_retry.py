@@ -254,6 +254,7 @@ def test_a_pod_that_others_connect_to_for_long_bars_no_other() -> None:
     assert choose(state, lambda: well, lambda: PEERS, [connecting]) is None
     state.pause(0.0, PEERS, lambda: 1.0)
     assert choose(state, lambda: well, lambda: PEERS, [connecting]) is well
+    assert state.connect_timeout_factor == 1  # not all were tried
 
 
 def test_pauses_grow() -> None:

@@ -172,7 +172,7 @@ class RetryState:
     def pause(self, now: float, others: Sequence[Peer], random: Callable[[], float]) -> float | None:
         """Return how long to wait before all `others` may be tried again; None: never, for `end_reason`."""
         left = self.deadline - now
-        if others and self.failed and (reason := self._hopeless_reason(others)):
+        if reason := self._hopeless_reason(others):
             self.end_reason = reason
             return None
         if left <= 0:
