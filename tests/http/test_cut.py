@@ -6,14 +6,19 @@ import socket
 import threading
 from typing import Any
 
+import httpcore
 import pytest
 
-from peerdiscover import ConfigurationError
+from peerdiscover import ConfigurationError, Peer
+from peerdiscover.http._attempts import CURRENT_ATTEMPT, Attempt, PodPool
+from peerdiscover.http._connections import AsyncPodStream, PodStream
 from tests.waiting import LONG, eventually
 
 from ._flavors import web
 from ._pods import Pod, Request, pods, scripted
 from .test_connections import stream
+
+PEER = Peer("web-0", "10.0.0.1", 80)
 
 
 def lines_until_close(pod: Pod, sock: socket.socket, _: Request) -> bool:
@@ -54,6 +59,39 @@ def test_a_pod_that_sends_without_pause(flavor: str, option: str) -> None:
         pytest.raises(client.api.TimeoutException),
     ):
         client.post()
+
+
+class Talkative:
+    """A connection on which there is always something to read."""
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def read(self, *_: object) -> bytes:
+        return b"x"
+
+
+class AsyncTalkative(Talkative):
+    async def read(self, *_: object) -> bytes:  # type: ignore[override]
+        return b"x"
+
+
+@pytest.mark.anyio
+async def test_the_deadline_is_looked_at_before_each_read() -> None:
+    """However fast the pod sends: the system has no say in it."""
+    now = 4.9
+    pod = PodPool(PEER, 1.0, lambda: now, core=httpcore)
+    token = CURRENT_ATTEMPT.set(Attempt(pod, 0.0, 5.0, None, is_small=True))
+    try:
+        blocking, awaited = PodStream(Talkative(), pod), AsyncPodStream(AsyncTalkative(), pod)
+        assert blocking.read(1, 60.0) == await awaited.read(1, 60.0) == b"x"
+        now = 5.0
+        with pytest.raises(httpcore.ReadTimeout):
+            blocking.read(1, 60.0)
+        with pytest.raises(httpcore.ReadTimeout):
+            await awaited.read(1, 60.0)
+    finally:
+        CURRENT_ATTEMPT.reset(token)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -152,3 +152,22 @@ def test_a_wake_while_tls_takes_the_socket_over(there: Address) -> None:
     with pytest.raises(CancelledError):
         stream.start_tls(context, "api.example")  # nobody shakes hands
     assert time.monotonic() - began < LONG
+
+
+def test_deadline_and_waker_are_looked_at_before_each_read() -> None:
+    """However fast the server sends: the system has no say in it."""
+    deadline = time.monotonic() + LONG
+    backend = InterruptibleBackend(lambda: deadline)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        stream = backend.connect_tcp(*listener.getsockname())
+        with closing(listener.accept()[0]) as server, closing(stream):
+            server.sendall(b"three")
+            assert stream.read(1) == b"t"
+            deadline = time.monotonic()
+            with pytest.raises(TimeoutError):
+                stream.read(1)
+            deadline = time.monotonic() + LONG
+            assert stream.read(1) == b"h"
+            backend.wake()  # what has come already may still be read from a socket that was shut down
+            with pytest.raises(CancelledError):
+                stream.read(1)
