@@ -62,7 +62,6 @@ class BasePicker:
         def raise_error(*_: object) -> NoReturn:
             raise error()
 
-        self._candidates = ()
         self._bind_error(raise_error)
 
     def after_fork(self) -> None:

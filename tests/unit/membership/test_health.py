@@ -142,6 +142,16 @@ def test_who_could_not_be_ejected_is_when_there_is_room() -> None:
     assert web.ejected == ["web-1"]
 
 
+@pytest.mark.parametrize(("share", "ejected"), [(0.1, ["web-0", "web-1"]), (0, [])])
+def test_while_there_are_backups_all_may_be_ejected_unless_none_ever_is(
+    share: float, ejected: list[str]
+) -> None:
+    backup = Peer("web-9", "10.0.0.9", 80, hostname="web-9", priority=1)
+    web = Patient(Policy(max_ejected=share), of=PeerSet("web", [peer(0), peer(1), backup], generation=1))
+    web.fails(0, 1)
+    assert web.ejected == ejected
+
+
 def test_who_left_or_moved_starts_afresh() -> None:
     web = Patient()
     web.fails(3, 4)

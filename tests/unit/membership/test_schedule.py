@@ -8,6 +8,7 @@ import math
 import pytest
 
 from peerdiscover import Answer, Policy
+from peerdiscover.membership.schedule import Schedule
 from tests.unit.tables import EMPTY, FAILED, NOT_FOUND, Told, pods, texts
 
 INF = math.inf
@@ -169,6 +170,16 @@ def test_settling_waits_for_the_floor() -> None:
     assert told.wait >= 1
     told = Told(Policy(hold=1, min_refresh=4)).hears(pods(*range(10))).hears(pods(0)).hears(pods(0))
     assert told.wait == 4
+
+
+def test_peers_end_the_doubling_of_waits_for_a_set_that_is_held() -> None:
+    schedule = Schedule(Policy(jitter=0), lambda: 0.0)
+    for wait in 1, 2, 4:
+        schedule.on_empty(0.0, held=True)
+        assert schedule.due == wait
+    schedule.on_peers(0.0, 5.0)
+    schedule.on_empty(0.0, held=True)
+    assert schedule.due == 1
 
 
 # requests and reports

@@ -57,6 +57,14 @@ def test_when_it_fails_questions_take_over_at_once() -> None:
     assert not told.core.watched  # one watch is enough: it goes on trying
 
 
+def test_a_watch_that_fails_again_and_again_hurries_no_lookup() -> None:
+    told = both()
+    says(told, FAILED, 0)
+    told.hears(pods(0, ttl=30))
+    says(told, FAILED, 3)
+    assert told.core.next_wakeup == 30
+
+
 def test_a_watch_that_works_again_has_the_floor() -> None:
     told = both()
     says(told, FAILED, 0)

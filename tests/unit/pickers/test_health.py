@@ -91,6 +91,12 @@ def test_who_is_on_trial_gets_one_call_at_once(kind: Callable[[], RoundRobin | R
     assert set(keys(picker, 300)) == {"web-0", "web-1", "web-2", "web-3"}
 
 
+def test_who_is_on_trial_and_picked_from_anyway_gets_no_call_beside_that() -> None:
+    view = View(peers(0, 1, 2), ejected=frozenset({"web-1"}), half_open=frozenset({"web-2"}))
+    for _ in range(50):  # each begins at a random place
+        assert len(set(keys(bound(RoundRobin, view), 3))) == 3
+
+
 @pytest.mark.parametrize("eighths", range(1, 8))
 def test_round_robin_gives_who_starts_slowly_its_share_spread_out(eighths: int) -> None:
     picker = bound(RoundRobin, View(peers(0, 1, 2), weights={"web-2": eighths / 8}))
