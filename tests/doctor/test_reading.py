@@ -249,6 +249,16 @@ def test_values_of_the_wrong_type_end_in_no_traceback(value: object) -> None:
             findings([*m.all, one], name)
 
 
+@pytest.mark.parametrize("field", ["protocol", "port"])
+def test_a_port_beside_an_odd_one_is_mended(field: str) -> None:
+    m = Manifests()
+    ports = m.service["spec"]["ports"]
+    ports[0]["port"] = 80
+    ports[1][field] = [{}]
+    (finding,) = (one for one in findings(m.all) if one.code == "PD303")
+    assert "'port': 8080" in str(finding.change)
+
+
 def test_ports_as_strings_are_said_to_be_none() -> None:
     m = Manifests()
     m.service["spec"]["ports"][0]["port"] = "80"

@@ -29,7 +29,7 @@ def _change(service: Object, selected: list[Object], port: Port, words: str) -> 
     """The patch that mends each port as far as it is known how; these words if it is not for this one."""
     mended = {one.place: _mended(selected, one) for one in service.ports}
     ports = [{**one, **mended.get(place, {})} for place, one in enumerate(service.items("spec.ports"))]
-    taken = {(one.get("protocol") or "TCP", one.get("port")) for one in ports}
+    taken = {(str(one.get("protocol") or "TCP"), str(one.get("port"))) for one in ports}
     if mended[port.place] and len(taken) < len(ports):
         return "leave one of the ports out: two lead to the same number"
     return {"spec": {"ports": ports}} if mended[port.place] else words
