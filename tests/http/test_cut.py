@@ -62,18 +62,21 @@ def test_a_pod_that_sends_without_pause(flavor: str, option: str) -> None:
 
 
 class Talkative:
-    """A connection on which there is always something to read."""
+    """A connection on which there is always something to read; `allowed`: the seconds for that."""
+
+    allowed = 0.0
 
     def get_extra_info(self, _: str) -> None:
         return None
 
-    def read(self, *_: object) -> bytes:
+    def read(self, _: int, timeout: float) -> bytes:
+        self.allowed = timeout
         return b"x"
 
 
 class AsyncTalkative(Talkative):
-    async def read(self, *_: object) -> bytes:  # type: ignore[override]
-        return b"x"
+    async def read(self, most: int, timeout: float) -> bytes:  # type: ignore[override]
+        return super().read(most, timeout)
 
 
 @pytest.mark.anyio
@@ -83,8 +86,10 @@ async def test_the_deadline_is_looked_at_before_each_read() -> None:
     pod = PodPool(PEER, 1.0, lambda: now, core=httpcore)
     token = CURRENT_ATTEMPT.set(Attempt(pod, 0.0, 5.0, None, is_small=True))
     try:
-        blocking, awaited = PodStream(Talkative(), pod), AsyncPodStream(AsyncTalkative(), pod)
+        below, other = Talkative(), AsyncTalkative()
+        blocking, awaited = PodStream(below, pod), AsyncPodStream(other, pod)
         assert blocking.read(1, 60.0) == await awaited.read(1, 60.0) == b"x"
+        assert below.allowed == other.allowed == pytest.approx(0.1)
         now = 5.0
         with pytest.raises(httpcore.ReadTimeout):
             blocking.read(1, 60.0)
