@@ -293,6 +293,20 @@ def test_no_tcp_to_be_had(silent: bool) -> None:
     assert story.now < 105
 
 
+def test_no_third_server_is_asked_over_tcp() -> None:
+    story = Story(FIRST, SECOND, Server("10.96.0.12"))
+    assert story.hears(CUT)
+    story.breaks()
+    story.breaks()
+    assert story.reply.truncated
+
+
+def test_an_optional_question_knows_whose_datagrams_are_lost() -> None:
+    stats = ServerStats()
+    stats.udp_silent[FIRST] = True
+    assert stats.snapshot().prefers_tcp(FIRST, ASKED)
+
+
 def test_tcp_that_failed_last_time_gets_less_time() -> None:
     stats = ServerStats()
     for expected in 1.5, 0.5:
@@ -359,6 +373,14 @@ def test_a_server_that_says_no_over_tcp_is_not_asked_the_same_over_udp() -> None
     story = Story(FIRST, SECOND, bypass_cache=True)
     assert story.hears(answered(code="SERVFAIL"))
     assert (story.attempt.server, story.attempt.tcp) == (FIRST, True)
+
+
+@pytest.mark.parametrize("code", ["FORMERR", "NOTIMP"])
+def test_a_server_that_does_not_understand_over_tcp_is_asked_over_udp(code: str) -> None:
+    story = Story(FIRST, bypass_cache=True)
+    assert story.attempt.tcp
+    assert story.hears(answered(code=code))
+    assert not story.attempt.tcp
 
 
 def test_no_server_and_no_time() -> None:

@@ -157,6 +157,47 @@ def test_no_target_can_be_asked() -> None:
     assert Run("web.prod", table).answer.outcome is Outcome.FAILED
 
 
+@pytest.mark.parametrize(
+    ("v4", "v6", "unresolved"),
+    [
+        (NXDOMAIN, SILENCE, set()),  # there is no such name, whatever the family
+        (a("10.0.0.2"), SILENCE, set()),  # it is there
+        (NODATA, SILENCE, {"web-1"}),  # it may have the other
+    ],
+)
+def test_what_settles_a_target(v4: Reply, v6: Reply, unresolved: set[str]) -> None:
+    table = {(NAME, SRV): srv("web-0", "web-1", glue={"web-0": ["10.0.0.1"]})}
+    answer = Run("web.prod", {**table, (full("web-1"), A): v4, (full("web-1"), AAAA): v6}).answer
+    assert answer.unresolved == unresolved
+    assert any("its address could not be resolved" in line for line in answer.dropped) == bool(unresolved)
+
+
+def test_pods_that_are_new_are_asked_for_first() -> None:
+    run = Run("web.prod", {(NAME, SRV): srv("web-0", "web-9")}, known=KNOWN)
+    assert run.asked[1] == ["A web-9", "AAAA web-9", "A web-0", "AAAA web-0"]
+
+
+@pytest.mark.parametrize(("count", "whole"), [(16, False), (17, True)])
+def test_above_sixteen_hostnames_without_addresses_the_service_is_asked_first(
+    count: int, whole: bool
+) -> None:
+    known = {f"web-{i}": (f"10.0.1.{i}",) for i in range(count)}
+    table = {(NAME, SRV): srv(*known), (NAME, A): a(*(f"10.0.1.{i}" for i in range(count - 1)))}
+    run = Run("web.prod", {**table, (NAME, AAAA): NODATA}, known=known)
+    assert (run.asked[1] == ["A NAME", "AAAA NAME"]) == whole
+    if whole:  # what it does not confirm is asked for by itself
+        assert run.asked[2] == ["A web-16", "AAAA web-16"]
+        run = Run("web.prod:8080", {**table, (NAME, AAAA): NODATA})
+        assert [hostname for hostname, _ in run.pods] == [None] * 16  # with a number no names are needed
+        assert len(run.batches) == 2
+
+
+def test_a_target_that_could_not_be_asked_proves_pods_of_its_family() -> None:
+    """Those of IPv6 are the same pods: each would come in twice once A can be asked again."""
+    table = {(NAME, SRV): srv("10-0-0-1", "fd00--1"), (NAME, A): SILENCE, (NAME, AAAA): a("fd00::1")}
+    assert Run("web.prod", table).answer.outcome is Outcome.FAILED
+
+
 def test_many_hostnames_without_addresses_and_a_named_port() -> None:
     """Those that are known and still there are confirmed at once; the rest is asked for."""
     names = [f"web-{i}" for i in range(60)]
@@ -239,6 +280,21 @@ def test_no_more_than_sixteen_are_asked_for_by_their_own_names() -> None:
     run = Run("web.prod:8080", by_address(SILENCE, "10.0.0.1"), known=known)
     assert len(run.batches[2].questions) == 32
     assert run.answer.unnamed == (Endpoint(("10.0.0.1",), 8080),)
+
+
+def test_no_more_than_eight_are_missed_in_an_srv_answer_that_is_cut() -> None:
+    known = {f"web-{i}": (f"10.0.1.{i}",) for i in range(40)}
+    cut = srv("web-0", glue={"web-0": ["10.0.1.0"]}, truncated=True)
+    run = Run("web.prod:http", {(f"_http._tcp.{NAME}", SRV): cut}, known=known)
+    assert len(run.batches[1].questions) == 16
+
+
+def test_a_family_that_fails_counts_once_in_a_lookup() -> None:
+    table = {**by_address(SILENCE, "10.0.0.1", "10.0.0.2"), (NAME, AAAA): SILENCE}
+    table |= {(full("web-2"), A): a("10.0.0.9"), (full("web-2"), AAAA): SILENCE}
+    run = Run("web.prod:8080", table, known=KNOWN)
+    assert len(run.batches) == 3
+    assert run.history.failures[6] == 1
 
 
 def test_srv_fails_where_no_names_are_known() -> None:
@@ -342,6 +398,21 @@ def test_a_known_pod_of_both_families_where_one_could_not_be_asked() -> None:
     assert run.answer.unnamed == ()
 
 
+def test_a_known_pod_of_a_family_that_could_not_be_asked_is_not_asked_for() -> None:
+    table = {**by_address(SILENCE, "10.0.0.1"), (NAME, AAAA): SILENCE}
+    run = Run("web.prod:8080", table, known={"web-0": ("10.0.0.1",), "web-3": ("fd00::3",)})
+    assert (len(run.batches), run.answer.gone) == (2, set())
+
+
+def test_known_names_do_not_let_addresses_of_the_other_family_in() -> None:
+    known = {"web-0": ("10.0.0.1", "fd00::1")}
+    table = {**by_address(SILENCE, "10.0.0.1"), (NAME, A): SILENCE, (NAME, AAAA): a("fd00::1", "fd00::7")}
+    assert Run("web.prod:8080", table, known=known).answer.unnamed == ()
+    known = {"web-0": ("fd00::1",)}
+    unnamed = Run("web.prod:8080", table, known=known).answer.unnamed
+    assert [endpoint.addresses for endpoint in unnamed] == [("fd00::7",)]
+
+
 def test_one_family_only_is_asked_for() -> None:
     table = {(NAME, A): a("10.0.0.1"), (NAME, AAAA): a("fd00::1")}
     run = Run("web.prod:8080", table, family="ipv6")
@@ -411,6 +482,24 @@ def test_addresses_cut_short_over_tcp_keep_their_order() -> None:
     assert run.answer.outcome is Outcome.PARTIAL
     assert not run.answer.ordered
     assert [address for _, address in run.pods] == ["10.0.0.9", "10.0.0.1", "10.0.0.5"]
+
+
+def test_a_family_cut_short_says_nothing_against_what_it_lacks() -> None:
+    cut = a("fd00::9", truncated=True)
+    table = {**by_address(SILENCE, "10.0.0.1"), (NAME, AAAA): cut}
+    assert Run("web.prod:8080", table, known={"web-0": ("10.0.0.1", "fd00::1")}).pods == [
+        ("web-0", "10.0.0.1 fd00::1")
+    ]
+    # Pods without hostnames are those of IPv4: that IPv6 was cut does not matter.
+    assert Run("web.prod:8080", {**by_address(NODATA, "10.0.0.1"), (NAME, AAAA): cut}).answer.outcome is (
+        Outcome.RESOLVED
+    )
+
+
+def test_ipv4_cut_short_before_its_first_address_is_ipv4_all_the_same() -> None:
+    cut = replace(a("10.0.0.1"), addresses=(), truncated=True)
+    run = Run("web.prod:8080", {(NAME, SRV): NODATA, (NAME, A): cut, (NAME, AAAA): a("fd00::1")})
+    assert run.answer.outcome is Outcome.FAILED
 
 
 def test_known_names_missing_from_a_cut_answer_are_asked_for() -> None:
@@ -743,6 +832,8 @@ def test_the_priority_of_an_srv_record_goes_into_its_endpoint() -> None:
     glue = {"a.example.": ("10.0.0.1",), "z.example.": ("10.0.0.2",)}
     reply = replace(srv("a"), services=records, glue=glue)
     assert [e.priority for e in Run(question, {(question, SRV): reply}).answer.endpoints] == [10, 20]
+    twice = replace(reply, services=(records[0], records[0]._replace(priority=30)))
+    assert [e.priority for e in Run(question, {(question, SRV): twice}).answer.endpoints] == [10]
 
 
 @pytest.mark.parametrize("service", ["web.prod:http", "web.prod", "web.prod:8080"])

@@ -132,6 +132,8 @@ def test_refusals(code: str) -> None:
 def test_a_reply_that_refers_to_other_servers_is_no_answer() -> None:
     with pytest.raises(RcodeError, match="other servers"):
         read(answered(authority=("local. 5 NS ns.local.",), flags=dns.flags.QR), ASKED, 7)
+    own = read(answered(authority=("local. 5 NS ns.local.",)), ASKED, 7)
+    assert own.status is ReplyStatus.NODATA  # it answers for the zone itself
 
 
 def test_aliases() -> None:
@@ -179,6 +181,8 @@ def test_a_ttl_with_the_highest_bit_counts_as_zero() -> None:
         (answered()[:2] + b"\xa8" + answered()[3:], "wrong opcode"),
         (answered(ASKED, f"{NAME} 5 A 10.0.0.1")[:-13], "malformed"),
         (answered()[:20], "malformed"),
+        (struct.pack("!HHHHHH", 7, 0x8400, 0, 0, 0, 0), "another question's name"),
+        (answered(ASKED, *(f"{NAME} 5 A 10.0.0.{i}" for i in range(101)))[:-1], "too long for a second look"),
     ],
 )
 def test_junk(wire: bytes, why: str) -> None:

@@ -168,5 +168,5 @@ class QueryMixin:
         """The answer, with the pods whose names are gone."""
         ttls = [ttl for ttl in self._gone.values() if ttl is not None]
         gone = {"gone": frozenset(self._gone), "gone_ttl": max(ttls, default=None)}
-        unresolved = frozenset(self._builder.unresolved) - self._gone.keys()
+        unresolved = frozenset(self._builder.unresolved)
         return self._builder.answer(outcome, endpoints, **gone, unresolved=unresolved, **rest)
