@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable, Iterable
@@ -197,6 +198,17 @@ def test_stop_before_delay_sees_the_pause_that_is_to_come() -> None:
     with pytest.raises(OSError, match="refused"):
         web.run(web.attempts(stop=stop_before_delay(5), wait=wait_fixed(3)))
     assert web.pauses == [3]
+    web = Web().has(0)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop_before_delay(5), wait=wait_fixed(6)))
+    assert web.pauses == []
+
+
+def test_a_wait_without_an_end_is_none() -> None:
+    web = Web().has(0)
+    with pytest.raises(OSError, match="refused"):
+        web.run(web.attempts(stop=stop_after_attempt(3), wait=wait_fixed(math.inf)))
+    assert (len(web.failed), web.pauses) == (3, [])
 
 
 def test_stop_after_delay_counts_from_the_beginning() -> None:
@@ -344,6 +356,19 @@ def test_changes_that_bring_nobody_do_not_restart_the_patience() -> None:
         web.run(web.attempts(), at_pause=at_pause)
     assert web.pauses == [60, 35, 10]
     assert web.now - began == 75
+
+
+def test_a_set_that_empties_again_has_all_the_patience_again() -> None:
+    web = Web()
+    changes = iter([(50, [0]), (0, []), (0, [1])])
+
+    def at_pause() -> None:
+        seconds, numbers = next(changes)
+        web.now += seconds
+        web.has(*numbers)
+
+    assert web.run(web.attempts(stop=stop_never, wait=wait_fixed(1)), until(1), at_pause=at_pause) == [0, 1]
+    assert web.pauses == [60, 1, 60]
 
 
 def test_a_set_that_empties_between_attempts_keeps_the_notes() -> None:

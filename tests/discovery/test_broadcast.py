@@ -28,7 +28,7 @@ from peerdiscover import (
     Policy,
 )
 from peerdiscover.discovery._drivers import call_in_tasks, call_in_threads
-from peerdiscover.discovery.broadcast import Broadcast, RollingBroadcast
+from peerdiscover.discovery.broadcast import Broadcast, Receipt, RollingBroadcast
 from tests.unit.tables import peer, peers
 from tests.waiting import LONG
 
@@ -161,6 +161,32 @@ def test_a_peer_that_joins_while_the_next_round_is_chosen() -> None:
     assert isinstance(first, Broadcast)
     assert (first.next(), first.next(), first.next()) == (peer(0), peer(1), None)
     assert steps.receipt().joined == (peer(0), peer(1), peer(2))
+
+
+def _finished(step: object) -> Receipt[int]:
+    """The receipt of a round in which all return."""
+    assert isinstance(step, Broadcast)
+    while (one := step.next()) is not None:
+        step.returned(one, 0)
+    receipt: Receipt[int] = step.receipt(peers(), None)
+    return receipt
+
+
+def test_rounds_end_with_the_time_and_after_a_lookup_without_a_change() -> None:
+    now = peers(0, 2, me=2)
+    steps: RollingBroadcast[int] = RollingBroadcast(lambda: now, 32, False, deadline=10.0)
+    steps.on_change(Change.between(peers(), now))
+    steps.record(_finished(steps.step(0, 5)))
+    assert steps.step(1, 5) == 5  # until the next lookup
+    assert steps.step(9, 5) == 1  # no longer than there is time
+    assert steps.step(10, 5) is None
+    now = peers(0, 1, 2, me=2, generation=2)
+    steps.refreshed()
+    steps.record(_finished(steps.step(2, 5)))
+    assert steps.step(2, 5) == 5
+    steps.refreshed()
+    assert steps.step(2, 5) is None
+    assert (list(steps.receipt().results), steps.receipt().joined) == ([peer(0), peer(1)], ())
 
 
 def test_raise_errors() -> None:

@@ -171,3 +171,12 @@ def test_deadline_and_waker_are_looked_at_before_each_read() -> None:
             backend.wake()  # what has come already may still be read from a socket that was shut down
             with pytest.raises(CancelledError):
                 stream.read(1)
+
+
+def test_a_wake_while_it_reads_is_no_end_of_what_the_server_sends(there: Address) -> None:
+    """A socket that was shut down reads like one that the server has closed."""
+    backend = InterruptibleBackend(lambda: time.monotonic() + LONG)
+    with closing(backend.connect_tcp(*there[1])) as stream:
+        threading.Timer(0.2, backend.wake).start()  # most likely while it reads; before it is the same
+        with pytest.raises(CancelledError):
+            stream.read(1)
