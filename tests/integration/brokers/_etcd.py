@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
 
 from peerdiscover.brokers import HostPort
 
@@ -18,13 +17,10 @@ PORT, LANES, KEEPS, CONSUMES = 2379, 1, True, False
 class Etcd3gw:
     """The driver takes one host, and resolves it again with each connection."""
 
-    def __init__(self, pods: Pods, options: Options) -> None:
-        self._prefix = f"{options['client']}/"
-        self._client = self.connect(pods, options)
-
-    def connect(self, _pods: Pods, options: Options) -> Any:
+    def __init__(self, _pods: Pods, options: Options) -> None:
         service = HostPort(options["service"], PORT)
-        return Etcd3Client(*service, timeout=3)
+        self._client = Etcd3Client(*service, timeout=3)
+        self._prefix = f"{options['client']}/"
 
     def write(self, _lane: int, text: str) -> None:
         self._client.put(self._prefix + text, text)
@@ -36,8 +32,9 @@ class Etcd3gw:
 
 
 class Naive(Etcd3gw):
-    def connect(self, pods: Pods, _options: Options) -> Any:
-        return Etcd3Client(*pods[0], timeout=3)
+    def __init__(self, pods: Pods, options: Options) -> None:
+        super().__init__(pods, options)
+        self._client = Etcd3Client(*pods[0], timeout=3)
 
 
 CLIENTS = {"etcd3gw": Etcd3gw, "naive: etcd3gw, the first pod": Naive, "naive: etcd3gw, one address": Naive}
