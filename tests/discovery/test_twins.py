@@ -80,3 +80,7 @@ def test_resolving_once() -> None:
     assert signature(resolve) == signature(aresolve)
     assert inspect.iscoroutinefunction(aresolve)
     assert not inspect.iscoroutinefunction(resolve)
+
+
+def test_start_takes_wait_by_position_too() -> None:
+    assert inspect.signature(Discovery.start).bind(None, False).arguments["wait"] is False

@@ -46,7 +46,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
 
     _new_runtime = TaskRuntime
 
-    async def start(self, *, wait: bool = True) -> Self:
+    async def start(self, wait: bool = True) -> Self:
         """Begin refreshing and, unless `wait` is false, wait as entering does; `aclose()` ends it.
 
         One that is open is left as it is: a second `start` only waits, if the first one still does.

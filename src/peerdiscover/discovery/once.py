@@ -40,7 +40,7 @@ _TOO_SHORT = 0.1
 _AMPLE = 1.0
 """A lookup with so much time (s) shows what each server does."""
 _LAST = 0.3
-"""The time (s) that the last wait leaves to the last lookup."""
+"""The time (s) that the last wait leaves to the last lookup, and the share of a timeout below a second."""
 
 
 def resolve(
@@ -178,7 +178,7 @@ class OneShot:
     def _backoff(self, state: RetryCallState) -> float:
         wait = min(0.1 * 2.0 ** min(state.attempt_number, 5), 1.0) * (0.5 + random.random() / 2)
         # The last wait is shortened, so that the time is used to its end.
-        latest = self._left() - _LAST
+        latest = self._left() - _LAST * min(1.0, self._timeout)
         return min(wait, latest) if latest >= _TOO_SHORT else wait
 
     def _give_up(self, _: object) -> None:

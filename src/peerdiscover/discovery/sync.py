@@ -46,7 +46,7 @@ class Discovery(_BaseDiscovery[ThreadedRuntime]):
 
     _new_runtime = ThreadedRuntime
 
-    def start(self, *, wait: bool = True) -> Self:
+    def start(self, wait: bool = True) -> Self:
         """Begin refreshing and, unless `wait` is false, wait as entering does; `close()` ends it.
 
         One that is open is left as it is: a second `start` only waits, if the first one still does.
