@@ -403,6 +403,16 @@ def test_threads_refuse_what_is_no_function() -> None:
             web.call(not_called, on=OSError)
 
 
+@pytest.mark.anyio
+async def test_tasks_refuse_what_is_no_function() -> None:
+    not_called: Any = 80
+    async with AsyncDiscovery(NAMES_AT_80) as web:
+        with pytest.raises(ConfigurationError, match=r"broadcast\(80\): expected a function"):
+            await web.broadcast(not_called)
+        with pytest.raises(ConfigurationError, match=r"call\(80\): expected a function"):
+            await web.call(not_called, on=OSError)
+
+
 def test_threads_and_a_coroutine_that_nothing_awaits() -> None:
     with Discovery("web", source=Changing(*NAMES)) as web:
         receipt = web.broadcast(lambda p: _awaited(p) if p.port else None)

@@ -147,6 +147,7 @@ def test_what_is_wrong_is_said_at_once(once: Callable[..., PeerSet]) -> None:
         {"timeout": 0},
         {"timeout": -1},
         {"timeout": float("nan")},
+        {"timeout": None},
         {"source": 5},
         {"service": "web.prod.wrong"},
         {"service": ""},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from peerdiscover.peers import Peer
 
-from ._user_code import awaitable, check_function, finished
+from ._user_code import awaitable, check_callable, check_function, finished
 from .broadcast import Broadcast, Receipt, RollingBroadcast
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ async def call_in_tasks(
     import anyio
     from anyio.lowlevel import checkpoint_if_cancelled
 
+    check_callable("broadcast", call)
     cancelled = anyio.get_cancelled_exc_class()
 
     async def work() -> None:

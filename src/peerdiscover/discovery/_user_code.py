@@ -21,10 +21,15 @@ def check_discovery(discovery: object, kind: type) -> None:
         raise ConfigurationError(f"discovery={quoted(discovery)}: expected {a} {kind.__name__}{write}")
 
 
-def check_function(method: str, function: object, instead: str = "AsyncDiscovery") -> None:
-    """Raise `ConfigurationError` unless it can be called, and its result need not be awaited."""
+def check_callable(method: str, function: object) -> None:
+    """Raise `ConfigurationError` unless it can be called."""
     if not callable(function):
         raise ConfigurationError(f"{method}({quoted(function)}): expected a function")
+
+
+def check_function(method: str, function: object, instead: str = "AsyncDiscovery") -> None:
+    """Raise `ConfigurationError` unless it can be called, and its result need not be awaited."""
+    check_callable(method, function)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__):
         raise ConfigurationError(
             f"{method}({quoted(function)}): a coroutine function; use {instead} to await it"

@@ -20,7 +20,7 @@ from peerdiscover.peers import Change, Peer, PeerSet
 from ._base import _BaseDiscovery
 from ._drivers import broadcast_in_tasks
 from ._tasks import Changes, TaskRuntime
-from ._user_code import awaitable
+from ._user_code import awaitable, check_callable
 from .attempts import AsyncAttempts, FailoverOptions
 from .broadcast import Late, Receipt
 
@@ -134,6 +134,7 @@ class AsyncDiscovery(_BaseDiscovery[TaskRuntime]):
         **options: Unpack[FailoverOptions],
     ) -> T:
         """The result of `await fn(peer)`, with failover. The `options` are those of `attempts`."""
+        check_callable("call", fn)
         async for attempt in self.attempts(on, **options):
             with attempt as peer:
                 return await awaitable(fn(peer))
