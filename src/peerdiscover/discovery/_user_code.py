@@ -30,7 +30,7 @@ def check_callable(method: str, function: object) -> None:
 def check_function(method: str, function: object, instead: str = "AsyncDiscovery") -> None:
     """Raise `ConfigurationError` unless it can be called, and its result need not be awaited."""
     check_callable(method, function)
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__):
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         raise ConfigurationError(
             f"{method}({quoted(function)}): a coroutine function; use {instead} to await it"
         )
