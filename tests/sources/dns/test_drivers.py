@@ -19,9 +19,11 @@ from peerdiscover.answers import Answer, LookupRequest
 from peerdiscover.errors import Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.sources._server import Server as Nameserver
-from peerdiscover.sources.dns import DNS, _exchange
+from peerdiscover.sources.dns import DNS, _drivers, _exchange
 from peerdiscover.sources.dns._drivers import MAX_IN_FLIGHT, _exchanges, _SelectorDriver, _TaskDriver
+from peerdiscover.sources.dns._exchange import Transmission
 from peerdiscover.sources.dns._remembered import ServerStats
+from peerdiscover.sources.dns._sockets import PendingQuery
 from peerdiscover.sources.dns._types import Batch, Question, RecordType
 from tests.waiting import LONG, one_of_ten
 
@@ -90,6 +92,27 @@ def test_a_batch_may_be_larger_than_what_is_asked_at_once(look: Look) -> None:
     assert len(answer.endpoints) == 12
     # By their texts: on a busy machine one is sent again, with another id.
     assert len({query[2:] for _, query, _ in server.queries}) == 25
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_no_more_are_asked_at_once(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_open: set[PendingQuery] = set()
+    counts: list[int] = []
+
+    class Counted(PendingQuery):
+        def __init__(self, transmission: Transmission) -> None:
+            super().__init__(transmission)
+            is_open.add(self)
+            counts.append(len(is_open))
+
+        def close(self) -> None:
+            is_open.discard(self)
+            super().close()
+
+    monkeypatch.setattr(_drivers, "PendingQuery", Counted)
+    with Server(without_glue(MAX_IN_FLIGHT)) as server:
+        look(DNS([server.nameserver]), timeout=LONG)
+    assert max(counts) == MAX_IN_FLIGHT
 
 
 def test_questions_without_an_answer_do_not_keep_others_from_being_asked(look: Look) -> None:

@@ -14,6 +14,7 @@ from peerdiscover.sources._server import Server
 from peerdiscover.sources.dns._answer_builder import LookupConfig
 from peerdiscover.sources.dns._hints import hint
 from peerdiscover.sources.dns._remembered import NameHistory
+from peerdiscover.sources.dns._target_rules import label_beneath
 from peerdiscover.sources.dns._types import Question, RecordType, Reply, Srv
 
 from ._lookups import AAAA, NAME, NODATA, NXDOMAIN, SILENCE, SRV, A, Run, a, alias, full, srv
@@ -782,6 +783,11 @@ def test_targets_in_the_zone_that_a_server_rewrites() -> None:
     other = "web-0.web.prod.svc.corp.example."
     run = Run("web.prod:8080", {(NAME, SRV): srv((other, 8080), glue={other: ["10.0.0.1"]})})
     assert run.pods == [("web-0", "10.0.0.1")]
+
+
+def test_a_target_ends_in_a_domain() -> None:
+    assert label_beneath("web-0.web.prod.svc.other.", (NAME,)) == "web-0"
+    assert label_beneath("web-0.web.prod.svc.", (NAME,)) is None
 
 
 def test_targets_elsewhere_are_accepted_where_the_user_says_so() -> None:

@@ -406,6 +406,12 @@ def watched_in_a_thread(source: Kubernetes) -> Iterator[tuple[list[Answer], Canc
         assert not thread.is_alive()
 
 
+def test_a_request_that_was_cancelled_before_asks_nothing() -> None:
+    with Fake(stays()) as fake:
+        assert next(iter(Kubernetes(fake.url).watch(replace(ASK, cancelled=lambda: True))), None) is None
+        assert not fake.requests
+
+
 def test_a_server_that_never_shakes_hands(take: Take) -> None:
     """Nothing of the connection is left open (see the fixture that looks at each test)."""
     with Fake(stays()) as fake:
