@@ -32,6 +32,7 @@ from peerdiscover import (
     aresolve,
     resolve,
 )
+from peerdiscover.discovery.once import OneShot
 from peerdiscover.testing import HeadlessService
 from tests.waiting import LONG
 
@@ -52,6 +53,16 @@ def once(request: pytest.FixtureRequest) -> Callable[..., PeerSet]:
         return anyio.run(lambda: aresolve(service, **options), backend=backend)
 
     return awaited
+
+
+def test_a_second_opinion_is_asked_for_at_once() -> None:
+    one = OneShot("web", Script(), 5.0, None)
+    first_attempt = SimpleNamespace(attempt_number=1)
+    for answer, at_once in (EMPTY, True), (FAILED, False):
+        assert not one.next_request(0.0).second_opinion
+        assert one.apply(answer, 0.0) is None
+        assert (one.retrying()["wait"](first_attempt) == 0) is at_once
+        one._second_opinion = False
 
 
 def test_it_gives_the_set(once: Callable[..., PeerSet]) -> None:

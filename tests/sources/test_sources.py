@@ -16,6 +16,7 @@ from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 from peerdiscover.sources import DNS, Fallback, FunctionSource, Kubernetes, Static, source_for
+from peerdiscover.sources._calling import merge_fallback
 from peerdiscover.sources.dns._source import MAX_NAMES
 
 ASK = LookupRequest(ServiceName.parse("web"))
@@ -25,6 +26,14 @@ def ask(source: FunctionSource) -> Answer:
     answer = source.lookup(ASK)
     assert isinstance(answer, Answer)
     return answer
+
+
+def test_two_sources_are_hopeless_only_if_both_are() -> None:
+    wrong, late = Answer.failed(ConfigurationError("no port")), Answer.failed("no answer")
+    for first, second in (wrong, wrong), (wrong, late), (late, wrong):
+        error = merge_fallback(first, second).error
+        assert isinstance(error, ConfigurationError) is (first is second)
+        assert " - and then: " in str(error)
 
 
 def test_a_fixed_list() -> None:

@@ -749,6 +749,8 @@ def test_reserved_blocks_that_clusters_use(address: str) -> None:
         ("169.254.7.1", "0.0.0.0/0", False),
         ("127.0.0.1", "0.0.0.0/0", False),
         ("224.0.0.1", "0.0.0.0/0", False),
+        ("0.0.0.1", "0.0.0.0/0", False),
+        ("255.255.255.255", "0.0.0.0/0", False),
     ],
 )
 def test_networks_admit_what_they_name(address: str, network: str, admitted: bool) -> None:

@@ -340,3 +340,12 @@ def test_the_union_after_any_changes(events: list[tuple[str, str, list[Any]]]) -
         assert len(found.endpoints) == len(who)
         expected = Outcome.RESOLVED if everybody else Outcome.EMPTY if model else Outcome.NOT_FOUND
         assert found.outcome is expected
+
+
+def test_pods_without_uids_that_share_a_hostname_are_not_paired_at_random() -> None:
+    """Nothing says which of two addresses of IPv6 is that of the one of IPv4."""
+    v4 = a_slice("a", pod("10.0.0.1", uid=None, hostname="web"))
+    for v6 in (["fd00::1"], ["fd00::1", "fd00::2"]):
+        pods = [pod(address, uid=None, hostname="web") for address in v6]
+        found = addresses(answer(v4, a_slice("b", *pods, addressType="IPv6")))
+        assert found == {("10.0.0.1", "fd00::1") if len(v6) == 1 else ("10.0.0.1",)}
