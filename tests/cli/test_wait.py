@@ -178,7 +178,8 @@ def test_a_pod_ip_that_is_no_address() -> None:
 @pytest.mark.parametrize(
     ("name", "namespace", "text"),
     [
-        (NAME, "moon", "set PEERDISCOVER_NAMESPACE"),
+        (NAME, "moon", "namespace, which is moon; if that is wrong, set PEERDISCOVER_NAMESPACE"),
+        (NAME, "", "namespace, which is not known: set PEERDISCOVER_NAMESPACE"),
         ("static:10.0.0.1:80", "prod", "--self needs a Service of the cluster"),
         ("web.example.:80", "prod", "--self needs a Service of the cluster"),
     ],

@@ -68,10 +68,11 @@ def this_pod(service: ServiceName, namespace: str | None, cluster_domain: str | 
     identity = environment.identity(service)
     declared = _declared_addresses(environ)
     if identity.name is None:
+        own = environment.namespace()
+        why = f"which is {own}; if that is wrong," if own else "which is not known:"
         raise ConfigurationError(
-            f"{quoted(str(service))}: --self needs a Service of this pod's own namespace, which is "
-            f"{environment.namespace() or 'not known'}; if that is wrong, set PEERDISCOVER_NAMESPACE "
-            "(from metadata.namespace)"
+            f"{quoted(str(service))}: --self needs a Service of this pod's own namespace, {why} "
+            "set PEERDISCOVER_NAMESPACE (from metadata.namespace)"
         )
     if not (declared or identity.addresses):
         raise ConfigurationError(

@@ -85,7 +85,7 @@ class _BaseDiscovery(_PickerMixin[R]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} can be neither pickled nor copied: it has a "
+            f"{type(self).__name__} objects can be neither pickled nor copied: each has a "
             "refresher of its own; make one in each process"
         )
 
