@@ -26,6 +26,7 @@ from peerdiscover import (
     ClosedError,
     ConfigurationError,
     Discovery,
+    Endpoint,
     LookupRequest,
     NoPeersError,
     OrdinalNotFoundError,
@@ -890,6 +891,16 @@ def test_a_timeout_that_is_no_number_of_seconds(timeout: Any) -> None:
             with pytest.raises(ConfigurationError, match=rf"{name}\(timeout=.*expected seconds") as caught:
                 call()
             assert len(str(caught.value)) < 200
+
+
+def test_pickers_pick_what_more_is_known_of_the_same_pods() -> None:
+    zone: str | None = None
+    with Discovery("web", source=lambda: [Endpoint(("10.0.0.1",), 80, "web-0", zone=zone)]) as web:
+        picker = web.round_robin()
+        assert picker.pick().zone is None
+        zone = "a"
+        web.refresh()
+        assert (picker.pick().zone, web.peers.generation) == ("a", 1)
 
 
 def test_an_argument_of_a_picker_that_cannot_be_hashed() -> None:

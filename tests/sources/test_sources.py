@@ -16,7 +16,7 @@ from peerdiscover.errors import ConfigurationError, Outcome
 from peerdiscover.names import ServiceName
 from peerdiscover.peers import Peer
 from peerdiscover.sources import DNS, Fallback, FunctionSource, Kubernetes, Static, source_for
-from peerdiscover.sources._calling import merge_fallback
+from peerdiscover.sources._calling import Cancellation, merge_fallback
 from peerdiscover.sources.dns._source import MAX_NAMES
 
 ASK = LookupRequest(ServiceName.parse("web"))
@@ -26,6 +26,17 @@ def ask(source: FunctionSource) -> Answer:
     answer = source.lookup(ASK)
     assert isinstance(answer, Answer)
     return answer
+
+
+def test_who_asks_to_be_told_of_a_cancellation_after_it_is_told_at_once() -> None:
+    told = []
+    cancellation = Cancellation()
+    cancellation.add_callback(lambda: told.append("before"))
+    cancellation.add_callback(lambda: told.append("removed"))()
+    cancellation.cancel()
+    cancellation.add_callback(lambda: told.append("after"))
+    cancellation.cancel()
+    assert told == ["before", "after"]
 
 
 def test_two_sources_are_hopeless_only_if_both_are() -> None:
