@@ -56,7 +56,9 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     What ends a moment after the test has its time to do so: the machine may be busy.
     """
     threads, descriptors = _threads(), _descriptors()
+    terminate = signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, terminate)  # the command has one that would keep the run from its end
     assert logging.getLogger("peerdiscover").propagate, "no later test would see the log"
     if request.node.get_closest_marker("may_leak"):
         return

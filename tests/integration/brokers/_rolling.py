@@ -20,6 +20,8 @@ from tests.waiting import LONG
 STEADY = 6
 """Seconds that a pod is ready before the next one goes: more than the TTL of 5 s. `minReadySeconds` would say
 so, but it holds for no update of pods that are started in parallel, and most clusters must be."""
+PATIENCE = 4 * LONG
+"""Seconds that a client has to begin, and to come back: three servers in Java start beside it."""
 NAIVE = 10.0
 """Seconds that a naive line has to come back once all pods are. It is not asked to."""
 
@@ -97,7 +99,7 @@ def serve(
 def ready(cluster: Cluster, servers: Workload) -> list[PodInfo]:
     """Its pods, once all are ready; an error has the end of what each of them printed."""
     try:
-        return servers.wait(timeout=4 * LONG)
+        return servers.wait(timeout=PATIENCE)
     except TimeoutError as error:
         for pod in servers.pods():
             error.add_note(f"{pod.name}:\n{cluster.log_of(pod.uid).read_text(errors='replace')[-2000:]}")
@@ -160,7 +162,7 @@ def clients_of(module: Path) -> tuple[str, list[str]]:
 @contextlib.contextmanager
 def _load(cluster: Cluster, options: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """A client's process, with the /etc/resolv.conf of a pod; it ends with the block."""
-    options["patience"] = NAIVE if options["client"].startswith("naive") else LONG
+    options["patience"] = NAIVE if options["client"].startswith("naive") else PATIENCE
     program = [sys.executable, "-m", f"{__package__}._load", json.dumps(options)]
     command = ["ip", "netns", "exec", cluster.name, *program]
     load = subprocess.Popen(
@@ -176,7 +178,7 @@ def _load(cluster: Cluster, options: dict[str, Any]) -> Iterator[subprocess.Pope
 def _line(load: subprocess.Popen[str]) -> Any:
     """The next line that it prints; it is killed, and fails, if that takes longer than it may."""
     assert load.stdout is not None
-    watchdog = threading.Timer(5 * LONG, load.kill)
+    watchdog = threading.Timer(PATIENCE + LONG, load.kill)
     watchdog.start()
     try:
         line = load.stdout.readline()

@@ -1,4 +1,4 @@
-"""memcached: each key stays with its pod, wherever that is."""
+"""memcached: each key is with its pod, wherever that is."""
 
 from __future__ import annotations
 
