@@ -25,7 +25,7 @@ from tests.cli.running import COMMAND, SECONDS, environment
 from tests.tools.certificates import Authority
 from tests.tools.cluster import ApiError, Cluster
 from tests.tools.cluster._account import ENVIRONMENT, with_account
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 from ._pod import Pod
 
@@ -189,7 +189,7 @@ def test_a_token_that_is_exchanged_in_time_and_one_that_is_late(
         assert "401" in secrets.show(late.status.error, late.explain(), late.status)
 
         lookups = in_time.status.lookups
-        eventually(lambda: in_time.status.lookups > lookups + 1, timeout=30)
+        eventually(lambda: in_time.status.lookups > lookups + 1)
         assert in_time.status.failures == 0, "refused, read again, and nobody noticed"
         secrets.show(in_time.explain(), in_time.status)
 
@@ -205,7 +205,7 @@ def test_with_a_fallback_a_right_that_comes_late_is_used(
     cluster.statefulset("web", 2, namespace=namespace).wait(2)
     source = Fallback(pod.source(), DNS([cluster.nameserver], namespace=namespace))
     with Discovery("auto:web:http", source=source) as web:
-        web.wait(2, timeout=30)
+        web.wait(2, timeout=LONG)
         assert web.status.next_refresh < math.inf, "DNS is asked"
         assert "may not be read" in secrets.show(web.status.watch_error)
         over_dns = list(web.peers)

@@ -46,7 +46,7 @@ def says(
 ) -> dict[str, Any]:
     """Waits until the last thing that a member said is what is wanted."""
     try:
-        eventually(lambda: bool(said := told(cluster, pod, namespace)) and wanted(said[-1]), 30)
+        eventually(lambda: bool(said := told(cluster, pod, namespace)) and wanted(said[-1]))
     except AssertionError as error:
         raise AssertionError(f"{error}; {pod} said:\n{printed(cluster, pod, namespace)}") from None
     return told(cluster, pod, namespace)[-1]
@@ -140,7 +140,7 @@ def test_waiting_for_oneself_is_in_vain_where_only_ready_pods_are_published(
         container=LISTENS,
     )
     web.until(lambda pods: len(pods) == 1)
-    eventually(lambda: "status " in printed(cluster, "web-0", web.namespace), 30)
+    eventually(lambda: "status " in printed(cluster, "web-0", web.namespace))
     output = printed(cluster, "web-0", web.namespace)
     assert "status 1" in output
     assert "publishNotReadyAddresses: true" in output
@@ -196,12 +196,12 @@ def test_a_pod_that_may_not_read_and_must_ends_with_what_to_apply(
     script = f"{shlex.join(wait)}; echo status $?; exec sleep 600"
     client = statefulset("client", 1, command=["sh", "-c", script])
     client.wait(1)
-    eventually(lambda: "status " in printed(cluster, "client-0", namespace), 30)
+    eventually(lambda: "status " in printed(cluster, "client-0", namespace))
     output = printed(cluster, "client-0", namespace)
     assert "status 2" in output
     manifest = output.rpartition("`kubectl apply -f -`:\n")[2].partition("status 2")[0]
     cluster.api.apply(manifest)
-    eventually(lambda: cluster.exec("client-0", namespace, wait).returncode == 0, 30)
+    eventually(lambda: cluster.exec("client-0", namespace, wait).returncode == 0)
 
 
 def test_members_in_a_cluster_of_another_domain(own_cluster: Callable[..., Cluster]) -> None:

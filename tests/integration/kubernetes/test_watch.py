@@ -24,7 +24,7 @@ from peerdiscover import (
 )
 from peerdiscover.sources.kubernetes._rbac import forbidden_text
 from tests.tools.cluster import Cluster, Workload
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 
 @dataclass
@@ -72,7 +72,7 @@ def shown(peers: PeerSet) -> list[tuple[object, ...]]:
 
 
 def there_are(web: Discovery, count: int) -> None:
-    eventually(lambda: len(web.peers) == count, 30)
+    eventually(lambda: len(web.peers) == count)
 
 
 def test_a_statefulset_grows_goes_and_comes_back(
@@ -107,7 +107,7 @@ async def test_a_rolling_restart_awaited(reader: Reader, statefulset: Callable[.
         before = {peer.key: peer.address for peer in web.peers}
         pods.restart()
         seen = set[str]()
-        async for change in web.changes(timeout=30):
+        async for change in web.changes(timeout=LONG):
             seen |= {peer.key for peer in change.after if peer.address != before[peer.key]}
             assert {peer.key for peer in change.after} <= {"web-0", "web-1", "web-2"}
             if len(change.after) == 3 and len(seen) == 3:
@@ -307,7 +307,7 @@ def test_a_server_that_refuses_watches_that_begin_with_all_that_is_there(
             assert source._server_state.no_watch_list
             assert len(web.peers) == 2
             pods.scale(3)
-            web.wait(3, 30)
+            web.wait(3, LONG)
             assert web.status.failures == 0
 
 

@@ -22,7 +22,7 @@ from peerdiscover import (
     resolve,
 )
 from tests.tools.cluster import Cluster, Workload
-from tests.waiting import eventually
+from tests.waiting import LONG, eventually
 
 HERE = Identity(zone="zone-b")
 
@@ -90,7 +90,7 @@ def test_a_picker_follows_the_pods_of_its_zone(zonal: Cluster, statefulset: Call
         web.scale(1)
         (pod,) = web.wait(1)
         assert pod.zone == "zone-a"  # the first node, where all have equally many
-        eventually(lambda: [peer.address for peer in found.peers] == [pod.ip], 30)
+        eventually(lambda: [peer.address for peer in found.peers] == [pod.ip])
         assert prefer.pick().address == pod.ip
         with pytest.raises(NoPeersError, match="none is in zone-b"):
             only.pick()
@@ -121,7 +121,7 @@ def test_a_pod_is_told_its_zone_by_its_manifest(zonal: Cluster, statefulset: Cal
     pods = client.wait(3)
     here = {pod.name: {p.name for p in web.pods() if p.zone == pod.zone} for pod in pods}
     for pod, names in here.items():
-        eventually(lambda pod=pod: "\n" in zonal.logs(pod, client.namespace), 30)  # type: ignore[misc]
+        eventually(lambda pod=pod: "\n" in zonal.logs(pod, client.namespace))  # type: ignore[misc]
         assert zonal.logs(pod, client.namespace).split() == sorted(names)
 
 
@@ -174,7 +174,7 @@ def test_a_service_without_endpoints_is_no_server_without_zones(
         assert len(found.refresh()) == 0
         web.scale(3)
         web.wait(3)
-        found.wait(3, timeout=30)
+        found.wait(3, timeout=LONG)
         assert told(found.peers) == by_zone(web)["zone-b"]
 
 
@@ -202,7 +202,7 @@ def test_over_the_api_everybodys_zone_is_told_and_the_own_one_is_that_of_oneself
             assert {found.round_robin(zone=zone).pick().address for _ in range(12)} == others
         assert {found.rendezvous(zone="only").pick(str(i)).zone for i in range(50)} == {own}
         web.scale(3)  # one in each zone: there is nobody else in the own one
-        eventually(lambda: len(found.peers) == 3, 30)
+        eventually(lambda: len(found.peers) == 3)
         assert {found.round_robin(zone="prefer").pick().ordinal for _ in range(12)} == {0, 2}
         with pytest.raises(NoPeersError, match=f"no peer is in {own}; there are 1 in zone-., 1 in zone-"):
             found.round_robin(zone="only").pick()
@@ -218,7 +218,7 @@ def test_zones_outlive_the_way_over_to_dns(cluster: Cluster, statefulset: Callab
         assert set(before.values()) == {"zone-a", "zone-b", "zone-c"}
         cluster.stop_part("apiserver")
         try:
-            eventually(lambda: "Watch failed" in found.explain(), 30)
+            eventually(lambda: "Watch failed" in found.explain())
             found.refresh()
             assert {peer.key: peer.zone for peer in found.peers} == before
             assert f"from {cluster.nameserver}" in found.explain()

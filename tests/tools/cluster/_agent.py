@@ -117,13 +117,17 @@ class Agent:
         task.add_done_callback(self._tasks.discard)
 
     def _node(self, item: Json) -> str:
-        """Where its controller has the fewest pods, so that three replicas stand in three zones."""
+        """Where its controller has the fewest pods, so that three replicas stand in three zones.
+
+        One that ends does not count: its replacement may come before or after the last of it.
+        """
         if node := item["spec"].get("nodeName"):
             return str(node)
         wanted = item["spec"].get("nodeSelector", {}).get("topology.kubernetes.io/zone")
         nodes = [node for node, zone in self.options.nodes.items() if wanted in (None, zone)]
         mine = _owner(item)
-        taken = Counter(pod.node for pod in self.pods.values() if _owner(pod.item) == mine)
+        others = [pod for pod in self.pods.values() if _owner(pod.item) == mine and not pod.ending.is_set()]
+        taken = Counter(pod.node for pod in others)
         return min(nodes, key=lambda node: taken[node])
 
     def addresses(self, address: str) -> list[str]:
