@@ -21,6 +21,8 @@ SERVER = "Kafka"
 PORT, LANES, KEEPS, CONSUMES = 9092, 3, True, True
 WAIT = 10
 """Seconds for one acknowledgement."""
+SOON = {"metadata_max_age_ms": 1000}
+"""A consumer that comes before the topic is known everywhere would look again after five minutes."""
 
 
 class _Topic:
@@ -50,7 +52,7 @@ class KafkaPython(_Topic):
     def read(self) -> Iterable[str]:
         if self._consumer is None:
             servers = brokers.kafka(self._pods)
-            group = {"group_id": self._topic, "auto_offset_reset": "earliest"}
+            group = {"group_id": self._topic, "auto_offset_reset": "earliest", **SOON}
             self._consumer = kafka.KafkaConsumer(self._topic, bootstrap_servers=servers, **group)
         for records in self._consumer.poll(500).values():
             for record in records:
@@ -75,7 +77,7 @@ class Aiokafka(_Topic):
     async def _read(self) -> list[str]:
         if self._consumer is None:
             servers = brokers.kafka(self._pods)
-            group = {"group_id": self._topic, "auto_offset_reset": "earliest"}
+            group = {"group_id": self._topic, "auto_offset_reset": "earliest", **SOON}
             self._consumer = aiokafka.AIOKafkaConsumer(self._topic, bootstrap_servers=servers, **group)
             await self._consumer.start()
         found = await self._consumer.getmany(timeout_ms=500)
