@@ -20,6 +20,7 @@ COMPUTED = {
     "Job": {"job-name", "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index"},
 }
 """Labels that Kubernetes gives to the pods of such a workload."""
+ALL_COMPUTED = frozenset(label for labels in COMPUTED.values() for label in labels)
 
 
 def at(data: object, path: str) -> Any:

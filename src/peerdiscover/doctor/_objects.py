@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from ._object import COMPUTED, TEMPLATES, Object, at, items, strings
+from ._object import ALL_COMPUTED, TEMPLATES, Object, at, items, strings
 
 MAKE_NOTHING = {
     *("Certificate", "Issuer", "ClusterIssuer", "ExternalSecret", "SealedSecret", "SecretStore"),
@@ -115,7 +115,7 @@ class Objects:
         found = [
             self._by_label.get((namespace, pair), [])
             for pair in labels.items()
-            if pair[0] not in set().union(*COMPUTED.values())
+            if pair[0] not in ALL_COMPUTED
         ]
         return min(found, key=len) if found else self.workloads(namespace)
 
