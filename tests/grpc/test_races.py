@@ -18,6 +18,7 @@ from peerdiscover.grpc._async_calls import UnaryStreamCall, UnaryUnaryCall
 from peerdiscover.grpc._dispatch import Attempt, Dispatch
 from peerdiscover.grpc._state import ChannelState
 from peerdiscover.grpc._sync_calls import PodCall
+from tests.discovery._script import run_script
 from tests.waiting import LONG, eventually
 
 NAME = "static:web-0=10.0.0.1:80,web-1=10.0.0.2:80"
@@ -393,3 +394,50 @@ def test_what_gRPC_refuses_ends_the_lease() -> None:  # noqa: N802 - its name
         with pytest.raises(ValueError, match="no such option"):
             dispatch(channel).next(0.0)
         assert picker.leases == []
+
+
+# A signal
+
+
+INTERRUPTED = """
+import random, signal, sys, time
+from tests.grpc.test_races import PodCall, Started, dispatch, grpc, state
+
+class Boom(Exception):
+    pass
+
+def boom(*_):
+    raise Boom
+
+signal.signal(signal.SIGALRM, boom)
+with state() as channel:
+    start = Started()
+    call = PodCall(dispatch(channel), start)
+    start.calls[0].ends(grpc.StatusCode.OK)
+    start.calls[0].tells()
+    uses = {
+        "waits": lambda: call.code(),
+        "calls back": lambda: call.add_callback(print),
+        "reads": lambda: next(call),
+        "cancels": lambda: call.cancel(),
+    }
+    use, deadline, done = uses[sys.argv[1]], time.monotonic() + 8, 0
+    while done < 2_500 and time.monotonic() < deadline:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 8e-4)
+            while True:
+                use()
+        except Boom:
+            done += 1
+        if call._lock._is_owned():
+            print("the lock is held after", done, "interrupts")
+            break
+    signal.setitimer(signal.ITIMER_REAL, 0)
+print(done > 100)
+"""
+
+
+@pytest.mark.parametrize("use", ["waits", "calls back", "reads", "cancels"])
+def test_a_signal_handler_that_raises_leaves_the_lock_of_a_call_free(use: str) -> None:
+    """gRPC's thread would wait for it for ever: the lock that is entered is C code."""
+    assert run_script(INTERRUPTED, use) == "True\n"

@@ -4,8 +4,10 @@ Invariants:
 
 * The caller waits in its own thread. What follows an attempt is decided where gRPC says that it ended, in
   gRPC's thread; pauses and further attempts have a thread of their own, which the usual call does not need.
-* `_condition` is held where an attempt begins, is answered or ends: what an attempt answers that is given up
-  at that moment has not been seen, and a call that is cancelled at that moment goes to no other pod.
+* `_lock` is held where an attempt begins, is answered or ends: what an attempt answers that is given up at
+  that moment has not been seen, and a call that is cancelled at that moment goes to no other pod.
+* What is entered is the lock itself, in C. A `Condition` is entered by Python code, and a signal handler that
+  raises in there would leave the lock held: gRPC's thread would wait for it for ever.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Attempts(Call):
 
     def __init__(self, dispatch: Dispatch, start: Callable[[Attempt], Any]) -> None:
         super().__init__(dispatch, start)
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         try:
             step = dispatch.next(monotonic())
         except NoPeersError as error:
@@ -46,10 +49,10 @@ class Attempts(Call):
 
     def _begin(self, attempt: Attempt) -> None:
         call = self._start(attempt)
-        with self._condition:
+        with self._lock:
             if not self._cancelled:
                 self._call, self._attempt = call, attempt
-                self._condition.notify_all()
+                self._changed.notify_all()
         if self._cancelled:
             call.cancel()
         call.add_done_callback(partial(self._on_done, attempt))
@@ -57,7 +60,7 @@ class Attempts(Call):
     def _on_done(self, attempt: Attempt, call: Any) -> None:
         attempt.release()
         code, details = call.code(), call.details()
-        with self._condition:
+        with self._lock:
             again = self._dispatch.ended(attempt, call, code, details, monotonic()) and not self._ended
             if again:
                 self._call = None
@@ -84,16 +87,16 @@ class Attempts(Call):
 
     def _end(self, call: Any) -> bool:
         """It ended as this call did. Return whether it had not ended before."""
-        with self._condition:
+        with self._lock:
             if self._ended:
                 return False
             self._call, self._ended = call, True
-            self._condition.notify_all()
+            self._changed.notify_all()
         self._run_callbacks()
         return True
 
     def cancel(self) -> bool:
-        with self._condition:
+        with self._lock:
             if self._ended:
                 return False
             self._cancelled, call = True, self._call
@@ -106,19 +109,19 @@ class Attempts(Call):
 
     def _current(self) -> Any:
         """Return the call on a pod, or how it ended, once there is one."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._call is not None)
+        with self._lock:
+            self._changed.wait_for(lambda: self._call is not None)
             return self._call
 
     def _stands(self, call: Any) -> bool:
         """Whether there is no attempt after this one, which has ended."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._ended or self._call is not call)
+        with self._lock:
+            self._changed.wait_for(lambda: self._ended or self._call is not call)
             return self._call is call
 
     def _last(self, timeout: float | None = None) -> Any:
         """Return the call of the last attempt once it has ended."""
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._ended, timeout):
+        with self._lock:
+            if not self._changed.wait_for(lambda: self._ended, timeout):
                 raise grpc.FutureTimeoutError
             return self._call

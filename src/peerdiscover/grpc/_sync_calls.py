@@ -40,7 +40,7 @@ class PodCall(Attempts, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # no
                 if self._stands(call):
                     raise
                 continue
-            with self._condition:
+            with self._lock:
                 if self._call is call:
                     self._dispatch.answered(self._attempt)
                     return response
@@ -53,7 +53,7 @@ class PodCall(Attempts, grpc.Call, grpc.Future):  # type: ignore[type-arg]  # no
                 return metadata
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
-        with self._condition:
+        with self._lock:
             if not self._ended:
                 self._callbacks.append(callback)
             return not self._ended

@@ -143,7 +143,9 @@ class HeadlessService:
         self._vip: Pod | None = None
         self._allocator = self._new_allocator()
         self._rng = random.Random(self._name)  # so that pods have the same names in each run
-        self._received = threading.Condition()
+        # The lock is entered, not the Condition, in whose Python code a time limit of a test could strike.
+        self._queries_lock = threading.Lock()
+        self._received = threading.Condition(self._queries_lock)
         self.queries: list[Query] = []
         """The questions that the nameserver received, oldest first. May be cleared."""
         zone = Zone(self.cluster_domain, self._ttl, pod_names=self._publication.pod_names)
@@ -275,7 +277,7 @@ class HeadlessService:
 
     def wait_for_queries(self, count: int = 1, timeout: float = 5.0) -> None:
         """Wait until `queries` holds that many; raise `TimeoutError` after `timeout` seconds."""
-        with self._received:
+        with self._queries_lock:
             if not self._received.wait_for(lambda: len(self.queries) >= count, timeout):
                 raise TimeoutError(f"{len(self.queries)} of {count} queries after {timeout} s")
 
@@ -288,7 +290,7 @@ class HeadlessService:
 
     def _respond(self, data: bytes, transport: Transport, source: tuple[str, int]) -> bytes | None:
         if query := Query.of(data, transport, source):
-            with self._received:
+            with self._queries_lock:
                 self.queries.append(query)
                 self._received.notify_all()
         return self.dns.respond(data, transport=transport)
