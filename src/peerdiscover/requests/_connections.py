@@ -10,17 +10,20 @@ Invariants, as of `peerdiscover.http._connections`:
 * An attempt ends when its response has been read, or its connection is closed: urllib3 then gives the
   connection back to its pool, or closes it. (http.client closes it sooner if the response ends with the
   connection; that is before the attempt is `reading`.)
-* Until the head of a response each write and read has what is left of the attempt.
+* Until the head of a response each write and read has what is left of the attempt, and none begins after its
+  deadline: a pod that sends without pause never lets a read time out.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPResponse as _Response
 from time import monotonic
 from typing import Any
 
@@ -33,6 +36,42 @@ from peerdiscover.http._attempts import Attempt, PodPool, current_attempt
 from peerdiscover.http._tcp import KEEPALIVE, is_closed_by_other_side, set_user_timeout
 
 _KEPT_FOR = 4.0  # seconds: below the 5 s after which uvicorn and others close, to be first
+
+
+class _Head(io.RawIOBase):
+    """What http.client's buffer reads from: while the head of a response comes, until the deadline."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, attempt: Attempt) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._attempt = attempt
+        self._timeout = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def readinto(self, buffer: Any) -> Any:
+        attempt = self._attempt
+        if not attempt.received:
+            if attempt.pod.clock() >= attempt.deadline:
+                raise TimeoutError("the time for this attempt has expired")
+            self._sock.settimeout(attempt.within(self._timeout))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(_Response):
+    """What http.client reads a response with, in an attempt that has a deadline."""
+
+    def __init__(self, sock: socket.socket, **options: Any) -> None:
+        super().__init__(sock, **options)
+        self.fp = io.BufferedReader(_Head(self.fp.detach(), sock, current_attempt()))
 
 
 class PodConnection(HTTPConnection):
@@ -90,8 +129,9 @@ class PodConnection(HTTPConnection):
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's differs from http.client's
         attempt, sock, timeout = current_attempt(), self.sock, self.timeout
         self.timeout = attempt.within(timeout)
+        self.response_class = _TimedResponse if attempt.deadline < math.inf else _Response
         response = super().getresponse()
-        if self.timeout != timeout:
+        if attempt.deadline < math.inf:
             with suppress(OSError):  # closed, if there is nothing more to read
                 sock.settimeout(timeout)
         attempt.received = True
