@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 
 from tests.http._pods import Pod, Pods, Request, pods, scripted
 from tests.tools.certificates import Authority
@@ -177,6 +178,38 @@ def test_a_body_that_ends_with_its_connection(library: str) -> None:
     with scripted(lines_until_close) as service, web(library, service.source) as client:
         service[0].go.set()
         assert client.get().text == "line\n"
+
+
+def drips(pod: Pod, sock: socket.socket, _: Request) -> bool:
+    """A head whose end is far: each byte comes long before a read times out."""
+    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000:
+        sock.sendall(bytes([byte]))
+        if pod.go.wait(0.02):
+            break
+    return False
+
+
+@pytest.mark.parametrize("option", ["total_timeout", "attempt_timeout"])
+def test_a_pod_that_sends_its_head_byte_by_byte(library: str, option: str) -> None:
+    options: dict[str, Any] = {option: 0.5}
+    with scripted(drips) as service, web(library, service.source, **options) as client:
+        with pytest.raises((requests.Timeout, TimeoutError)):
+            client.post()
+        service[0].go.set()
+
+
+def rubbish(_: Pod, sock: socket.socket, __: Request) -> bool:
+    sock.sendall(b"\x1b[31mHTTP" + b"x" * 5_000 + b" 200 OK\r\n\r\n")
+    return False
+
+
+def test_what_a_pod_wrote_colours_no_terminal_and_fills_no_log(library: str) -> None:
+    with scripted(rubbish) as service, web(library, service.source) as client:
+        with pytest.raises(client.error) as error:
+            client.post()
+        for text in (str(error.value), *error.value.__notes__):
+            assert text.isprintable()
+            assert len(text) < 700
 
 
 def test_a_lease_lasts_until_the_response_was_read(library: str) -> None:

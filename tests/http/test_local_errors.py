@@ -135,3 +135,17 @@ def test_a_head_that_is_too_large(flavor: str) -> None:
             client.get()
         assert len(service.requests) == 1
         assert blames_no_pod(client)
+
+
+def rubbish(_: Pod, sock: socket.socket, __: Request) -> bool:
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\x01" + b"\x1b[31m" * 1_000 + b"\r\n\r\n")
+    return False
+
+
+def test_what_a_pod_wrote_colours_no_terminal_and_fills_no_log(flavor: str) -> None:
+    with scripted(rubbish) as service, web(flavor, service.source) as client:
+        with pytest.raises(client.api.RemoteProtocolError) as error:
+            client.post()
+        for text in (str(error.value), *error.value.__notes__):
+            assert text.isprintable()
+            assert len(text) < 700

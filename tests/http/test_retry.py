@@ -116,6 +116,16 @@ def test_tried_ones_are_passed_over() -> None:
     assert choose(state, turns(PEERS[0], PEERS[0], PEERS[1]), lambda: PEERS) is PEERS[1]
 
 
+def test_backups_are_tried_in_the_order_of_their_priority() -> None:
+    priorities = 10, 30, 20, 20
+    peers = [Peer(f"db-{i}", f"10.0.0.{i}", 80, priority=priority) for i, priority in enumerate(priorities)]
+    state, tried = retry_state(), list[int]()
+    while (peer := choose(state, lambda: peers[0], lambda: peers)) is not None and len(tried) < 4:
+        tried.append(peer.priority)
+        after(state, AttemptOutcome.UNSENT, peer=peer)
+    assert tried == [10, 20, 20, 30]
+
+
 def test_a_picker_that_insists_is_overruled() -> None:
     state = retry_state()
     after(state, AttemptOutcome.UNSENT, peer=PEERS[0])

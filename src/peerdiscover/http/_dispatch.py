@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from peerdiscover._text import printable
 from peerdiscover.discovery._changes import Pause
 from peerdiscover.errors import NoPeersError
 from peerdiscover.peers import Peer
@@ -240,7 +241,7 @@ class Dispatch:
         after = self._retry_after(response)
         if after is None or not self._others_left(peer, now):
             return True
-        what = f"503, Retry-After: {after}"
+        what = f"503, Retry-After: {printable(after, 40)}"
         failed = FailedAttempt(peer, what, now - attempt.started_at, sent=True)
         if self._retry.record(failed, AttemptOutcome.UNAVAILABLE, now) is not None:
             self._retry.failed.pop()  # it is the response, and not a failure before it

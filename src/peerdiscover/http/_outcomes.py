@@ -10,9 +10,12 @@ import errno
 import ssl
 from collections.abc import Callable, Iterator
 
+from peerdiscover._text import printable
+
 from ._attempts import Attempt
 from ._retry import AttemptOutcome
 
+_MAX_MESSAGE = 500  # characters
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 # What OpenSSL calls an answer to its hello that is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
@@ -49,8 +52,12 @@ def counts_as_pod_failure(attempt: Attempt, outcome: AttemptOutcome, is_timeout:
 
 
 def message_of(error: BaseException) -> str:
-    """Return what the error says, or what the first of its causes does that says something."""
-    return next((message for cause in causes_of(error) if (message := str(cause))), "")
+    """Return what the error says, or what the first of its causes does that says something.
+
+    It is made printable: the HTTP library may quote what the pod sent.
+    """
+    said = (message for cause in causes_of(error) if (message := str(cause)))
+    return printable(next(said, ""), _MAX_MESSAGE)
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:

@@ -145,7 +145,7 @@ class RetryState:
 
         The picker is asked first, at most once for each of the `others`, who are all that there are. It
         may give the same pods again and again, or leave out those that failed elsewhere: once an attempt
-        failed, any other pod will do.
+        failed, any other pod will do, by its SRV priority.
         """
         peer, all_others = None, others()
         if self._paused and all(other in self._tried or is_connecting(other) for other in all_others):
@@ -164,6 +164,7 @@ class RetryState:
                 return peer
         if self.failed or (peer is not None and is_full(peer)):
             untried = [other for other in all_others if other not in self._tried and not is_connecting(other)]
+            untried.sort(key=lambda other: other.priority)  # RFC 2782: the lowest number first
             other = next((other for other in untried if not is_full(other)), None)
             if other is not None or self.failed:
                 return other or next(iter(untried), None)
