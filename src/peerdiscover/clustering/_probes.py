@@ -10,8 +10,10 @@ Invariants:
 
 from __future__ import annotations
 
-import time
+import socket
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from peerdiscover._text import quoted
@@ -33,15 +35,37 @@ def http_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[P
     client = httpx.Client(**_options(path, timeout))
 
     def probe(peer: Peer) -> Standing:
-        end = time.monotonic() + timeout
-        with client.stream("POST", peer.url(path)) as response:
-            body = bytearray()
-            for part in response.iter_raw():
-                body += part
-                if len(body) > LARGEST:
-                    break
-                if time.monotonic() > end:
-                    raise TimeoutError(f"the answer took longer than {timeout} s")
+        # httpx limits each read, and a program that sends a byte at a time never lets one time out.
+        sockets, late = list[socket.socket](), threading.Event()
+
+        def cut() -> None:
+            late.set()
+            for sock in sockets:
+                with suppress(OSError):  # it was closed meanwhile
+                    sock.shutdown(socket.SHUT_RDWR)
+
+        def trace(event: str, info: dict[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                sockets.append(info["return_value"].get_extra_info("socket"))
+                if late.is_set():
+                    cut()
+
+        timer = threading.Timer(timeout, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            with client.stream("POST", peer.url(path), extensions={"trace": trace}) as response:
+                body = bytearray()
+                for part in response.iter_raw():
+                    body += part
+                    if len(body) > LARGEST:
+                        break
+        except httpx.TransportError as error:
+            if late.is_set():
+                raise TimeoutError(f"the answer took longer than {timeout} s") from error
+            raise
+        finally:
+            timer.cancel()
         return _read(response.status_code, bytes(body))
 
     return probe
@@ -55,14 +79,15 @@ def ahttp_probe(path: str = "/peerdiscover", timeout: float = 2.0) -> Callable[[
     client = httpx.AsyncClient(**_options(path, timeout))
 
     async def probe(peer: Peer) -> Standing:
-        with anyio.fail_after(timeout):
+        status, body = 0, bytearray()
+        with anyio.fail_after(timeout) as scope:
             async with client.stream("POST", peer.url(path)) as response:
-                body = bytearray()
+                status = response.status_code
                 async for part in response.aiter_raw():
                     body += part
                     if len(body) > LARGEST:
-                        break
-        return _read(response.status_code, bytes(body))
+                        scope.cancel()  # `break` would leave httpx's generators to the garbage collector
+        return _read(status, bytes(body))
 
     return probe
 

@@ -3,6 +3,7 @@
 Invariants:
 
 * A kind that may not be read is an item with the account and the verb, and the others are read all the same.
+* Reading ends in time, however slowly or without pause the API server sends.
 * The token goes nowhere but to the pod's own API server, and is never shown, not even if that sends it back.
 """
 
@@ -19,6 +20,7 @@ from peerdiscover._text import printable
 from peerdiscover.errors import ConfigurationError
 from peerdiscover.sources.environment import Environment
 from peerdiscover.sources.kubernetes._config import find_cluster
+from peerdiscover.sources.kubernetes._network import InterruptibleBackend
 from peerdiscover.sources.kubernetes._rbac import forbidden_text, who_was_refused
 from peerdiscover.sources.kubernetes._redaction import Redactor
 
@@ -65,11 +67,12 @@ def read_namespace(
         redactor = config.redactor
         authorization = config.authorization(time.monotonic())
         headers = {"accept": "application/json"} | ({"authorization": authorization} if authorization else {})
-        with httpcore.ConnectionPool(ssl_context=config.ssl_context()) as pool:
+        backend = InterruptibleBackend(lambda: end)
+        with httpcore.ConnectionPool(ssl_context=config.ssl_context(), network_backend=backend) as pool:
             while left:
                 kind, plural = left[0], plural_of(left[0])
                 url = f"{config.server}/{KINDS[kind]}/namespaces/{namespace}/{plural}"
-                status, body = _get(pool, url, headers, end - time.monotonic())
+                status, body = _get(pool, url, headers)
                 body = redactor.raw(body)
                 left.pop(0)
                 what = f"{plural} of {namespace}"
@@ -94,7 +97,8 @@ def read_namespace(
                     refused = said
     except FAILURES as error:
         # For all kinds alike: that there is no server, no token, no answer.
-        first = redactor.text(str(error)).partition(". ")[0] or type(error).__name__
+        said = "no answer in time" if isinstance(error, TimeoutError) else redactor.text(str(error))
+        first = said.partition(". ")[0] or type(error).__name__
         unread |= dict.fromkeys(left, f"the API server: {printable(first, 300)}")
         if isinstance(error, ConfigurationError):
             refused = refused or str(error)
@@ -108,14 +112,9 @@ def plural_of(kind: str) -> str:
     return f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s"
 
 
-def _get(
-    pool: httpcore.ConnectionPool, url: str, headers: Mapping[str, str], seconds: float
-) -> tuple[int, bytes]:
-    """Status and body, at most a byte more than `MAX_BYTES`."""
-    if seconds <= 0:
-        raise TimeoutError("no answer in time")
-    timeout = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
-    with pool.stream("GET", url, headers=list(headers.items()), extensions={"timeout": timeout}) as response:
+def _get(pool: httpcore.ConnectionPool, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Status and body, little more than `MAX_BYTES` of it."""
+    with pool.stream("GET", url, headers=list(headers.items())) as response:
         body = bytearray()
         for chunk in response.iter_stream():
             body += chunk

@@ -98,6 +98,18 @@ def floods(some: bytes, *parts: bytes) -> Script:
     return act
 
 
+def drips(connection: socket.socket) -> None:
+    """Sends a head whose end is far: each byte comes long before a read times out. It gives up in the end."""
+    connection.settimeout(0.02)
+    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000:
+        connection.sendall(bytes([byte]))
+        try:
+            if not connection.recv(1):
+                return
+        except TimeoutError:
+            pass
+
+
 class Fake:
     """Serves one request after the other by a script; the last one serves all that follow."""
 
