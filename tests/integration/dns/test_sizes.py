@@ -82,7 +82,7 @@ def test_addresses_that_do_not_come_along_are_asked_for(count: int) -> None:
 
 
 def test_a_large_set_whose_addresses_do_not_come_along_grows_with_each_lookup() -> None:
-    """A named port behind BIND: sixteen are asked for at a time, those that nobody knows yet first."""
+    """A named port behind BIND: each pod is asked for by its own name, those that nobody knows yet first."""
     with (
         Bind() as server,
         Discovery(f"{SERVICE}:http", source=_published(server, 40), policy=policy(timeout=5)) as web,

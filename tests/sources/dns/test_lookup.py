@@ -190,6 +190,7 @@ def test_above_sixteen_hostnames_without_addresses_the_service_is_asked_first(
         assert run.asked[2] == ["A web-16", "AAAA web-16"]
         run = Run("web.prod:8080", {**table, (NAME, AAAA): NODATA})
         assert [hostname for hostname, _ in run.pods] == [None] * 16  # with a number no names are needed
+        assert "more than 16 pods, whose SRV records come without addresses" in str(run.answer.warnings)
         assert len(run.batches) == 2
 
 
@@ -797,6 +798,14 @@ def test_targets_elsewhere_are_accepted_where_the_user_says_so() -> None:
     refused = Run("web.prod:8080", table).answer
     assert "DNS(targets='any') accepts it" in str(refused.dropped)
     assert Run("web.prod:8080", table, any_target=True).pods == [("db.other", "10.0.0.1")]
+
+
+def test_that_a_target_elsewhere_is_not_beneath_the_service_does_not_say_that_it_is_gone() -> None:
+    table = {(NAME, SRV): SILENCE, (NAME, A): a("10.0.0.2"), (NAME, AAAA): NODATA}
+    known = {"db.other": ("10.0.0.1",), "web-1": ("10.0.0.3",)}
+    run = Run("web.prod:8080", table, known=known, any_target=True)
+    assert run.answer.gone == {"web-1"}
+    assert Run("web.prod:8080", table, known=known).answer.gone == {"web-1", "db.other"}
 
 
 LIVE = "live.service.consul."

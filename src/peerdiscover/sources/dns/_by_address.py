@@ -112,10 +112,12 @@ class AddressLookup(SrvLookup):
         if srv is not None and srv.is_negative:
             history.skip_srv = SKIP_SRV
         if any(target.hostname for target in targets.values()):
-            self._builder.warnings[
-                f"{self._name} has more pods than an SRV answer holds: peers are known by address, "
-                "not by hostname"
-            ] = None
+            why = "more pods than an SRV answer holds"
+            if srv is not None and not srv.truncated:
+                why = f"more than {MAX_OWN_NAMES} pods, whose SRV records come without addresses"
+            self._builder.warnings[f"{self._name} has {why}: peers are known by address, not by hostname"] = (
+                None
+            )
 
     def _verdict(self, replies: Mapping[int, Reply], srv: Reply | None) -> Answer:
         """No family has addresses: are there no pods, or is it unknown?"""

@@ -142,6 +142,8 @@ class QueryMixin:
             addresses, resolved = self._addresses(name, by_name[name])
             if addresses and port is not None:
                 endpoints += [Endpoint(some, port, label, name) for some in one_for_each_pod(addresses)]
+            elif self._config.in_cluster and self._config.any_target and "." in label:
+                continue  # a target elsewhere, perhaps, of which it says nothing what is beneath the service
             elif resolved and not any(r.status is ReplyStatus.ANSWER for r in by_name[name].values()):
                 self._is_gone(label, by_name[name])
         return endpoints
