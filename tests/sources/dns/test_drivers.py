@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import resource
 import socket
 import threading
@@ -226,7 +227,7 @@ def test_silence_of_all(look: Look) -> None:
         answer = look(DNS([server.nameserver]), timeout=0.6)
         took = time.monotonic() - began
     assert answer.outcome is Outcome.FAILED
-    assert f"{server.nameserver}: no answer in 0.3 s" in str(answer.error)
+    assert re.search(rf"{server.nameserver}: no answer in 0\.[23] s", str(answer.error))
     assert answer.servers == (server.nameserver,)
     assert took > 0.55
 
