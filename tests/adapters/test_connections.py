@@ -15,6 +15,8 @@ import pytest
 import requests
 
 from tests.http._pods import Pod, Pods, Request, pods, scripted
+from tests.http.test_local_errors import rubbish
+from tests.sources.kubernetes.test_drivers import drips
 from tests.tools.certificates import Authority
 from tests.waiting import LONG, eventually
 
@@ -180,27 +182,20 @@ def test_a_body_that_ends_with_its_connection(library: str) -> None:
         assert client.get().text == "line\n"
 
 
-def drips(pod: Pod, sock: socket.socket, _: Request) -> bool:
-    """A head whose end is far: each byte comes long before a read times out."""
-    for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000:
-        sock.sendall(bytes([byte]))
-        if pod.go.wait(0.02):
-            break
+def a_head_in_drops(_: Pod, sock: socket.socket, __: Request) -> bool:
+    drips(sock)
     return False
 
 
 @pytest.mark.parametrize("option", ["total_timeout", "attempt_timeout"])
 def test_a_pod_that_sends_its_head_byte_by_byte(library: str, option: str) -> None:
     options: dict[str, Any] = {option: 0.5}
-    with scripted(drips) as service, web(library, service.source, **options) as client:
-        with pytest.raises((requests.Timeout, TimeoutError)):
-            client.post()
-        service[0].go.set()
-
-
-def rubbish(_: Pod, sock: socket.socket, __: Request) -> bool:
-    sock.sendall(b"\x1b[31mHTTP" + b"x" * 5_000 + b" 200 OK\r\n\r\n")
-    return False
+    with (
+        scripted(a_head_in_drops) as service,
+        web(library, service.source, **options) as client,
+        pytest.raises((requests.Timeout, TimeoutError)),
+    ):
+        client.post()
 
 
 def test_what_a_pod_wrote_colours_no_terminal_and_fills_no_log(library: str) -> None:

@@ -914,16 +914,10 @@ def test_an_argument_of_a_picker_that_cannot_be_hashed() -> None:
 
 
 INTERRUPTED = """
-import random, signal, sys, threading, time
-from peerdiscover import Discovery, Peer, ResolutionTimeoutError
+import sys, threading
+from peerdiscover import Discovery
+from tests.interrupts import interrupt
 
-class Boom(Exception):
-    pass
-
-def boom(*_):
-    raise Boom
-
-signal.signal(signal.SIGALRM, boom)
 web = Discovery("web.prod:80", source=lambda: ["10.0.0.1:80"]).start()
 peer = web.peers[0]
 calls = {
@@ -932,18 +926,7 @@ calls = {
     "picker": lambda: (web._runtime.pickers.__init__(web._runtime.view), web.round_robin()),
     "subscribe": lambda: web.on_change(print)(),
 }
-call, deadline, done = calls[sys.argv[1]], time.monotonic() + 8, 0
-while done < 2_500 and time.monotonic() < deadline:
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 8e-4)
-        while True:
-            call()
-    except Boom:
-        done += 1
-    if web._runtime._rlock._is_owned():
-        print("the lock is held after", done, "interrupts")
-        break
-signal.setitimer(signal.ITIMER_REAL, 0)
+done = interrupt(calls[sys.argv[1]], web._runtime._rlock._is_owned)
 other = threading.Thread(target=lambda: web.status, daemon=True)
 other.start()
 other.join(30)

@@ -400,16 +400,10 @@ def test_what_gRPC_refuses_ends_the_lease() -> None:  # noqa: N802 - its name
 
 
 INTERRUPTED = """
-import random, signal, sys, time
+import sys
 from tests.grpc.test_races import PodCall, Started, dispatch, grpc, state
+from tests.interrupts import interrupt
 
-class Boom(Exception):
-    pass
-
-def boom(*_):
-    raise Boom
-
-signal.signal(signal.SIGALRM, boom)
 with state() as channel:
     start = Started()
     call = PodCall(dispatch(channel), start)
@@ -421,18 +415,7 @@ with state() as channel:
         "reads": lambda: next(call),
         "cancels": lambda: call.cancel(),
     }
-    use, deadline, done = uses[sys.argv[1]], time.monotonic() + 8, 0
-    while done < 2_500 and time.monotonic() < deadline:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 8e-4)
-            while True:
-                use()
-        except Boom:
-            done += 1
-        if call._lock._is_owned():
-            print("the lock is held after", done, "interrupts")
-            break
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    done = interrupt(uses[sys.argv[1]], call._lock._is_owned)
 print(done > 100)
 """
 
