@@ -115,9 +115,8 @@ class AddressLookup(SrvLookup):
             why = "more pods than an SRV answer holds"
             if srv is not None and not srv.truncated:
                 why = f"more than {MAX_OWN_NAMES} pods, whose SRV records come without addresses"
-            self._builder.warnings[f"{self._name} has {why}: peers are known by address, not by hostname"] = (
-                None
-            )
+            warning = f"{self._name} has {why}: peers are known by address, not by hostname"
+            self._builder.warnings[warning] = None
 
     def _verdict(self, replies: Mapping[int, Reply], srv: Reply | None) -> Answer:
         """No family has addresses: are there no pods, or is it unknown?"""
