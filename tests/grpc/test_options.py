@@ -246,6 +246,41 @@ def test_cancelling_a_task_that_waits_for_pods() -> None:
         web.run(cancelled())
 
 
+@pytest.mark.parametrize("whole_task", [True, False])
+def test_cancelling_a_call_whose_attempt_has_failed_just_now(*, whole_task: bool) -> None:
+    with caller("asyncio", lambda: [refusing()]) as web:
+        assert isinstance(web, AsyncCaller)
+
+        async def cancelled() -> None:
+            call = web.stub["Say"](b"", wait_for_ready=True)
+            task = asyncio.ensure_future(_response(call))
+            call._call.add_done_callback(lambda _: (task if whole_task else call).cancel())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert call.cancelled()
+            assert not call.cancel()
+            assert await call.code() is grpc.StatusCode.CANCELLED
+
+        web.run(cancelled())
+
+
+def test_cancelling_a_call_that_was_answered() -> None:
+    with pods(1) as service, caller("asyncio", service.source) as web:
+        assert isinstance(web, AsyncCaller)
+
+        async def answered() -> None:
+            call = web.stub["Say"](b"", timeout=LONG)
+            ended = asyncio.Event()
+            call._call.add_done_callback(lambda _: ended.set())
+            await asyncio.wait_for(ended.wait(), LONG)
+            assert not call.cancel()
+            assert not call.cancelled()
+            assert await call.code() is grpc.StatusCode.OK
+            assert await call == b"web-0"
+
+        web.run(answered())
+
+
 def test_futures_and_their_callbacks() -> None:
     gone = refusing()
     with pods(1) as service, caller("threads", lambda: [gone, service[0].peer]) as web:

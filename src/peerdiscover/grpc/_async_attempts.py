@@ -28,6 +28,15 @@ from ._errors import LOCALLY_CANCELLED, AsyncEndedCall, status_of
 from ._methods import Call
 
 
+def _code_of(ended: Any) -> Any:
+    """Return the status of a call on a pod that has ended: it is there, though `await` asks for it."""
+    try:
+        ended.code().send(None)
+    except StopIteration as said:
+        return said.value
+    return None
+
+
 class Attempts(Call):
     """The attempts of one call."""
 
@@ -76,16 +85,17 @@ class Attempts(Call):
         """End the call. Return whether it was in flight."""
         if self._ended:
             return False
-        if self._call is None:
-            self._cancelled = True
-            self._end(AsyncEndedCall(*LOCALLY_CANCELLED))
-            if self._pausing is not None:
-                self._pausing.cancel()
-        else:
+        if (call := self._call) is not None:
             # One whose task was cancelled has cancelled itself.
-            self._cancelled = self._call.cancel() or self._call.cancelled()
-            self._end()
-        return self._cancelled
+            self._cancelled = call.cancel() or call.cancelled()
+            if self._cancelled or _code_of(call) is not StatusCode.UNAVAILABLE:
+                self._end()
+                return self._cancelled
+        self._cancelled = True  # between attempts, also where nobody has seen yet that one failed
+        self._end(AsyncEndedCall(*LOCALLY_CANCELLED))
+        if self._pausing is not None:
+            self._pausing.cancel()
+        return True
 
     async def _current(self) -> Any:
         """Return the call on a pod, or the error that it ended with, once there is one."""
