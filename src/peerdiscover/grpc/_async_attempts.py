@@ -91,7 +91,7 @@ class Attempts(Call):
             if self._cancelled or _code_of(call) is not StatusCode.UNAVAILABLE:
                 self._end()
                 return self._cancelled
-        self._cancelled = True  # between attempts, also where nobody has seen yet that one failed
+        self._cancelled = True  # between attempts, also where no task has seen yet that one failed
         self._end(AsyncEndedCall(*LOCALLY_CANCELLED))
         if self._pausing is not None:
             self._pausing.cancel()
