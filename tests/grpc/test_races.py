@@ -236,6 +236,7 @@ class OnPodForTasks:
         calls.append(self)
         self.attempt = attempt
         self.number = len(calls)
+        self.words = f"failed to connect to all addresses; last error: {attempt.pod.target}: refused"
         self.meanwhile: Callable[[], object] = lambda: None
         self.ended: asyncio.Future[grpc.StatusCode] = asyncio.get_running_loop().create_future()
 
@@ -243,11 +244,8 @@ class OnPodForTasks:
         code = yield from self.ended.__await__()
         if code is not grpc.StatusCode.OK:
             empty = grpc.aio.Metadata()
-            raise grpc.aio.AioRpcError(code, empty, empty, self._details(), "")
+            raise grpc.aio.AioRpcError(code, empty, empty, self.words, "")
         return "response"
-
-    def _details(self) -> str:
-        return f"failed to connect to all addresses; last error: {self.attempt.pod.target}: refused"
 
     def done(self) -> bool:
         return self.ended.done()
@@ -276,7 +274,7 @@ class OnPodForTasks:
         return ""
 
     async def details(self) -> str:
-        return self._details()
+        return self.words
 
 
 def test_cancelled_as_its_pause_ends_in_asyncio() -> None:
@@ -321,6 +319,28 @@ def test_cancelled_when_the_attempt_has_failed_in_asyncio() -> None:
             assert call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
+            assert len(calls) == 1
+
+    asyncio.run(cancelled())
+
+
+@pytest.mark.parametrize("part_of_a_response", [True, False])
+def test_cancelled_when_the_last_attempt_has_failed_in_asyncio(*, part_of_a_response: bool) -> None:
+    """No task has seen that it failed, but there was none to come: that is how the call ended."""
+
+    async def cancelled() -> None:
+        async with AsyncDiscovery(NAME) as web:
+            channel = ChannelState(web, Channel, None, (), AsyncGrpcNoPeersError)
+            calls: list[OnPodForTasks] = []
+            call = UnaryStreamCall(dispatch(channel), lambda attempt: OnPodForTasks(attempt, calls))
+            if part_of_a_response:
+                assert await call.read() == "message of attempt 1"
+            else:
+                calls[0].words = "the connection broke"  # and the method is not idempotent
+            calls[0].ended.set_result(UNAVAILABLE)
+            assert not call.cancel()
+            assert not call.cancelled()
+            assert await call.code() is UNAVAILABLE
             assert len(calls) == 1
 
     asyncio.run(cancelled())

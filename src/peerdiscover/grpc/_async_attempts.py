@@ -3,7 +3,7 @@
 Invariants:
 
 * What follows an attempt is decided by the first task that waits for the call and sees how the attempt
-  ended; others wait for that (`_lock`). The usual call needs no task beside gRPC's own.
+  ended (others wait for that: `_lock`), or by `cancel()`. The usual call needs no task beside gRPC's own.
 * A call that was cancelled goes to no other pod. Cancelling a task that waits for its response, or for a
   part of it, cancels the call.
 """
@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any
 
@@ -28,13 +28,13 @@ from ._errors import LOCALLY_CANCELLED, AsyncEndedCall, status_of
 from ._methods import Call
 
 
-def _code_of(ended: Any) -> Any:
-    """Return the status of a call on a pod that has ended: it is there, though `await` asks for it."""
+def _at_once(asking: Coroutine[Any, Any, bool]) -> bool:
+    """Return what `await` would return, where there is nothing to wait for."""
     try:
-        ended.code().send(None)
+        asking.send(None)
     except StopIteration as said:
-        return said.value
-    return None
+        return bool(said.value)
+    return False
 
 
 class Attempts(Call):
@@ -75,8 +75,7 @@ class Attempts(Call):
             self._end(AsyncEndedCall(*status_of(error)))
 
     def _end(self, error: Exception | None = None) -> None:
-        if error is not None:
-            self._call = error
+        self._call = error or self._call
         self._ended = True
         if self._dispatch.requests is not None:
             self._dispatch.requests.close()
@@ -85,17 +84,14 @@ class Attempts(Call):
         """End the call. Return whether it was in flight."""
         if self._ended:
             return False
-        if (call := self._call) is not None:
-            # One whose task was cancelled has cancelled itself.
-            self._cancelled = call.cancel() or call.cancelled()
-            if self._cancelled or _code_of(call) is not StatusCode.UNAVAILABLE:
-                self._end()
-                return self._cancelled
-        self._cancelled = True  # between attempts, also where no task has seen yet that one failed
-        self._end(AsyncEndedCall(*LOCALLY_CANCELLED))
-        if self._pausing is not None:
+        call = self._call
+        self._cancelled = call is not None and (call.cancel() or call.cancelled())  # maybe by its task
+        between = not self._cancelled and (call is None or _at_once(self._has_next(call)))
+        if between and self._pausing is not None:
             self._pausing.cancel()
-        return True
+        self._cancelled |= between
+        self._end(AsyncEndedCall(*LOCALLY_CANCELLED) if between else None)
+        return self._cancelled
 
     async def _current(self) -> Any:
         """Return the call on a pod, or the error that it ended with, once there is one."""
@@ -104,15 +100,19 @@ class Attempts(Call):
                 await self._go_on()
         return self._call
 
+    async def _has_next(self, call: Any, error: Exception | None = None) -> bool:
+        """Whether there is an attempt after this one, which has ended (with this error); it does not wait."""
+        code, details = await call.code(), await call.details()
+        if code is not StatusCode.OK and not isinstance(error, AioRpcError):
+            metadata = await call.initial_metadata(), await call.trailing_metadata()
+            error = AioRpcError(code, *metadata, details, await call.debug_error_string())
+        return self._dispatch.ended(self._attempt, error, code, details, monotonic())
+
     async def _stands(self, call: Any, error: Exception | None = None) -> bool:
         """Whether there is no attempt after this one, as far as it has ended (with this error)."""
         async with self._lock:
             if self._call is call and not self._ended and call.done():
-                code, details = await call.code(), await call.details()
-                if code is not StatusCode.OK and not isinstance(error, AioRpcError):
-                    metadata = await call.initial_metadata(), await call.trailing_metadata()
-                    error = AioRpcError(code, *metadata, details, await call.debug_error_string())
-                if self._dispatch.ended(self._attempt, error, code, details, monotonic()):
+                if await self._has_next(call, error):
                     self._call = None
                     await self._go_on()
                 else:
